@@ -1,0 +1,16 @@
+//! The BGP speaker as pure logic: no sockets, no clocks, no threads.
+//!
+//! - [`wire`]: bytes to messages and back (RFC 4271 section 4 and the RFCs that extend it), with the
+//!   error handling of RFC 7606.
+//! - [`session`]: the state machine of one neighbour (RFC 4271 section 8); time is an argument.
+//! - [`policy`]: named policies over prefixes and attributes.
+//! - [`rib`]: attribute interning, Adj-RIB-In, best path (RFC 4271 section 9), Adj-RIB-Out.
+//!
+//! Everything here is driven from outside and answers with data, so that each part can be tested,
+//! recorded and replayed without a network.
+
+pub mod policy;
+pub mod rib;
+pub mod session;
+pub mod types;
+pub mod wire;

@@ -1,0 +1,335 @@
+//! Path attributes, interned by their bytes before anybody reads them.
+//!
+//! An attribute set is named by an [`AttrId`]; equal keys (see [`crate::wire::Update::attribute_key`])
+//! have equal ids, so that thousands of routes share one parse and one copy. What the decision needs
+//! is kept beside the key as a [`Summary`]; everything else is read from the key again when
+//! somebody asks, which is rare.
+//!
+//! Ids are counted: each path holds its two, and whoever interns holds one until it releases it. Ids
+//! and key bytes of sets that nobody holds are reused, so that churn needs no new memory.
+
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv4Addr};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use serde::Serialize;
+
+use crate::types::{Asn, RouterId};
+use crate::wire::{AttributeError, Attributes, Discarded, NextHop, Origin, parse_attributes};
+
+use super::next_hops::NextHops;
+use super::path::rank;
+
+/// The name of an attribute set within one RIB. Valid as long as some path has it: an id from a
+/// [`super::BestChange`] only until the RIB is changed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct AttrId(pub u32);
+
+/// Who we are, for the loop checks that depend on nothing but the attributes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) asn: Asn,
+    pub(crate) router_id: RouterId,
+}
+
+/// What decisions need of an attribute set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    pub(crate) local_pref: u32,
+    pub(crate) med: u32,
+    /// First AS of the AS path, 0 when there is none.
+    pub(crate) first_as: u32,
+    /// `ORIGINATOR_ID`, 0 when there is none.
+    pub(crate) originator: u32,
+    pub(crate) next_hop: u32,
+    pub(crate) rank: u32,
+    pub(crate) as_path_hash: u32,
+    pub(crate) as_path_length: u16,
+    pub(crate) cluster_list_length: u8,
+    /// ORIGIN in the two lowest bits, and the constants.
+    bits: u8,
+}
+
+impl Summary {
+    const OWN_AS: u8 = 1 << 2;
+    const OWN_ORIGINATOR: u8 = 1 << 3;
+    const OWN_CLUSTER: u8 = 1 << 4;
+
+    pub(crate) fn origin(&self) -> u8 {
+        self.bits & 0b11
+    }
+
+    pub(crate) fn has_own_as(&self) -> bool {
+        self.bits & Self::OWN_AS != 0
+    }
+
+    pub(crate) fn has_own_originator(&self) -> bool {
+        self.bits & Self::OWN_ORIGINATOR != 0
+    }
+
+    pub(crate) fn has_own_cluster(&self) -> bool {
+        self.bits & Self::OWN_CLUSTER != 0
+    }
+}
+
+/// An interned set. Free ones have no users, and the next free one as their key.
+#[derive(Debug)]
+struct Slot {
+    /// The key: where it begins, in units of [`UNIT`], and its length in bytes.
+    key: u32,
+    length: u32,
+    users: u32,
+    /// Of the key, so that growing the index does not read the keys again.
+    hash: u32,
+    summary: Summary,
+}
+
+/// The default `LOCAL_PREF` of routes that carry none.
+pub const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// All attribute sets of a RIB, and the next hops that they name.
+#[derive(Debug)]
+pub(crate) struct AttributeStore {
+    index: HashTable<u32>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    keys: Keys,
+    hasher: RandomState,
+    identity: Identity,
+    pub(crate) next_hops: NextHops,
+}
+
+impl AttributeStore {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            index: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            keys: Keys::default(),
+            hasher: RandomState::default(),
+            identity,
+            next_hops: NextHops::default(),
+        }
+    }
+
+    /// The id of a key; the caller is one more user of it. A key that was not known is parsed: the
+    /// routes of a malformed one are to be withdrawn (RFC 7606), the attributes that were merely
+    /// discarded from it are told once.
+    pub(crate) fn intern(&mut self, key: &[u8]) -> Result<(u32, Discarded), AttributeError> {
+        let hash = self.hasher.hash_one(key) as u32;
+        if let Some(id) = self.find(hash, key) {
+            return Ok((id, Discarded::default()));
+        }
+        let (attributes, discarded) = parse_attributes(key)?;
+        Ok((self.insert(hash, key, &attributes), discarded))
+    }
+
+    /// The id of attributes made here; the caller is one more user of it.
+    pub(crate) fn intern_attributes(&mut self, attributes: &Attributes) -> u32 {
+        let key = attributes.to_key();
+        let hash = self.hasher.hash_one(key.as_slice()) as u32;
+        self.find(hash, &key).unwrap_or_else(|| self.insert(hash, &key, attributes))
+    }
+
+    #[inline]
+    fn find(&mut self, hash: u32, key: &[u8]) -> Option<u32> {
+        let (slots, keys) = (&self.slots, &self.keys);
+        let matches = |&id: &u32| {
+            let slot = &slots[id as usize];
+            slot.hash == hash && keys.bytes(slot.key, slot.length) == key
+        };
+        let id = self.index.find(spread(hash), matches).copied()?;
+        self.slots[id as usize].users += 1;
+        Some(id)
+    }
+
+    fn insert(&mut self, hash: u32, key: &[u8], attributes: &Attributes) -> u32 {
+        let summary = self.summarize(attributes);
+        let slot = Slot { key: self.keys.store(key), length: key.len() as u32, users: 1, hash, summary };
+        let id = if let Some(id) = self.free.pop() {
+            self.slots[id as usize] = slot;
+            id
+        } else {
+            self.slots.push(slot);
+            (self.slots.len() - 1) as u32
+        };
+        let slots = &self.slots;
+        self.index.insert_unique(spread(hash), id, |&id| spread(slots[id as usize].hash));
+        id
+    }
+
+    fn summarize(&mut self, attributes: &Attributes) -> Summary {
+        let path = &attributes.as_path;
+        let local_pref = attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
+        let origin = origin_code(attributes.origin);
+        let length = path.length();
+        let mut bits = origin;
+        let cluster = self.identity.router_id.0;
+        for (holds, bit) in [
+            (path.contains(self.identity.asn), Summary::OWN_AS),
+            (attributes.originator_id == Some(self.identity.router_id), Summary::OWN_ORIGINATOR),
+            (attributes.cluster_list.contains(&cluster), Summary::OWN_CLUSTER),
+        ] {
+            bits |= if holds { bit } else { 0 };
+        }
+        Summary {
+            local_pref,
+            med: attributes.med.unwrap_or(0),
+            first_as: path.first_asn().map_or(0, |asn| asn.0),
+            originator: attributes.originator_id.map_or(0, |id| id.0.to_bits()),
+            next_hop: self.next_hops.retain(attributes.next_hop.addr),
+            rank: rank(local_pref, length as u32, origin),
+            as_path_hash: self.hasher.hash_one(path) as u32,
+            as_path_length: u16::try_from(length).unwrap_or(u16::MAX),
+            cluster_list_length: u8::try_from(attributes.cluster_list.len()).unwrap_or(u8::MAX),
+            bits,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn summary(&self, id: u32) -> &Summary {
+        &self.slots[id as usize].summary
+    }
+
+    /// One more user.
+    #[inline]
+    pub(crate) fn retain(&mut self, id: u32) {
+        self.slots[id as usize].users += 1;
+    }
+
+    /// One user less; without users the set is forgotten.
+    #[inline]
+    pub(crate) fn release(&mut self, id: u32) {
+        let slot = &mut self.slots[id as usize];
+        slot.users -= 1;
+        if slot.users == 0 {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        let slot = &self.slots[id as usize];
+        if let Ok(found) = self.index.find_entry(spread(slot.hash), |&other| other == id) {
+            found.remove();
+        }
+        self.keys.release(slot.key, slot.length);
+        self.next_hops.release(slot.summary.next_hop);
+        self.free.push(id);
+    }
+
+    /// The attributes, read from the key. `None` for an id that is not in use.
+    pub(crate) fn attributes(&self, id: u32) -> Option<Attributes> {
+        let slot = self.slots.get(id as usize).filter(|slot| slot.users > 0)?;
+        let key = self.keys.bytes(slot.key, slot.length);
+        if self.next_hops.addr(slot.summary.next_hop).is_some() {
+            return parse_attributes(key).ok().map(|(attributes, _)| attributes);
+        }
+        parse_without_next_hop(key)
+    }
+
+    /// Bytes of the key of a set.
+    pub(crate) fn key_length(&self, id: u32) -> usize {
+        self.slots[id as usize].length as usize
+    }
+
+    /// Sets in use.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.keys.bytes.capacity()
+            + self.index.allocation_size()
+    }
+}
+
+/// The code of an ORIGIN (RFC 4271 section 4.3).
+pub(crate) fn origin_code(origin: Origin) -> u8 {
+    match origin {
+        Origin::Igp => 0,
+        Origin::Egp => 1,
+        Origin::Incomplete => 2,
+    }
+}
+
+/// Routes originated here have the unspecified address as next hop, which the parser rightly refuses
+/// from a peer. It is lent an address of the documentation range.
+fn parse_without_next_hop(key: &[u8]) -> Option<Attributes> {
+    let mut key = key.to_vec();
+    let length = usize::from(*key.get(1)?);
+    let unspecified: IpAddr = match length {
+        4 => Ipv4Addr::UNSPECIFIED.into(),
+        _ => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let lent: &[u8] = match length {
+        4 => &[192, 0, 2, 1],
+        _ => &[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+    };
+    key.get_mut(2..2 + lent.len())?.copy_from_slice(lent);
+    let (mut attributes, _) = parse_attributes(&key).ok()?;
+    attributes.next_hop = NextHop { addr: unspecified, link_local: None };
+    Some(attributes)
+}
+
+/// Spreads a short hash over the word that the index looks at both ends of.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Granularity of key storage, in bytes.
+const UNIT: usize = 8;
+/// Up to so many units a key has a class of its own size; longer ones are rounded up to powers of two.
+const EXACT: usize = 128;
+
+/// The bytes of all keys in one vector, freed ones chained by size.
+#[derive(Debug, Default)]
+struct Keys {
+    bytes: Vec<u8>,
+    /// Offsets of free blocks, by class.
+    free: Vec<Vec<u32>>,
+}
+
+impl Keys {
+    /// Class of a length, and the units that its blocks have.
+    fn class(length: usize) -> (usize, usize) {
+        let units = length.div_ceil(UNIT).max(1);
+        if units <= EXACT {
+            return (units, units);
+        }
+        let rounded = units.next_power_of_two();
+        (EXACT + rounded.trailing_zeros() as usize, rounded)
+    }
+
+    fn store(&mut self, key: &[u8]) -> u32 {
+        let (class, units) = Self::class(key.len());
+        let reused = self.free.get_mut(class).and_then(Vec::pop);
+        let offset = reused.unwrap_or_else(|| {
+            let offset = self.bytes.len() / UNIT;
+            self.bytes.resize(self.bytes.len() + units * UNIT, 0);
+            offset as u32
+        });
+        let start = offset as usize * UNIT;
+        self.bytes[start..start + key.len()].copy_from_slice(key);
+        offset
+    }
+
+    #[inline]
+    fn bytes(&self, offset: u32, length: u32) -> &[u8] {
+        let start = offset as usize * UNIT;
+        &self.bytes[start..start + length as usize]
+    }
+
+    fn release(&mut self, offset: u32, length: u32) {
+        let (class, _) = Self::class(length as usize);
+        if self.free.len() <= class {
+            self.free.resize_with(class + 1, Vec::new);
+        }
+        self.free[class].push(offset);
+    }
+}

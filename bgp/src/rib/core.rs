@@ -1,0 +1,155 @@
+//! What both families share, and what each has for itself.
+//!
+//! [`Core`] holds attributes, peers and the working memory of decisions; a [`Plane`] holds the
+//! table of one family with its pending changes, its sweep and its export journals. Everything on
+//! the path of a route is a function of a plane with the core lent to it.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use crate::session::PeerKind;
+use crate::types::{Asn, Family, PeerId, RouterId};
+
+use super::attrs::{AttributeStore, Identity};
+use super::decision::{Candidate, Filters, Rules};
+use super::key::Bits;
+use super::next_hops::NextHopState;
+use super::out::journal::Journal;
+use super::path::Path;
+use super::peers::{Peer, PeerCounts};
+use super::sweep::Sweep;
+use super::table::{Table, pending};
+use super::{RibConfig, ShardSpec};
+
+/// What both families share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) rules: Rules,
+    pub(crate) asn: Asn,
+    pub(crate) assume_reachable: bool,
+    pub(crate) hold_exports: bool,
+    pub(crate) shard: ShardSpec,
+    pub(crate) attrs: AttributeStore,
+    /// By peer id; the first is [`PeerId::LOCAL`].
+    pub(crate) peers: Vec<Option<Peer>>,
+    pub(crate) filters: Filters,
+    pub(crate) candidates: Vec<Candidate>,
+    /// Indexes of the paths that the candidates stand for.
+    pub(crate) contenders: Vec<usize>,
+}
+
+impl Core {
+    pub(crate) fn new(config: &RibConfig) -> Self {
+        let identity = Identity { asn: config.local_asn, router_id: config.router_id };
+        Self {
+            rules: config.rules,
+            asn: config.local_asn,
+            assume_reachable: config.assume_reachable,
+            hold_exports: config.hold_exports,
+            shard: config.shard,
+            attrs: AttributeStore::new(identity),
+            peers: vec![Some(Peer::local(config.local_asn, config.router_id))],
+            filters: Filters::default(),
+            candidates: Vec::new(),
+            contenders: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn peer(&self, id: u16) -> Option<&Peer> {
+        self.peers.get(usize::from(id))?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn peer_mut(&mut self, id: u16) -> Option<&mut Peer> {
+        self.peers.get_mut(usize::from(id))?.as_mut()
+    }
+
+    /// The counts of a peer, to be changed.
+    #[inline]
+    pub(crate) fn count(&mut self, peer: u16, family: Family, change: impl FnOnce(&mut PeerCounts)) {
+        if let Some(peer) = self.peer_mut(peer) {
+            change(&mut peer.counts[family.index()]);
+        }
+    }
+
+    /// Whether the next hop of an attribute set can be reached.
+    #[inline]
+    pub(crate) fn reachable(&self, attr: u32) -> bool {
+        match self.attrs.next_hops.state(self.attrs.summary(attr).next_hop) {
+            NextHopState::Unknown => self.assume_reachable,
+            NextHopState::Unreachable => false,
+            NextHopState::Reachable { .. } => true,
+        }
+    }
+
+    /// A path as the decision sees it.
+    pub(crate) fn candidate(&self, path: Path) -> Candidate {
+        let summary = self.attrs.summary(path.attr);
+        let session = self.peer(path.peer).map(|peer| &peer.session);
+        let external = session.is_some_and(|session| session.kind == PeerKind::Ebgp);
+        // An empty path came from within our AS, or from a neighbour that says nothing of its own.
+        let neighbour_as = match (summary.first_as, session) {
+            (0, Some(session)) if external => session.asn,
+            (0, _) => self.asn,
+            (first, _) => Asn(first),
+        };
+        let interior_cost = match self.attrs.next_hops.state(summary.next_hop) {
+            NextHopState::Reachable { cost } => cost,
+            NextHopState::Unknown | NextHopState::Unreachable => 0,
+        };
+        let router_id = match summary.originator {
+            0 => session.map_or(RouterId(Ipv4Addr::UNSPECIFIED), |session| session.router_id),
+            originator => RouterId(originator.into()),
+        };
+        Candidate {
+            local: path.peer == PeerId::LOCAL.0,
+            local_pref: summary.local_pref,
+            as_path_length: u32::from(summary.as_path_length),
+            origin: summary.origin(),
+            neighbour_as,
+            med: summary.med,
+            external,
+            interior_cost,
+            router_id,
+            cluster_list_length: u32::from(summary.cluster_list_length),
+            peer_address: session.map_or(Ipv4Addr::UNSPECIFIED.into(), |session| session.address),
+            as_path_hash: summary.as_path_hash,
+        }
+    }
+}
+
+/// What each family has for itself.
+#[derive(Debug)]
+pub(crate) struct Plane<K> {
+    pub(crate) table: Table<K>,
+    /// Entries with [`pending::CHANGE`], in the order in which they changed.
+    pub(crate) changed: VecDeque<u32>,
+    pub(crate) sweep: Sweep,
+    /// By group.
+    pub(crate) journals: Vec<Option<Journal>>,
+}
+
+impl<K: Bits> Plane<K> {
+    pub(crate) fn new() -> Self {
+        Self { table: Table::new(), changed: VecDeque::new(), sweep: Sweep::default(), journals: Vec::new() }
+    }
+
+    /// Frees an entry that holds nothing and that nobody waits for.
+    pub(crate) fn free_if_unused(&mut self, id: u32) {
+        if self.table.is_live(id)
+            && self.table.paths(id).is_empty()
+            && !self.table.is_pending(id, pending::CHANGE | pending::FORWARDING)
+            && self.journals.iter().flatten().all(|journal| journal.is_settled(id))
+        {
+            self.table.remove(id);
+        }
+    }
+
+    /// Has every group look at the entry again.
+    pub(crate) fn export(&mut self, id: u32) {
+        for journal in self.journals.iter_mut().flatten() {
+            journal.record(id);
+        }
+    }
+}

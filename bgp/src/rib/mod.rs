@@ -1,0 +1,483 @@
+//! The routes of one shard: Adj-RIB-In, best paths, Adj-RIB-Out, as plain single-threaded data.
+//!
+//! What comes in are sessions coming and going, UPDATEs, routes originated here, policies and what became
+//! known of next hops; all of it are methods of [`Rib`]. What comes out is drained in batches:
+//! [`Rib::drain_changes`] for the forwarding plane, [`Rib::drain_next_hops`] for whoever resolves next
+//! hops, [`Rib::next_batch`] for each peer's socket. Nothing here blocks, reads a clock or sends.
+//!
+//! Guarantees:
+//! - the best path of a prefix is a function of the present paths, never of their order of arrival;
+//! - a prefix that changes several times between two drains comes out once;
+//! - an unusable path replaces the one before it and is kept, with its reason;
+//! - long work (a session with a million routes ends) is done in slices by [`Rib::work`];
+//! - memory follows the routes held, not the routes that ever were.
+//!
+//! The parts: `attrs` interns attributes, `table` and `blocks` hold prefixes and paths, `import`
+//! turns UPDATEs into paths, `select` and [`decision`] choose, `sweep` does the long work, [`view`]
+//! answers questions, [`out`] is the way back to the peers. `core` ties them together.
+
+mod attrs;
+mod blocks;
+mod core;
+pub mod decision;
+mod import;
+mod key;
+mod next_hops;
+pub mod out;
+mod path;
+mod peers;
+mod select;
+mod sweep;
+mod table;
+pub mod view;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use crate::policy::PolicyChain;
+use crate::types::{Asn, Family, PeerId, RouterId};
+use crate::wire::{Attributes, Update};
+
+pub use attrs::{AttrId, DEFAULT_LOCAL_PREF};
+pub use decision::{DecisionStep, Rules};
+pub use next_hops::{NextHopInterest, NextHopState};
+pub use path::Ineligible;
+pub use peers::{PeerCounts, PeerSession, PeerStatistics};
+
+use self::core::{Core, Plane};
+use key::Bits;
+use out::Groups;
+use path::Path;
+use peers::Peer;
+use sweep::Cause;
+use table::pending;
+
+/// Which part of the prefixes a shard holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardSpec {
+    /// This shard, from 0.
+    pub index: u16,
+    /// How many shards there are.
+    pub count: u16,
+}
+
+impl ShardSpec {
+    /// The one shard that holds everything.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// Whether a prefix is of this shard.
+    pub fn holds(self, prefix: &IpNet) -> bool {
+        match prefix {
+            IpNet::V4(net) => self.owns(net.network().to_bits(), net.prefix_len()),
+            IpNet::V6(net) => self.owns(net.network().to_bits(), net.prefix_len()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn owns<K: Bits>(self, bits: K, length: u8) -> bool {
+        if self.count <= 1 {
+            return true;
+        }
+        let mixed = (bits.fold() ^ u64::from(length) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        mixed % u64::from(self.count) == u64::from(self.index)
+    }
+}
+
+/// How a RIB is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct RibConfig {
+    /// Our AS number.
+    pub local_asn: Asn,
+    /// Our router id; also our cluster id.
+    pub router_id: RouterId,
+    /// Options of the decision.
+    pub rules: Rules,
+    /// Use paths whose next hop nothing was said about yet.
+    pub assume_reachable: bool,
+    /// Tell peers of a change only when [`Rib::forwarding_result`] has confirmed it.
+    pub hold_exports: bool,
+    /// The part of the prefixes to hold.
+    pub shard: ShardSpec,
+}
+
+impl RibConfig {
+    /// One shard with the default decision, which waits for next hops but not for the forwarding plane.
+    pub fn new(local_asn: Asn, router_id: RouterId) -> Self {
+        Self {
+            local_asn,
+            router_id,
+            rules: Rules::default(),
+            assume_reachable: false,
+            hold_exports: false,
+            shard: ShardSpec::WHOLE,
+        }
+    }
+}
+
+/// Where a best route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Originated here: nothing for the forwarding plane.
+    Originated,
+    /// To these next hops, in ascending order, each once.
+    Via(SmallVec<[IpAddr; 1]>),
+}
+
+/// The best route of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BestRoute {
+    /// Whose it is.
+    pub peer: PeerId,
+    /// Its attributes; valid until the RIB is changed again.
+    pub attr: AttrId,
+    /// Where it leads.
+    pub forwarding: Forwarding,
+}
+
+/// A prefix whose best route is another than before, or gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BestChange {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// Its best route now.
+    pub best: Option<BestRoute>,
+}
+
+/// How much there is of what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// Prefixes with paths, or with changes that somebody has not heard of yet; by [`Family::index`].
+    pub prefixes: [usize; Family::ALL.len()],
+    /// Paths; by [`Family::index`].
+    pub paths: [usize; Family::ALL.len()],
+    /// Distinct attribute sets.
+    pub attributes: usize,
+    /// Next hops in use.
+    pub next_hops: usize,
+    /// Update groups.
+    pub groups: usize,
+    /// Bytes of tables, attributes and journals.
+    pub bytes: usize,
+}
+
+/// The RIB of one shard.
+#[derive(Debug)]
+pub struct Rib {
+    core: Core,
+    v4: Plane<u32>,
+    v6: Plane<u128>,
+    groups: Groups,
+    /// The attribute key of the UPDATE at hand.
+    key: Vec<u8>,
+}
+
+/// Runs the same code on the plane of a family.
+macro_rules! on_plane {
+    ($rib:expr, $family:expr, |$plane:ident| $body:expr) => {
+        match $family {
+            Family::Ipv4Unicast => {
+                let $plane = &mut $rib.v4;
+                $body
+            }
+            Family::Ipv6Unicast => {
+                let $plane = &mut $rib.v6;
+                $body
+            }
+        }
+    };
+}
+use on_plane;
+
+impl Rib {
+    /// An empty RIB.
+    pub fn new(config: RibConfig) -> Self {
+        Self {
+            core: Core::new(&config),
+            v4: Plane::new(),
+            v6: Plane::new(),
+            groups: Groups::default(),
+            key: Vec::new(),
+        }
+    }
+
+    /// A session came up. Paths of an earlier session of the peer that are still waiting to be removed
+    /// are not mistaken for its own.
+    pub fn peer_up(&mut self, session: PeerSession) {
+        if session.id == PeerId::LOCAL {
+            return;
+        }
+        let index = usize::from(session.id.0);
+        if self.core.peers.len() <= index {
+            self.core.peers.resize_with(index + 1, || None);
+        }
+        if self.core.peers[index].as_ref().is_some_and(|peer| peer.up) {
+            self.peer_down(session.id);
+        }
+        let slot = &mut self.core.peers[index];
+        let peer = match slot {
+            Some(peer) => {
+                peer.session = session;
+                peer
+            }
+            None => slot.insert(Peer::new(session)),
+        };
+        peer.up = true;
+    }
+
+    /// A session ended. Its paths are removed by [`Rib::work`], its export ends at once.
+    pub fn peer_down(&mut self, id: PeerId) {
+        self.export_down(id);
+        let Some(peer) = self.core.peer(id.0).filter(|peer| peer.up && id != PeerId::LOCAL) else { return };
+        if peer.departing {
+            // There is one bit to tell two sessions apart: finish with the one before.
+            while self.v4.sweep.is_busy(Cause::Departed) || self.v6.sweep.is_busy(Cause::Departed) {
+                self.work(usize::MAX);
+            }
+        }
+        let Some(peer) = self.core.peer_mut(id.0) else { return };
+        peer.up = false;
+        peer.departing = true;
+        peer.marks ^= Path::GENERATION;
+        self.v4.sweep_for(Cause::Departed);
+        self.v6.sweep_for(Cause::Departed);
+    }
+
+    /// A peer has another import policy: its paths are judged anew from what was received, by
+    /// [`Rib::work`]. Before that, paths have the outcome of the old policy.
+    pub fn set_import(&mut self, id: PeerId, import: PolicyChain) {
+        let Some(peer) = self.core.peer(id.0).filter(|peer| peer.session.import != import) else { return };
+        if peer.reimporting {
+            while self.v4.sweep.is_busy(Cause::Policies) || self.v6.sweep.is_busy(Cause::Policies) {
+                self.work(usize::MAX);
+            }
+        }
+        let Some(peer) = self.core.peer_mut(id.0) else { return };
+        peer.session.import = import;
+        peer.reimporting = true;
+        peer.marks ^= Path::POLICY;
+        self.v4.sweep_for(Cause::Policies);
+        self.v6.sweep_for(Cause::Policies);
+    }
+
+    /// Takes an UPDATE: withdrawals first, then announcements. Malformed announcements are withdrawals
+    /// (RFC 7606), counted and remembered in [`Rib::statistics`]. An UPDATE of a peer without a
+    /// session is ignored.
+    pub fn update(&mut self, id: PeerId, update: &Update<'_>) {
+        if id == PeerId::LOCAL || !self.core.peer(id.0).is_some_and(|peer| peer.up) {
+            return;
+        }
+        let (mut announced, mut withdrawn) = (0, 0);
+        for (_, list) in update.withdrawals() {
+            withdrawn +=
+                on_plane!(self, list.family(), |plane| plane.withdraw_list(&mut self.core, id.0, list));
+        }
+        for announcement in update.announcements() {
+            let list = announcement.nlri;
+            match import::intern(&mut self.core, id.0, update, announcement.mp, &mut self.key) {
+                Some(mut incoming) => {
+                    announced += on_plane!(self, list.family(), |plane| plane.announce_list(
+                        &mut self.core,
+                        &mut incoming,
+                        list
+                    ));
+                    incoming.finish(&mut self.core);
+                }
+                None => {
+                    withdrawn += on_plane!(self, list.family(), |plane| plane.withdraw_list(
+                        &mut self.core,
+                        id.0,
+                        list
+                    ));
+                }
+            }
+        }
+        if let Some(peer) = self.core.peer_mut(id.0) {
+            peer.statistics.updates += 1;
+            peer.statistics.announced += announced;
+            peer.statistics.withdrawn += withdrawn;
+        }
+    }
+
+    /// Originates a route, or changes its attributes. Its next hop is this router, whatever the
+    /// attributes say.
+    pub fn originate(&mut self, prefix: IpNet, mut attributes: Attributes) {
+        let prefix = prefix.trunc();
+        if !self.core.shard.holds(&prefix) {
+            return;
+        }
+        let unspecified: IpAddr = match prefix {
+            IpNet::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            IpNet::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        attributes.next_hop = unspecified.into();
+        let received = self.core.attrs.intern_attributes(&attributes);
+        let Some(mut incoming) = self.core.incoming(PeerId::LOCAL.0, received) else { return };
+        let path = self.core.imported(&mut incoming, || prefix);
+        match prefix {
+            IpNet::V4(net) => {
+                self.v4.put(&mut self.core, net.network().to_bits(), net.prefix_len(), path);
+            }
+            IpNet::V6(net) => {
+                self.v6.put(&mut self.core, net.network().to_bits(), net.prefix_len(), path);
+            }
+        }
+        incoming.finish(&mut self.core);
+    }
+
+    /// Stops originating a route.
+    pub fn withdraw_originated(&mut self, prefix: IpNet) {
+        match prefix.trunc() {
+            IpNet::V4(net) => {
+                let bits = net.network().to_bits();
+                self.v4.withdraw(&mut self.core, bits, net.prefix_len(), PeerId::LOCAL.0);
+            }
+            IpNet::V6(net) => {
+                let bits = net.network().to_bits();
+                self.v6.withdraw(&mut self.core, bits, net.prefix_len(), PeerId::LOCAL.0);
+            }
+        }
+    }
+
+    /// Something became known of a next hop. New paths see it at once, the others when
+    /// [`Rib::work`] comes by. A next hop that no path has is ignored.
+    pub fn next_hop_changed(&mut self, addr: IpAddr, state: NextHopState) {
+        if self.core.attrs.next_hops.set_state(addr, state) {
+            self.v4.sweep_for(Cause::NextHops);
+            self.v6.sweep_for(Cause::NextHops);
+        }
+    }
+
+    /// Goes on with long work, looking at up to `budget` prefixes (some tens of nanoseconds each while
+    /// there is nothing to do for them, up to a microsecond when there is); whether there is more.
+    pub fn work(&mut self, budget: usize) -> bool {
+        let left = self.v4.sweep(&mut self.core, budget);
+        self.v6.sweep(&mut self.core, left);
+        let busy = |cause| self.v4.sweep.is_busy(cause) || self.v6.sweep.is_busy(cause);
+        let (departing, reimporting) = (busy(Cause::Departed), busy(Cause::Policies));
+        for peer in self.core.peers.iter_mut().flatten() {
+            peer.departing &= departing;
+            peer.reimporting &= reimporting;
+        }
+        self.has_work()
+    }
+
+    /// Whether [`Rib::work`] has anything to do.
+    pub fn has_work(&self) -> bool {
+        !self.v4.sweep.is_idle() || !self.v6.sweep.is_idle()
+    }
+
+    /// Appends up to `limit` changed prefixes, in the order in which they first changed.
+    pub fn drain_changes(&mut self, limit: usize, changes: &mut Vec<BestChange>) {
+        let room = limit.min(self.v4.changed.len());
+        self.v4.drain_changes(&self.core, room, changes);
+        let room = (limit - room).min(self.v6.changed.len());
+        self.v6.drain_changes(&self.core, room, changes);
+    }
+
+    /// Prefixes that [`Rib::drain_changes`] would give.
+    pub fn pending_changes(&self) -> usize {
+        self.v4.changed.len() + self.v6.changed.len()
+    }
+
+    /// Next hops that came into use or went out of it since the last call.
+    pub fn drain_next_hops(&mut self) -> Vec<NextHopInterest> {
+        self.core.attrs.next_hops.drain()
+    }
+
+    /// With [`RibConfig::hold_exports`]: what became of a drained change. `best` is its best route. When
+    /// that is still the best route, peers are told of it if it was installed, and that there is no
+    /// route otherwise; when it is not, the result of the newer change decides.
+    pub fn forwarding_result(&mut self, prefix: IpNet, best: Option<(PeerId, AttrId)>, installed: bool) {
+        match prefix {
+            IpNet::V4(net) => {
+                self.v4.forwarding_result(net.network().to_bits(), net.prefix_len(), best, installed);
+            }
+            IpNet::V6(net) => {
+                self.v6.forwarding_result(net.network().to_bits(), net.prefix_len(), best, installed);
+            }
+        }
+    }
+
+    /// The attributes of an id, read from their bytes. `None` when nothing has them any more.
+    pub fn attributes(&self, id: AttrId) -> Option<Attributes> {
+        self.core.attrs.attributes(id.0)
+    }
+
+    /// Routes of a peer in a family; of [`PeerId::LOCAL`], those originated here.
+    pub fn counts(&self, id: PeerId, family: Family) -> PeerCounts {
+        self.core.peer(id.0).map(|peer| peer.counts[family.index()]).unwrap_or_default()
+    }
+
+    /// What a peer sent since the RIB knows it.
+    pub fn statistics(&self, id: PeerId) -> PeerStatistics {
+        self.core.peer(id.0).map(|peer| peer.statistics.clone()).unwrap_or_default()
+    }
+
+    /// How much there is of what.
+    pub fn totals(&self) -> Totals {
+        let ((v4_prefixes, v4_paths), (v6_prefixes, v6_paths)) = (self.v4.table.len(), self.v6.table.len());
+        let journals = self.v4.journals.iter().chain(&self.v6.journals).flatten();
+        Totals {
+            prefixes: [v4_prefixes, v6_prefixes],
+            paths: [v4_paths, v6_paths],
+            attributes: self.core.attrs.len(),
+            next_hops: self.core.attrs.next_hops.len(),
+            groups: self.groups.len(),
+            bytes: self.core.attrs.bytes()
+                + self.v4.table.bytes()
+                + self.v6.table.bytes()
+                + journals.map(out::journal::Journal::bytes).sum::<usize>(),
+        }
+    }
+}
+
+impl<K: Bits> Plane<K> {
+    fn drain_changes(&mut self, core: &Core, count: usize, changes: &mut Vec<BestChange>) {
+        let mut ids = std::mem::take(&mut self.changed);
+        for id in ids.drain(..count) {
+            self.table.clear_pending(id, pending::CHANGE);
+            let (bits, length) = self.table.prefix(id);
+            let best = self.table.best(id).map(|best| self.best_route(core, id, best));
+            changes.push(BestChange { prefix: bits.net(length), best });
+            self.free_if_unused(id);
+        }
+        self.changed = ids;
+    }
+
+    /// The best route of an entry as the forwarding plane wants it.
+    pub(crate) fn best_route(&self, core: &Core, id: u32, best: Path) -> BestRoute {
+        let address = |path: &Path| core.attrs.next_hops.addr(core.attrs.summary(path.attr).next_hop);
+        let forwarding = if best.peer == PeerId::LOCAL.0 {
+            Forwarding::Originated
+        } else if core.rules.multipath <= 1 {
+            Forwarding::Via(address(&best).into_iter().collect())
+        } else {
+            let members = self.table.paths(id).iter().filter(|path| path.has(Path::MULTIPATH));
+            let mut next_hops: SmallVec<[IpAddr; 1]> = members.filter_map(address).collect();
+            next_hops.sort_unstable();
+            next_hops.dedup();
+            Forwarding::Via(next_hops)
+        };
+        BestRoute { peer: PeerId(best.peer), attr: AttrId(best.attr), forwarding }
+    }
+
+    fn forwarding_result(&mut self, bits: K, length: u8, best: Option<(PeerId, AttrId)>, installed: bool) {
+        let Some(id) = self.table.find(bits, length) else { return };
+        let now = self.table.best(id).map(|path| (PeerId(path.peer), AttrId(path.attr)));
+        if now != best || self.table.is_pending(id, pending::CHANGE) {
+            return;
+        }
+        let refused = self.table.is_pending(id, pending::NOT_INSTALLED);
+        if !self.table.is_pending(id, pending::FORWARDING) && refused != installed {
+            return;
+        }
+        self.table.clear_pending(id, pending::FORWARDING | pending::NOT_INSTALLED);
+        if !installed {
+            self.table.set_pending(id, pending::NOT_INSTALLED);
+        }
+        self.export(id);
+        self.free_if_unused(id);
+    }
+}

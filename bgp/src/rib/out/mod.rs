@@ -1,0 +1,304 @@
+//! Adj-RIB-Out: what each peer is told, by update groups.
+//!
+//! Peers with equal [`GroupConfig`]s form a group. A group keeps no routes: it keeps, for each family, a
+//! journal of which prefixes changed (see `journal`), and six bytes a prefix. What a peer is sent is
+//! made from the best routes at the moment when its socket has room ([`Rib::next_batch`]), so that a
+//! slow peer costs nothing but its place in the journal and skips what has been overtaken. Messages are
+//! encoded once and shared by the peers that stand at the same place.
+//!
+//! A peer that comes up is walked through the table first, in the order of the arena, and gets End-of-RIB
+//! (RFC 4724 section 2) for each family when that is done and it has caught up with what changed before it
+//! came. ROUTE-REFRESH (RFC 2918) is one more walk.
+
+pub(crate) mod journal;
+mod pack;
+mod rules;
+
+use bytes::{Bytes, BytesMut};
+use ipnet::IpNet;
+
+use crate::types::{Family, PeerId};
+use crate::wire::{Attributes, encode_end_of_rib};
+
+pub use rules::GroupConfig;
+
+use super::core::{Core, Plane};
+use super::key::Bits;
+use super::table::pending;
+use super::{Rib, on_plane};
+use journal::{Journal, Span};
+use rules::Source;
+
+/// The update groups and who is in them.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    groups: Vec<Option<Group>>,
+    /// By peer.
+    members: Vec<Option<Member>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    config: GroupConfig,
+    members: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    group: usize,
+    /// The family to look at first next time, so that none starves another.
+    turn: usize,
+}
+
+impl Groups {
+    pub(crate) fn len(&self) -> usize {
+        self.groups.iter().flatten().count()
+    }
+
+    fn member(&self, peer: PeerId) -> Option<Member> {
+        self.members.get(usize::from(peer.0)).copied().flatten()
+    }
+
+    fn config(&self, group: usize) -> Option<&GroupConfig> {
+        self.groups.get(group)?.as_ref().map(|group| &group.config)
+    }
+
+    /// The group of a configuration, made when there is none; slots of groups that ended are reused.
+    fn find_or_make(&mut self, config: GroupConfig) -> usize {
+        let found = |group: &Option<Group>| group.as_ref().is_some_and(|group| group.config == config);
+        if let Some(index) = self.groups.iter().position(found) {
+            return index;
+        }
+        let group = Some(Group { config, members: 0 });
+        if let Some(index) = self.groups.iter().position(Option::is_none) {
+            self.groups[index] = group;
+            index
+        } else {
+            self.groups.push(group);
+            self.groups.len() - 1
+        }
+    }
+}
+
+impl Rib {
+    /// Starts to send routes to a peer: first the whole table, then End-of-RIB, then what changes. A
+    /// peer that is sent routes already starts anew.
+    pub fn export_up(&mut self, peer: PeerId, config: GroupConfig) {
+        self.export_down(peer);
+        let families = config.families;
+        let index = self.groups.find_or_make(config);
+        if let Some(Some(group)) = self.groups.groups.get_mut(index) {
+            group.members += 1;
+        }
+        let place = usize::from(peer.0);
+        if self.groups.members.len() <= place {
+            self.groups.members.resize(place + 1, None);
+        }
+        self.groups.members[place] = Some(Member { group: index, turn: 0 });
+        for family in families.iter() {
+            on_plane!(self, family, |plane| plane.join(index, peer));
+        }
+    }
+
+    /// Stops sending routes to a peer.
+    pub fn export_down(&mut self, peer: PeerId) {
+        let Some(member) = self.groups.member(peer) else { return };
+        self.groups.members[usize::from(peer.0)] = None;
+        for family in Family::ALL {
+            on_plane!(self, family, |plane| plane.leave(member.group, peer));
+        }
+        if let Some(slot) = self.groups.groups.get_mut(member.group)
+            && let Some(group) = slot
+        {
+            group.members -= 1;
+            if group.members == 0 {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Sends everything of a family again, as a peer asked for by ROUTE-REFRESH; whether the peer is sent
+    /// routes of that family at all.
+    pub fn refresh(&mut self, peer: PeerId, family: Family) -> bool {
+        let Some(member) = self.groups.member(peer) else { return false };
+        on_plane!(self, family, |plane| {
+            let end = plane.table.end();
+            plane.journal(member.group).is_some_and(|journal| journal.walk_again(peer.0, end))
+        })
+    }
+
+    /// Whether there is anything to send to a peer.
+    pub fn has_pending(&self, peer: PeerId) -> bool {
+        self.groups.member(peer).is_some_and(|member| {
+            self.v4.is_behind(member.group, peer) || self.v6.is_behind(member.group, peer)
+        })
+    }
+
+    /// The peers with anything to send to.
+    pub fn peers_with_pending(&self) -> Vec<PeerId> {
+        (0..self.groups.members.len())
+            .map(|index| PeerId(index as u16))
+            .filter(|&peer| self.has_pending(peer))
+            .collect()
+    }
+
+    /// The next messages for a peer, whole ones one after another, about `max_bytes` in all; `None` when
+    /// there is nothing to send. The list may be empty when all that was looked at is not for this
+    /// peer: then ask again. Meant to be called when the peer's socket has room.
+    pub fn next_batch(&mut self, peer: PeerId, max_bytes: usize) -> Option<Vec<Bytes>> {
+        let Member { group, turn } = self.groups.member(peer)?;
+        let config = self.groups.groups.get(group)?.as_ref().map(|group| &group.config)?;
+        for step in 0..Family::ALL.len() {
+            let family = Family::ALL[(turn + step) % Family::ALL.len()];
+            let batch =
+                on_plane!(self, family, |plane| plane.read(&self.core, config, group, peer, max_bytes));
+            if batch.is_some() {
+                self.groups.members[usize::from(peer.0)] = Some(Member { group, turn: family.index() + 1 });
+                return batch;
+            }
+        }
+        None
+    }
+
+    /// The attributes with which a prefix is announced to a peer once it has caught up; `None` when it
+    /// is not.
+    pub fn exported(&self, peer: PeerId, prefix: IpNet) -> Option<Attributes> {
+        let config = self.groups.config(self.groups.member(peer)?.group)?;
+        match prefix.trunc() {
+            IpNet::V4(net) => {
+                let id = self.v4.table.find(net.network().to_bits(), net.prefix_len())?;
+                self.v4.exported(&self.core, config, peer, id)
+            }
+            IpNet::V6(net) => {
+                let id = self.v6.table.find(net.network().to_bits(), net.prefix_len())?;
+                self.v6.exported(&self.core, config, peer, id)
+            }
+        }
+    }
+
+    /// Routes that could not be put into a message for a peer's group, because their attributes are too
+    /// large or its next hop is of the wrong family. They are withdrawn instead.
+    pub fn unsendable(&self, peer: PeerId) -> u64 {
+        let Some(member) = self.groups.member(peer) else { return 0 };
+        let of = |journals: &[Option<Journal>]| {
+            journals.get(member.group).and_then(Option::as_ref).map_or(0, |journal| journal.unsendable)
+        };
+        of(&self.v4.journals) + of(&self.v6.journals)
+    }
+
+    /// The configuration under which a peer is sent routes.
+    pub(crate) fn export_config(&self, peer: PeerId) -> Option<&GroupConfig> {
+        self.groups.config(self.groups.member(peer)?.group)
+    }
+}
+
+impl<K: Bits> Plane<K> {
+    fn journal(&mut self, group: usize) -> Option<&mut Journal> {
+        self.journals.get_mut(group)?.as_mut()
+    }
+
+    fn join(&mut self, group: usize, peer: PeerId) {
+        if self.journals.len() <= group {
+            self.journals.resize_with(group + 1, || None);
+        }
+        let end = self.table.end();
+        self.journals[group].get_or_insert_default().join(peer.0, end);
+    }
+
+    fn leave(&mut self, group: usize, peer: PeerId) {
+        let mut passed = Vec::new();
+        let Some(journal) = self.journal(group) else { return };
+        journal.leave(peer.0, &mut passed);
+        if journal.readers().is_empty() {
+            self.journals[group] = None;
+        }
+        self.release(&passed);
+    }
+
+    /// Frees what was kept only so that its end could be told.
+    fn release(&mut self, passed: &[u32]) {
+        for &id in passed {
+            self.free_if_unused(id);
+        }
+    }
+
+    fn is_behind(&self, group: usize, peer: PeerId) -> bool {
+        let journal = self.journals.get(group).and_then(Option::as_ref);
+        journal.is_some_and(|journal| journal.reader(peer.0).is_some_and(|reader| journal.is_behind(reader)))
+    }
+
+    fn read(
+        &mut self,
+        core: &Core,
+        config: &GroupConfig,
+        group: usize,
+        peer: PeerId,
+        max_bytes: usize,
+    ) -> Option<Vec<Bytes>> {
+        let mut journal = self.journals.get_mut(group)?.take()?;
+        let mut passed = Vec::new();
+        let batch = self.read_journal(core, config, &mut journal, peer, max_bytes, &mut passed);
+        self.journals[group] = Some(journal);
+        self.release(&passed);
+        batch
+    }
+
+    fn read_journal(
+        &self,
+        core: &Core,
+        config: &GroupConfig,
+        journal: &mut Journal,
+        peer: PeerId,
+        max_bytes: usize,
+        passed: &mut Vec<u32>,
+    ) -> Option<Vec<Bytes>> {
+        let reader = journal.reader(peer.0)?.clone();
+        if !journal.is_behind(&reader) {
+            return None;
+        }
+        let mut batch = Vec::new();
+        if reader.walk.is_some() || reader.position < journal.end() {
+            let chunk = journal.chunk_for(&reader).cloned().unwrap_or_else(|| {
+                let chunk = pack::make_chunk(core, self, config, journal, &reader, max_bytes);
+                journal.keep(&chunk);
+                chunk
+            });
+            let pieces = chunk.pieces.into_iter().filter(|(audience, _)| audience.includes(peer.0));
+            batch.extend(pieces.map(|(_, bytes)| bytes));
+            let span = match reader.walk {
+                Some(walk) => Span::Walk(walk.next, reader.position),
+                None => Span::Log(reader.position),
+            };
+            journal.advance(peer.0, span, chunk.next, passed);
+        }
+        if journal.take_end_of_rib(peer.0) {
+            let mut marker = BytesMut::new();
+            encode_end_of_rib(&mut marker, K::FAMILY);
+            batch.push(marker.freeze());
+        }
+        Some(batch)
+    }
+
+    /// What a peer is to be told of an entry.
+    pub(crate) fn exported(
+        &self,
+        core: &Core,
+        config: &GroupConfig,
+        peer: PeerId,
+        id: u32,
+    ) -> Option<Attributes> {
+        let best = self.table.best(id)?;
+        if !config.families.contains(K::FAMILY)
+            || best.peer == peer.0
+            || self.table.is_pending(id, pending::NOT_INSTALLED)
+        {
+            return None;
+        }
+        let source = match core.peer(best.peer) {
+            Some(peer) if best.peer != PeerId::LOCAL.0 => Source::Peer(peer.session.kind),
+            _ => Source::Originated,
+        };
+        let (bits, length) = self.table.prefix(id);
+        config.exported(source, &core.attrs.attributes(best.attr)?, bits.net(length))
+    }
+}

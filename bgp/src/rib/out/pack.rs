@@ -1,0 +1,280 @@
+//! Changes of one group into messages: gathered, grouped by attributes, evaluated once for each
+//! attribute set, packed.
+//!
+//! A chunk serves every peer of the group that stands at the same place, so each run of messages says
+//! whom it is for: a route goes to all but the peer that it came from, and that peer gets a withdrawal
+//! instead when it may have the prefix from somebody else. Withdrawals come first in a chunk. A
+//! prefix is in a chunk once, so their order against announcements does not matter to it.
+
+use bytes::BytesMut;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+
+use crate::types::PeerId;
+use crate::wire::{Attributes, UpdateEncoder, encode_withdraw};
+
+use super::super::core::{Core, Plane};
+use super::super::key::Bits;
+use super::super::table::pending;
+use super::journal::{ANYBODY, Audience, Chunk, Journal, NOBODY, Reader, Span};
+use super::rules::{GroupConfig, Source};
+
+/// Octets of a message that are neither prefixes nor attributes of the route.
+const MESSAGE_OVERHEAD: usize = 40;
+
+/// A best route to be announced, perhaps.
+#[derive(Clone, Copy)]
+struct Route {
+    audience: Audience,
+    peer: u16,
+    attr: u32,
+    id: u32,
+    /// Who may have the prefix.
+    holder: u16,
+    reading: Reading,
+}
+
+/// How an entry was come by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// First of all readers: who has the prefix is exact, and is kept so.
+    First,
+    /// Behind another reader.
+    Again,
+    /// In a walk: the reader has nothing yet, or asked for everything again.
+    Walk,
+}
+
+/// Collects what a chunk is made of.
+struct Gathering<'a, K> {
+    plane: &'a Plane<K>,
+    journal: &'a mut Journal,
+    core: &'a Core,
+    routes: Vec<Route>,
+    withdrawals: Vec<(Audience, u32)>,
+    /// Attribute sets seen, to guess the size.
+    seen: HashSet<u32, RandomState>,
+    size: usize,
+}
+
+/// Makes the chunk that a reader needs next, of about `max_bytes` octets.
+pub(crate) fn make_chunk<K: Bits>(
+    core: &Core,
+    plane: &Plane<K>,
+    config: &GroupConfig,
+    journal: &mut Journal,
+    reader: &Reader,
+    max_bytes: usize,
+) -> Chunk {
+    let mut gathering = Gathering {
+        plane,
+        journal,
+        core,
+        routes: Vec::new(),
+        withdrawals: Vec::new(),
+        seen: HashSet::default(),
+        size: 0,
+    };
+    let (span, next) = gathering.gather(reader, max_bytes);
+    let pieces = gathering.encode(config);
+    Chunk { span, next, pieces }
+}
+
+impl<K: Bits> Gathering<'_, K> {
+    fn gather(&mut self, reader: &Reader, max_bytes: usize) -> (Span, u32) {
+        // Prefixes that turn out not to be for anybody must not make a chunk endless.
+        let mut steps = max_bytes.max(1024);
+        if let Some(walk) = reader.walk {
+            let mut next = walk.next;
+            while let Some(id) = self.plane.table.next_live(next).filter(|&id| id < walk.end) {
+                if self.size >= max_bytes || steps == 0 {
+                    return (Span::Walk(walk.next, reader.position), next);
+                }
+                if !self.journal.is_ahead(id, reader.position) {
+                    self.add(id, Reading::Walk);
+                }
+                next = id + 1;
+                steps -= 1;
+            }
+            return (Span::Walk(walk.next, reader.position), walk.end);
+        }
+        let (mut position, front) = (reader.position, self.journal.front());
+        while position < self.journal.end() && self.size < max_bytes && steps > 0 {
+            if let Some(id) = self.journal.at(position) {
+                self.add(id, if position < front { Reading::Again } else { Reading::First });
+            }
+            position += 1;
+            steps -= 1;
+        }
+        (Span::Log(reader.position), position)
+    }
+
+    fn add(&mut self, id: u32, reading: Reading) {
+        let table = &self.plane.table;
+        if table.is_pending(id, pending::FORWARDING) {
+            // It gets a new place when the forwarding plane has answered. Who read the present place
+            // earlier saw more than who reads it now.
+            if reading == Reading::Again {
+                self.journal.set_holder(id, ANYBODY);
+            }
+            return;
+        }
+        let holder = match reading {
+            Reading::First => self.journal.holder(id),
+            Reading::Again => ANYBODY,
+            Reading::Walk => NOBODY,
+        };
+        self.size += 1 + usize::from(table.prefix(id).1.div_ceil(8));
+        match table.best(id).filter(|_| !table.is_pending(id, pending::NOT_INSTALLED)) {
+            Some(best) => {
+                if self.seen.insert(best.attr) {
+                    self.size += MESSAGE_OVERHEAD + self.core.attrs.key_length(best.attr);
+                }
+                let audience = match self.journal.reader(best.peer) {
+                    Some(_) => Audience::Except(best.peer),
+                    None => Audience::All,
+                };
+                let (peer, attr) = (best.peer, best.attr);
+                self.routes.push(Route { audience, peer, attr, id, holder, reading });
+            }
+            None => self.withdraw(id, holder, reading),
+        }
+    }
+
+    /// There is no route for the group.
+    fn withdraw(&mut self, id: u32, holder: u16, reading: Reading) {
+        match holder {
+            NOBODY => {}
+            ANYBODY => self.withdrawals.push((Audience::All, id)),
+            peer => self.withdrawals.push((Audience::Except(peer), id)),
+        }
+        if reading == Reading::First {
+            self.journal.set_holder(id, NOBODY);
+        }
+    }
+
+    /// There is a route for the group.
+    fn announced(&mut self, route: &Route) {
+        if let (Audience::Except(source), holder) = (route.audience, route.holder)
+            && holder != NOBODY
+            && holder != source
+        {
+            self.withdrawals.push((Audience::Only(source), route.id));
+        }
+        match route.reading {
+            Reading::First => self.journal.set_holder(route.id, route.peer),
+            Reading::Again => {}
+            Reading::Walk => {
+                let known = self.journal.holder(route.id);
+                let holder = if known == NOBODY || known == route.peer { route.peer } else { ANYBODY };
+                self.journal.set_holder(route.id, holder);
+            }
+        }
+    }
+
+    fn encode(mut self, config: &GroupConfig) -> Vec<(Audience, bytes::Bytes)> {
+        let mut routes = std::mem::take(&mut self.routes);
+        // Stable: prefixes of one attribute set stay in the order of the journal.
+        routes.sort_by_key(|route| (route.audience, route.peer, route.attr));
+        let mut announcements = Pieces::default();
+        for run in routes.chunk_by(|a, b| (a.peer, a.attr) == (b.peer, b.attr)) {
+            self.encode_run(config, run, &mut announcements);
+        }
+        let mut pieces = Pieces::default();
+        let mut withdrawals = std::mem::take(&mut self.withdrawals);
+        withdrawals.sort_by_key(|(audience, _)| *audience);
+        for run in withdrawals.chunk_by(|a, b| a.0 == b.0) {
+            let prefixes = run.iter().map(|(_, id)| self.net(*id));
+            encode_withdraw(pieces.for_audience(run[0].0), K::FAMILY, prefixes, &config.encode);
+        }
+        let mut pieces = pieces.finish();
+        pieces.extend(announcements.finish());
+        pieces
+    }
+
+    fn net(&self, id: u32) -> ipnet::IpNet {
+        let (bits, length) = self.plane.table.prefix(id);
+        bits.net(length)
+    }
+
+    /// Announces the prefixes of one attribute set.
+    fn encode_run(&mut self, config: &GroupConfig, run: &[Route], pieces: &mut Pieces) {
+        let Some(first) = run.first() else { return };
+        let source = match self.core.peer(first.peer) {
+            Some(peer) if first.peer != PeerId::LOCAL.0 => Source::Peer(peer.session.kind),
+            _ => Source::Originated,
+        };
+        let Some(attributes) = self.core.attrs.attributes(first.attr) else { return };
+        if !config.export.depends_on_prefix() {
+            let exported = config.exported(source, &attributes, self.net(first.id));
+            return self.encode_equal(config, run, exported.as_ref(), pieces);
+        }
+        let mut rest = run;
+        while let Some(head) = rest.first() {
+            let exported = config.exported(source, &attributes, self.net(head.id));
+            let equal = rest
+                .iter()
+                .skip(1)
+                .take_while(|route| config.exported(source, &attributes, self.net(route.id)) == exported)
+                .count();
+            let (now, later) = rest.split_at(equal + 1);
+            self.encode_equal(config, now, exported.as_ref(), pieces);
+            rest = later;
+        }
+    }
+
+    /// Announces prefixes whose attributes are equal on the way out, or treats them as gone.
+    fn encode_equal(
+        &mut self,
+        config: &GroupConfig,
+        run: &[Route],
+        exported: Option<&Attributes>,
+        pieces: &mut Pieces,
+    ) {
+        let encoder = exported.map(|attributes| UpdateEncoder::new(K::FAMILY, attributes, &config.encode));
+        if let Some(Ok(encoder)) = encoder {
+            for route in run {
+                self.announced(route);
+            }
+            let prefixes = run.iter().map(|route| self.net(route.id));
+            encoder.announce(pieces.for_audience(run[0].audience), prefixes);
+        } else {
+            // Attributes that do not fit into a message, or a next hop of the wrong family.
+            if encoder.is_some() {
+                self.journal.unsendable += run.len() as u64;
+            }
+            for route in run {
+                self.withdraw(route.id, route.holder, route.reading);
+            }
+        }
+    }
+}
+
+/// Messages, those for the same audience in one piece.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<(Audience, bytes::Bytes)>,
+    open: Option<(Audience, BytesMut)>,
+}
+
+impl Pieces {
+    fn for_audience(&mut self, audience: Audience) -> &mut BytesMut {
+        if self.open.as_ref().is_some_and(|(open, _)| *open != audience) {
+            self.close();
+        }
+        &mut self.open.get_or_insert_with(|| (audience, BytesMut::new())).1
+    }
+
+    fn close(&mut self) {
+        if let Some((audience, bytes)) = self.open.take()
+            && !bytes.is_empty()
+        {
+            self.done.push((audience, bytes.freeze()));
+        }
+    }
+
+    fn finish(mut self) -> Vec<(Audience, bytes::Bytes)> {
+        self.close();
+        self.done
+    }
+}

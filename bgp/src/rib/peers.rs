@@ -1,0 +1,129 @@
+//! What the RIB knows of its peers: the facts of their session that decisions need, and counters.
+//!
+//! The paths of a peer carry one bit that alternates with its sessions. When a session ends the bit
+//! flips: from then on its paths are strangers, to be taken out by the sweep at its own pace, while the
+//! next session may already bring new ones.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Serialize;
+
+use crate::policy::PolicyChain;
+use crate::session::PeerKind;
+use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
+
+use super::path::Path;
+
+/// A session that came up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSession {
+    /// The peer; never [`PeerId::LOCAL`].
+    pub id: PeerId,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS number.
+    pub asn: Asn,
+    /// Its router id.
+    pub router_id: RouterId,
+    /// External or internal.
+    pub kind: PeerKind,
+    /// Our AS number towards it.
+    pub local_asn: Asn,
+    /// AS numbers of its UPDATEs have four octets.
+    pub as4: bool,
+    /// Import policy; an external peer without any gives nothing (RFC 8212).
+    pub import: PolicyChain,
+    /// The families negotiated.
+    pub families: FamilySet,
+    /// Refuse routes whose AS path does not begin with its AS number. Off for route servers, which
+    /// do not put themselves into the path.
+    pub enforce_first_as: bool,
+}
+
+/// Routes of a peer in one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PeerCounts {
+    /// In the Adj-RIB-In.
+    pub received: usize,
+    /// Of these, not refused by policy or as a loop.
+    pub accepted: usize,
+    /// Of these, the best of their prefix.
+    pub best: usize,
+}
+
+/// What a peer sent since the RIB knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PeerStatistics {
+    /// UPDATE messages.
+    pub updates: u64,
+    /// Prefixes announced, repeated ones too.
+    pub announced: u64,
+    /// Prefixes withdrawn, unknown ones too.
+    pub withdrawn: u64,
+    /// UPDATE messages whose routes were treated as withdrawn (RFC 7606).
+    pub treated_as_withdraw: u64,
+    /// Malformed attributes that were discarded and the routes kept (RFC 7606), once for each
+    /// distinct attribute set.
+    pub discarded_attributes: u64,
+    /// What was wrong the last time that routes were treated as withdrawn.
+    pub last_error: Option<String>,
+}
+
+/// A peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) session: PeerSession,
+    /// Its session is up.
+    pub(crate) up: bool,
+    /// Paths of ended sessions may still be in the table.
+    pub(crate) departing: bool,
+    /// Paths that its present import policy has not seen may still be in the table.
+    pub(crate) reimporting: bool,
+    /// [`Path::GENERATION`] and [`Path::POLICY`] as its present paths carry them.
+    pub(crate) marks: u16,
+    pub(crate) counts: [PeerCounts; Family::ALL.len()],
+    pub(crate) statistics: PeerStatistics,
+}
+
+impl Peer {
+    pub(crate) fn new(session: PeerSession) -> Self {
+        Self {
+            session,
+            up: false,
+            departing: false,
+            reimporting: false,
+            marks: 0,
+            counts: Default::default(),
+            statistics: PeerStatistics::default(),
+        }
+    }
+
+    /// The peer that originated routes belong to.
+    pub(crate) fn local(asn: Asn, router_id: RouterId) -> Self {
+        let session = PeerSession {
+            id: PeerId::LOCAL,
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            asn,
+            router_id,
+            kind: PeerKind::Ibgp,
+            local_asn: asn,
+            as4: true,
+            import: PolicyChain::default(),
+            families: FamilySet::ALL,
+            enforce_first_as: false,
+        };
+        Self { up: true, ..Self::new(session) }
+    }
+
+    /// Whether a path of this peer belongs to its present session.
+    #[inline]
+    pub(crate) fn owns(&self, path: Path) -> bool {
+        (path.flags ^ self.marks) & Path::GENERATION == 0
+    }
+
+    /// Whether a path of this peer was decided on by its present import policy.
+    #[inline]
+    pub(crate) fn imported(&self, path: Path) -> bool {
+        (path.flags ^ self.marks) & Path::POLICY == 0
+    }
+}

@@ -1,0 +1,121 @@
+//! From changed paths to changed best paths.
+//!
+//! The best path of an entry is the first of its paths and marked; others that share its traffic are
+//! marked too. A change is noticed by comparing what was chosen before with what is chosen after,
+//! and noted once until it is drained, however often it changes in between.
+//!
+//! Most announcements lose on rank alone, which the marks of the entry show without a decision.
+
+use super::core::{Core, Plane};
+use super::key::Bits;
+use super::path::Path;
+use super::table::pending;
+
+/// What was chosen for a prefix: equal choices forward and announce alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// Peer and attributes of the best path.
+    best: Option<(u16, u32)>,
+    /// The others that share its traffic, folded.
+    others: u64,
+}
+
+impl<K: Bits> Plane<K> {
+    /// What is chosen for an entry now.
+    #[inline]
+    pub(crate) fn choice(&self, core: &Core, id: u32) -> Choice {
+        let paths = self.table.paths(id);
+        let best = paths.first().filter(|path| path.has(Path::BEST)).map(|path| (path.peer, path.attr));
+        let others = if core.rules.multipath > 1 {
+            paths
+                .iter()
+                .filter(|path| path.has(Path::MULTIPATH))
+                .map(|path| {
+                    (u64::from(path.peer) << 32 | u64::from(path.attr))
+                        .wrapping_add(1)
+                        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                })
+                .fold(0, u64::wrapping_add)
+        } else {
+            0
+        };
+        Choice { best, others }
+    }
+
+    /// Whether a path, put into an entry where it was not chosen before, leaves the choice as it was.
+    #[inline]
+    pub(crate) fn loses_at_once(&self, id: u32, path: Path) -> bool {
+        !path.eligible() || self.table.best(id).is_some_and(|best| best.rank > path.rank)
+    }
+
+    /// Chooses among the paths of an entry, and notes the change when there is one.
+    pub(crate) fn reselect(&mut self, core: &mut Core, id: u32, before: Choice) {
+        let paths = self.table.paths_mut(id);
+        let mut rank = 0;
+        core.contenders.clear();
+        for (index, path) in paths.iter_mut().enumerate() {
+            path.flags &= !Path::CHOSEN;
+            if !path.eligible() || path.rank < rank {
+                continue;
+            }
+            if path.rank > rank {
+                rank = path.rank;
+                core.contenders.clear();
+            }
+            core.contenders.push(index);
+        }
+        let best = match core.contenders.as_slice() {
+            [] => None,
+            [only] => Some(*only),
+            _ => Self::contest(core, paths),
+        };
+        if let Some(best) = best {
+            paths[best].flags |= Path::CHOSEN;
+            paths.swap(0, best);
+        }
+        self.note_change(core, id, before);
+    }
+
+    /// Sends the paths of equal rank through the filters; marks those that share the traffic.
+    fn contest(core: &mut Core, paths: &mut [Path]) -> Option<usize> {
+        let mut candidates = std::mem::take(&mut core.candidates);
+        candidates.clear();
+        candidates.extend(core.contenders.iter().map(|&index| core.candidate(paths[index])));
+        let best = core.filters.run(&candidates, &core.rules);
+        if let Some(best) = best.filter(|_| core.rules.multipath > 1) {
+            for member in core.filters.multipath(&candidates, &core.rules, best) {
+                paths[core.contenders[member]].flags |= Path::MULTIPATH;
+            }
+        }
+        core.candidates = candidates;
+        best.map(|best| core.contenders[best])
+    }
+
+    /// Compares with what was chosen before, moves the counts, and queues the change.
+    fn note_change(&mut self, core: &mut Core, id: u32, before: Choice) {
+        let after = self.choice(core, id);
+        if after == before {
+            return;
+        }
+        let (lost, won) = (before.best.map(|best| best.0), after.best.map(|best| best.0));
+        if lost != won {
+            if let Some(peer) = lost {
+                core.count(peer, K::FAMILY, |counts| counts.best -= 1);
+            }
+            if let Some(peer) = won {
+                core.count(peer, K::FAMILY, |counts| counts.best += 1);
+            }
+        }
+        if !self.table.is_pending(id, pending::CHANGE) {
+            self.table.set_pending(id, pending::CHANGE);
+            self.changed.push_back(id);
+        }
+        if core.hold_exports {
+            self.table.set_pending(id, pending::FORWARDING);
+        } else {
+            // What was said of another path does not hold for this one.
+            self.table.clear_pending(id, pending::NOT_INSTALLED);
+            self.export(id);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Slow passes over the table: paths of ended sessions, next hops that changed, new import policies.
+//!
+//! One pass serves all three. It goes round the entries in arena order, a slice at a time; a new cause
+//! joins it wherever it is, and is done when the pass has come round to that place again. Entries made
+//! behind its back are right from the start, since they are made under the new circumstances.
+//!
+//! An entry without anything to do costs a look at its paths: a round over a million entries with
+//! four paths each takes some tens of milliseconds.
+
+use super::core::{Core, Plane};
+use super::key::Bits;
+use super::path::Path;
+
+/// How far the pass has come for one cause.
+#[derive(Clone, Copy, Debug, Default)]
+enum Round {
+    #[default]
+    Idle,
+    /// Began there, and has not come to the end of the arena yet.
+    Out(u32),
+    /// Began again at the front, and goes on to there.
+    Back(u32),
+}
+
+/// What to start a round for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    /// Sessions ended.
+    Departed,
+    /// Next hops changed their state.
+    NextHops,
+    /// Peers have new import policies.
+    Policies,
+}
+
+/// The pass over one table.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    position: u32,
+    rounds: [Round; 3],
+}
+
+impl Sweep {
+    /// Whether nothing is left to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.rounds.iter().all(|round| matches!(round, Round::Idle))
+    }
+
+    /// Whether a round for the cause is under way.
+    pub(crate) fn is_busy(&self, cause: Cause) -> bool {
+        !matches!(self.rounds[cause as usize], Round::Idle)
+    }
+
+    fn start(&mut self, cause: Cause) {
+        self.rounds[cause as usize] = Round::Out(self.position);
+    }
+
+    /// Ends the rounds that have come round, and goes back to the front at the end of the arena.
+    fn settle(&mut self, end: u32) {
+        if self.position >= end {
+            self.position = 0;
+            for round in &mut self.rounds {
+                *round = match *round {
+                    Round::Out(start) => Round::Back(start),
+                    Round::Back(_) | Round::Idle => Round::Idle,
+                };
+            }
+        }
+        for round in &mut self.rounds {
+            if matches!(*round, Round::Back(start) if self.position >= start) {
+                *round = Round::Idle;
+            }
+        }
+    }
+}
+
+/// What a path needs.
+enum Remedy {
+    Remove,
+    Reimport,
+    Reconsider,
+}
+
+impl<K: Bits> Plane<K> {
+    /// Starts a round.
+    pub(crate) fn sweep_for(&mut self, cause: Cause) {
+        self.sweep.start(cause);
+    }
+
+    /// Sees up to `budget` entries; returns how much of the budget is left.
+    pub(crate) fn sweep(&mut self, core: &mut Core, mut budget: usize) -> usize {
+        self.sweep.settle(self.table.end());
+        while budget > 0 && !self.sweep.is_idle() {
+            let id = self.sweep.position;
+            if self.table.is_live(id) {
+                self.sweep_entry(core, id);
+            }
+            self.sweep.position += 1;
+            self.sweep.settle(self.table.end());
+            budget -= 1;
+        }
+        budget
+    }
+
+    fn sweep_entry(&mut self, core: &mut Core, id: u32) {
+        let next_hops = self.sweep.is_busy(Cause::NextHops);
+        // Every remedy may move the paths about, and leaves one path less that needs any.
+        while let Some((index, remedy)) = self.ailing(core, id, next_hops) {
+            let path = self.table.paths(id)[index];
+            match remedy {
+                Remedy::Remove => self.take(core, id, index),
+                Remedy::Reimport => self.reimport(core, id, index, path),
+                Remedy::Reconsider => {
+                    let flags = (path.flags ^ Path::UNREACHABLE) & !Path::CHOSEN;
+                    self.replace(core, id, index, Path { flags, ..path });
+                }
+            }
+            if !self.table.is_live(id) {
+                return;
+            }
+        }
+        if next_hops && self.table.paths(id).len() > 1 {
+            // The costs of next hops may have changed without any path coming or going.
+            let before = self.choice(core, id);
+            self.reselect(core, id, before);
+        }
+    }
+
+    fn ailing(&self, core: &Core, id: u32, next_hops: bool) -> Option<(usize, Remedy)> {
+        self.table.paths(id).iter().enumerate().find_map(|(index, path)| {
+            let peer = core.peer(path.peer)?;
+            if !peer.owns(*path) {
+                Some((index, Remedy::Remove))
+            } else if !peer.imported(*path) {
+                Some((index, Remedy::Reimport))
+            } else if next_hops && core.reachable(path.attr) == path.has(Path::UNREACHABLE) {
+                Some((index, Remedy::Reconsider))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Runs the present import policy of its peer over a path.
+    fn reimport(&mut self, core: &mut Core, id: u32, index: usize, path: Path) {
+        let (bits, length) = self.table.prefix(id);
+        core.attrs.retain(path.received);
+        if let Some(mut incoming) = core.incoming(path.peer, path.received) {
+            let fresh = core.imported(&mut incoming, || bits.net(length));
+            self.replace(core, id, index, fresh);
+            incoming.finish(core);
+        }
+    }
+}

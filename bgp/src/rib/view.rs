@@ -1,0 +1,297 @@
+//! Questions about the routes, for `show` and `explain`.
+//!
+//! Attributes are read from their bytes and the decision is run again for each prefix shown, so that a
+//! route costs nothing to be shown later. Lists come in pages: one page is one pass over the table of
+//! the family (milliseconds for a million prefixes), so that a page should be some hundreds of
+//! routes, and other work fits between two pages.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::policy::{Decision, PolicyContext};
+use crate::types::{Family, PeerId};
+use crate::wire::Attributes;
+
+use super::attrs::AttrId;
+use super::core::{Core, Plane};
+use super::decision::{DecisionStep, decide};
+use super::key::Bits;
+use super::path::{Ineligible, Path};
+use super::table::pending;
+use super::{BestRoute, Rib};
+
+/// A prefix and all its paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The best one first, then the others by peer.
+    pub paths: Vec<PathView>,
+    /// The last step that was needed to find the best path; `None` when there is none.
+    pub decided_by: Option<DecisionStep>,
+    /// What the forwarding plane said of the best path.
+    pub forwarding: ForwardingState,
+}
+
+/// Whether the best path of a prefix is in the forwarding plane, as far as the RIB was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardingState {
+    /// Nothing is waited for.
+    Settled,
+    /// The forwarding plane has not answered yet.
+    Pending,
+    /// The forwarding plane could not take it, and it is not announced.
+    NotInstalled,
+}
+
+/// One path of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathView {
+    /// Whose it is.
+    pub peer: PeerId,
+    /// Its attributes after import policy.
+    pub attributes: Attributes,
+    /// Its attributes as received, when policy changed them.
+    pub received: Option<Attributes>,
+    /// The name of its attribute set.
+    pub attr: AttrId,
+    /// Whether it is the best path.
+    pub best: bool,
+    /// Whether it carries traffic.
+    pub multipath: bool,
+    /// Why it takes no part in the decision.
+    pub ineligible: Option<Ineligible>,
+    /// The policy and rule that rejected it, in words.
+    pub rejected_by: Option<String>,
+    /// Where it lost to others.
+    pub lost_at: Option<DecisionStep>,
+    /// It is of a session that ended, and is about to be removed.
+    pub departing: bool,
+}
+
+/// Which prefixes, and which of their paths, a list is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All paths of all prefixes.
+    All,
+    /// What a peer sent.
+    Received(PeerId),
+    /// What a peer sent and is not used, for whatever reason but losing.
+    Rejected(PeerId),
+}
+
+impl Wanted {
+    fn wants(self, path: Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Received(peer) => path.peer == peer.0,
+            Self::Rejected(peer) => path.peer == peer.0 && !path.eligible(),
+        }
+    }
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it, in order of prefixes.
+    pub items: Vec<T>,
+    /// Where the next page begins: pass it as `after`. `None`: this was the last one.
+    pub next: Option<IpNet>,
+}
+
+impl Rib {
+    /// A prefix and its paths.
+    pub fn lookup(&self, prefix: IpNet) -> Option<RouteView> {
+        match prefix.trunc() {
+            IpNet::V4(net) => {
+                let id = self.v4.table.find(net.network().to_bits(), net.prefix_len())?;
+                self.v4.view(&self.core, id, Wanted::All)
+            }
+            IpNet::V6(net) => {
+                let id = self.v6.table.find(net.network().to_bits(), net.prefix_len())?;
+                self.v6.view(&self.core, id, Wanted::All)
+            }
+        }
+    }
+
+    /// The longest prefix covering an address that has a best path.
+    pub fn longest_match(&self, address: IpAddr) -> Option<RouteView> {
+        match address {
+            IpAddr::V4(address) => self.v4.longest_match(&self.core, address.to_bits()),
+            IpAddr::V6(address) => self.v6.longest_match(&self.core, address.to_bits()),
+        }
+    }
+
+    /// Up to `limit` routes of a family behind `after`, within `within` if given.
+    pub fn routes(
+        &self,
+        family: Family,
+        wanted: Wanted,
+        within: Option<IpNet>,
+        after: Option<IpNet>,
+        limit: usize,
+    ) -> Page<RouteView> {
+        match family {
+            Family::Ipv4Unicast => self.v4.page(&self.core, wanted, within, after, limit),
+            Family::Ipv6Unicast => self.v6.page(&self.core, wanted, within, after, limit),
+        }
+    }
+
+    /// Up to `limit` routes of a family behind `after` that a peer is sent, as it is sent them.
+    pub fn advertised(
+        &self,
+        peer: PeerId,
+        family: Family,
+        after: Option<IpNet>,
+        limit: usize,
+    ) -> Page<(IpNet, Attributes)> {
+        match family {
+            Family::Ipv4Unicast => self.advertised_of(&self.v4, peer, after, limit),
+            Family::Ipv6Unicast => self.advertised_of(&self.v6, peer, after, limit),
+        }
+    }
+
+    /// The best route of a prefix.
+    pub fn best(&self, prefix: IpNet) -> Option<BestRoute> {
+        match prefix.trunc() {
+            IpNet::V4(net) => self.v4.best_of(&self.core, net.network().to_bits(), net.prefix_len()),
+            IpNet::V6(net) => self.v6.best_of(&self.core, net.network().to_bits(), net.prefix_len()),
+        }
+    }
+
+    fn advertised_of<K: Bits>(
+        &self,
+        plane: &Plane<K>,
+        peer: PeerId,
+        after: Option<IpNet>,
+        limit: usize,
+    ) -> Page<(IpNet, Attributes)> {
+        let Some(config) = self.export_config(peer) else { return Page { items: Vec::new(), next: None } };
+        let mut after = after.as_ref().and_then(K::of_net);
+        let mut items = Vec::new();
+        // What policy keeps back leaves a page short; go on until it is full or all is seen.
+        loop {
+            let wanted = |id| plane.table.best(id).is_some_and(|best| best.peer != peer.0);
+            let ids = plane.table.page(after, None, limit, wanted);
+            for &id in &ids {
+                let (bits, length) = plane.table.prefix(id);
+                after = Some((bits, length));
+                if let Some(attributes) = plane.exported(&self.core, config, peer, id) {
+                    items.push((bits.net(length), attributes));
+                }
+                if items.len() == limit {
+                    break;
+                }
+            }
+            if ids.len() < limit || items.len() == limit || limit == 0 {
+                let next = after.filter(|_| limit > 0 && items.len() == limit);
+                return Page { items, next: next.map(|(bits, length)| bits.net(length)) };
+            }
+        }
+    }
+}
+
+impl<K: Bits> Plane<K> {
+    fn best_of(&self, core: &Core, bits: K, length: u8) -> Option<BestRoute> {
+        let id = self.table.find(bits, length)?;
+        Some(self.best_route(core, id, self.table.best(id)?))
+    }
+
+    fn longest_match(&self, core: &Core, bits: K) -> Option<RouteView> {
+        let id = self.table.longest_match(bits, |id| self.table.best(id).is_some())?;
+        self.view(core, id, Wanted::All)
+    }
+
+    fn page(
+        &self,
+        core: &Core,
+        wanted: Wanted,
+        within: Option<IpNet>,
+        after: Option<IpNet>,
+        limit: usize,
+    ) -> Page<RouteView> {
+        let place = |net: Option<IpNet>| net.as_ref().and_then(K::of_net);
+        if within.is_some() && place(within).is_none() {
+            return Page { items: Vec::new(), next: None };
+        }
+        let has_any = |id| self.table.paths(id).iter().any(|path| wanted.wants(*path));
+        let ids = self.table.page(place(after), place(within), limit, has_any);
+        let items: Vec<_> = ids.into_iter().filter_map(|id| self.view(core, id, wanted)).collect();
+        let next = items.last().filter(|_| items.len() == limit).map(|last| last.prefix);
+        Page { items, next }
+    }
+
+    /// A prefix with its wanted paths; `None` when there are none.
+    fn view(&self, core: &Core, id: u32, wanted: Wanted) -> Option<RouteView> {
+        let paths = self.table.paths(id);
+        let (bits, length) = self.table.prefix(id);
+        let prefix = bits.net(length);
+        let eligible: Vec<usize> = (0..paths.len()).filter(|&index| paths[index].eligible()).collect();
+        let candidates: Vec<_> = eligible.iter().map(|&index| core.candidate(paths[index])).collect();
+        let ranked = decide(&candidates, &core.rules);
+        let lost_at = |index: usize| {
+            let place = eligible.iter().position(|&other| other == index)?;
+            ranked.as_ref()?.lost_at[place]
+        };
+        let mut shown: Vec<PathView> = paths
+            .iter()
+            .enumerate()
+            .filter(|(_, path)| wanted.wants(**path))
+            .filter_map(|(index, path)| core.path_view(*path, prefix, lost_at(index)))
+            .collect();
+        if shown.is_empty() {
+            return None;
+        }
+        shown.sort_by_key(|path| (!path.best, path.peer));
+        let forwarding = if self.table.is_pending(id, pending::NOT_INSTALLED) {
+            ForwardingState::NotInstalled
+        } else if self.table.is_pending(id, pending::FORWARDING) {
+            ForwardingState::Pending
+        } else {
+            ForwardingState::Settled
+        };
+        Some(RouteView {
+            prefix,
+            paths: shown,
+            decided_by: ranked.map(|ranked| ranked.decided_by),
+            forwarding,
+        })
+    }
+}
+
+impl Core {
+    fn path_view(&self, path: Path, prefix: IpNet, lost_at: Option<DecisionStep>) -> Option<PathView> {
+        let ineligible = path.ineligible();
+        let received = (path.received != path.attr).then(|| self.attrs.attributes(path.received)).flatten();
+        let attributes = self.attrs.attributes(path.attr)?;
+        let rejected_by = match ineligible {
+            Some(Ineligible::RejectedByPolicy) => self.rejection(path, prefix, &attributes),
+            _ => None,
+        };
+        Some(PathView {
+            peer: PeerId(path.peer),
+            attributes,
+            received,
+            attr: AttrId(path.attr),
+            best: path.has(Path::BEST),
+            multipath: path.has(Path::MULTIPATH),
+            ineligible,
+            rejected_by,
+            lost_at,
+            departing: self.peer(path.peer).is_some_and(|peer| !peer.owns(path)),
+        })
+    }
+
+    /// Asks import policy again, for its words.
+    fn rejection(&self, path: Path, prefix: IpNet, attributes: &Attributes) -> Option<String> {
+        let session = &self.peer(path.peer)?.session;
+        let context = PolicyContext { local_asn: session.local_asn };
+        match session.import.evaluate(prefix, Cow::Borrowed(attributes), &context) {
+            Decision::Reject(rejection) => Some(rejection.to_string()),
+            Decision::Accept(_) => None,
+        }
+    }
+}

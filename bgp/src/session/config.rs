@@ -1,0 +1,101 @@
+//! What a session must be told, and the times it keeps.
+//!
+//! The defaults of [`Timing`] lean towards quick recovery: RFC 4271 section 10 suggests two minutes
+//! between connection attempts, which suited routers of its day; five seconds that double up to a
+//! minute find a rebooted neighbour soon and still leave a dead one alone.
+
+use std::time::Duration;
+
+use crate::types::{Asn, FamilySet, HoldTime, RouterId};
+
+/// Configuration of one session. It never changes: a new configuration is a new [`Session`](super::Session).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Our AS number.
+    pub local_asn: Asn,
+    /// The AS number that the peer must have.
+    pub peer_asn: Asn,
+    /// Our BGP identifier.
+    pub router_id: RouterId,
+    /// The hold time we propose.
+    pub hold_time: HoldTime,
+    /// The families we want to exchange.
+    pub families: FamilySet,
+    /// Only wait for the peer's connection, never open one.
+    pub passive: bool,
+    /// Announce the extended message capability (RFC 8654).
+    pub extended_messages: bool,
+    /// Seed of the timers' jitter. Two sessions should not share one.
+    pub jitter_seed: u64,
+    /// Intervals that the protocol leaves to us.
+    pub timing: Timing,
+}
+
+impl SessionConfig {
+    /// A configuration with every default: all families, active, extended messages.
+    pub fn new(local_asn: Asn, peer_asn: Asn, router_id: RouterId, jitter_seed: u64) -> Self {
+        Self {
+            local_asn,
+            peer_asn,
+            router_id,
+            hold_time: HoldTime::DEFAULT,
+            families: FamilySet::ALL,
+            passive: false,
+            extended_messages: true,
+            jitter_seed,
+            timing: Timing::default(),
+        }
+    }
+
+    /// Whether the peer is in our AS or in another.
+    pub fn kind(&self) -> PeerKind {
+        if self.local_asn == self.peer_asn { PeerKind::Ibgp } else { PeerKind::Ebgp }
+    }
+}
+
+/// Intervals that the protocol leaves to the implementation. Those that repeat are jittered to
+/// 0.75 to 1.0 of their value (RFC 4271 section 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// First pause after a connection attempt that failed; doubles with each further one.
+    pub connect_retry: Duration,
+    /// Longest pause between connection attempts.
+    pub connect_retry_max: Duration,
+    /// How long an attempt may take before it is given up for a new one.
+    pub connect_timeout: Duration,
+    /// First stay in Idle after an error; doubles with each further one.
+    pub idle_hold: Duration,
+    /// Longest stay in Idle after an error.
+    pub idle_hold_max: Duration,
+    /// A session that was Established for this long is stable: the next error starts from
+    /// `idle_hold` again.
+    pub stable_after: Duration,
+    /// The large hold time before one is negotiated (RFC 4271 section 8.2.2 suggests 4 minutes).
+    pub open_hold: Duration,
+    /// How long a connection that must lose a collision waits for the winner's OPEN.
+    pub collision_wait: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            connect_retry: Duration::from_secs(5),
+            connect_retry_max: Duration::from_mins(1),
+            connect_timeout: Duration::from_secs(15),
+            idle_hold: Duration::from_secs(1),
+            idle_hold_max: Duration::from_mins(1),
+            stable_after: Duration::from_mins(2),
+            open_hold: Duration::from_mins(4),
+            collision_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Which side of the AS border a peer is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerKind {
+    /// A peer in our AS.
+    Ibgp,
+    /// A peer in another AS.
+    Ebgp,
+}

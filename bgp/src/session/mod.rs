@@ -1,0 +1,334 @@
+//! The session with one neighbour: the state machine of RFC 4271 section 8, without sockets or clocks.
+//!
+//! A [`Session`] is told what happened (`start`, `accept`, `tcp_connected`, `handle_message`,
+//! `handle_timeout`, ...) and when, and answers with [`Output`]s. It guarantees that
+//!
+//! - it is Established on at most one connection, after an OPEN and a KEEPALIVE of the peer on it;
+//! - of two colliding connections both sides keep the same one (see the head of `collision.rs`);
+//! - a NOTIFICATION is the last `Send` before its `Close`, and a closed connection is never named again;
+//! - the hold timer expires at its time, not before and not after, given that the driver calls on time.
+//!
+//! Where the RFC leaves a choice: errors lead to Idle for a while that grows
+//! (`DampPeerOscillations`), and Idle refuses connections. A connection that TCP or the peer refused
+//! is no such error: it leads to Active, where the peer's next attempt is welcome, so two speakers
+//! never refuse each other in turns.
+//!
+//! # The driver's loop
+//!
+//! One task a neighbour owns the `Session` and its sockets. Three rules keep keepalives and hold
+//! timers independent of routes: read and handle what has arrived *before* serving a timeout (or a
+//! late task would take its own delay for the peer's silence); never wait for a shard while holding
+//! the session (stop reading that socket instead, and tell by [`Session::heard`] that octets wait in
+//! it); write through a queue for each connection, so that `Send` never blocks.
+//!
+//! ```text
+//! session.start(now);
+//! loop {
+//!     while let Some(output) = session.poll_output() {
+//!         Connect(conn)          => connect; later tcp_connected or tcp_failed(now, conn, why)
+//!         Send(conn, bytes)      => writers[conn].push(bytes)
+//!         Close(conn)            => stop reading; flush, then shut down
+//!         Up(conn, negotiated)   => shards: peer_up; UPDATEs of ours go out on conn
+//!         Down(reason)           => shards: peer_down
+//!         RouteRefresh(family)   => shards: refresh
+//!         StateChanged{from, to} => log, monitor
+//!     }
+//!     select! { biased;
+//!         accepted a socket => { let conn = session.accept(now); } // refused: the outputs close it
+//!         connect finished  => session.tcp_connected(now, conn) or tcp_failed(now, conn, why)
+//!         read failed, EOF  => session.tcp_closed(now, conn, why)
+//!         wrote UPDATEs     => session.updates_sent(now, conn, count)
+//!         command           => session.start(now), stop(now, reason), request_refresh(family)
+//!         bytes of conn     => read(conn)
+//!         sleep until session.poll_timeout() => session.handle_timeout(now)
+//!     }
+//! }
+//!
+//! read(conn): while session.has_connection(conn) {
+//!     let context = session.decode_context(conn);      // may change with each message
+//!     match frame_len(&buf, context.max_message()) {
+//!         Ok(Some(len)) if len <= buf.len() => match decode(&buf[..len], &context) {
+//!             Ok(message) => {
+//!                 session.handle_message(now, conn, &message);
+//!                 if it is an UPDATE and session.is_established_on(conn) { batch it for the shards }
+//!             }
+//!             Err(error) => session.handle_protocol_error(now, conn, &error),
+//!         },
+//!         Ok(_)      => break,                         // more bytes are needed
+//!         Err(error) => session.handle_protocol_error(now, conn, &error),
+//!     }
+//! }
+//! ```
+//!
+//! Calls that name a connection which the session has closed are ignored, so events that were
+//! already on their way do no harm.
+
+mod collision;
+mod config;
+mod fsm;
+mod jitter;
+mod negotiate;
+mod output;
+mod snapshot;
+mod state;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+pub use config::{PeerKind, SessionConfig, Timing};
+pub use negotiate::Negotiated;
+pub use output::{ConnId, DownReason, Output, StopReason};
+pub use snapshot::{Connection, Counters, ErrorSource, LastError, MessageCounts, Snapshot};
+pub use state::{Direction, State};
+
+use crate::types::Family;
+use crate::wire::notification::codes;
+use crate::wire::{DecodeContext, Message, Notification, ProtocolError, RouteRefresh};
+use jitter::{Backoff, Jitter};
+use state::{Idle, Link, Machine, Timer};
+
+/// The session with one neighbour. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    machine: Machine,
+    outputs: VecDeque<Output>,
+    jitter: Jitter,
+    /// Pauses between attempts to connect (`ConnectRetryCounter` is its level).
+    connect_backoff: Backoff,
+    /// Stays in Idle after errors.
+    idle_backoff: Backoff,
+    /// The peer does not understand capabilities: OPENs go without.
+    plain: bool,
+    next_conn: u64,
+    counters: Counters,
+    last_error: Option<LastError>,
+    state_since: Instant,
+}
+
+impl Session {
+    /// A session in Idle, to be started.
+    pub fn new(config: SessionConfig, now: Instant) -> Self {
+        let timing = config.timing;
+        Self {
+            machine: Machine::Idle(Idle::Stopped(Notification::cease(codes::cease::CONNECTION_REJECTED))),
+            outputs: VecDeque::new(),
+            jitter: Jitter::new(config.jitter_seed),
+            connect_backoff: Backoff::new(timing.connect_retry, timing.connect_retry_max),
+            idle_backoff: Backoff::new(timing.idle_hold, timing.idle_hold_max),
+            plain: false,
+            next_conn: 1,
+            counters: Counters::default(),
+            last_error: None,
+            state_since: now,
+            config,
+        }
+    }
+
+    /// Starts the session, or ends its stay in Idle. Does nothing in any other state.
+    pub fn start(&mut self, now: Instant) {
+        if let Machine::Idle(_) = self.machine {
+            self.transition(now, |session| session.restart(now));
+        }
+    }
+
+    /// Ends the session with a Cease. Depending on the reason it stays Idle until started again, or
+    /// comes back by itself; a stopped one does not come back by the latter kind of reason.
+    pub fn stop(&mut self, now: Instant, reason: &StopReason) {
+        self.transition(now, |session| session.stopped(now, reason));
+    }
+
+    /// A TCP connection of the peer arrived. If it is refused, the outputs say so to the peer and
+    /// close it.
+    pub fn accept(&mut self, now: Instant) -> ConnId {
+        let conn = self.next_conn();
+        self.transition(now, |session| session.accepted(now, conn));
+        conn
+    }
+
+    /// A connection that [`Output::Connect`] asked for is there.
+    pub fn tcp_connected(&mut self, now: Instant, conn: ConnId) {
+        self.transition(now, |session| session.connected(now, conn));
+    }
+
+    /// A connection that [`Output::Connect`] asked for could not be made; `why` is for people.
+    pub fn tcp_failed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        self.transition(now, |session| session.disconnected(now, conn, why));
+    }
+
+    /// A connection was closed by the peer, or reading or writing failed; `why` is for people. No
+    /// [`Output::Close`] follows.
+    pub fn tcp_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        self.transition(now, |session| session.disconnected(now, conn, why));
+    }
+
+    /// A message arrived. Of an UPDATE only the state and the hold timer are the session's business:
+    /// the routes are the driver's if [`Session::is_established_on`] says so.
+    pub fn handle_message(&mut self, now: Instant, conn: ConnId, message: &Message<'_>) {
+        let Some(link) = self.machine.find_mut(conn) else { return };
+        self.counters.received.count(message);
+        // Nearly every message is one of these, and changes no state.
+        if let (Link::Established(state), Message::Update(_) | Message::Keepalive) = (link, message) {
+            state.liveness.heard(now);
+            return;
+        }
+        self.transition(now, |session| session.message(now, conn, message));
+    }
+
+    /// Bytes arrived that are no acceptable message.
+    pub fn handle_protocol_error(&mut self, now: Instant, conn: ConnId, error: &ProtocolError) {
+        self.transition(now, |session| session.protocol_error(now, conn, error));
+    }
+
+    /// The driver handed this many UPDATEs (End-of-RIB among them) to the socket.
+    pub fn updates_sent(&mut self, now: Instant, conn: ConnId, count: u64) {
+        if let Some(Link::Established(state)) = self.machine.find_mut(conn) {
+            state.liveness.spoke(now, &mut self.jitter);
+            self.counters.sent.update += count;
+        }
+    }
+
+    /// Asks the peer for all its routes of a family again; `false` if that was not negotiated or the
+    /// session is not Established.
+    pub fn request_refresh(&mut self, family: Family) -> bool {
+        let Some((conn, negotiated)) = self.established() else { return false };
+        if !negotiated.route_refresh || !negotiated.families.contains(family) {
+            return false;
+        }
+        let mut bytes = BytesMut::new();
+        RouteRefresh::new(family, RouteRefresh::REQUEST).encode(&mut bytes);
+        self.counters.sent.route_refresh += 1;
+        self.outputs.push_back(Output::Send(conn, bytes.freeze()));
+        true
+    }
+
+    /// Octets of the peer have arrived that the driver could not read yet, because it is slow itself: the
+    /// peer is not silent, and its hold timer starts again.
+    pub fn heard(&mut self, now: Instant, conn: ConnId) {
+        match self.machine.find_mut(conn) {
+            Some(Link::OpenConfirm(state)) => state.liveness.heard(now),
+            Some(Link::Established(state)) => state.liveness.heard(now),
+            Some(Link::Connect(_) | Link::OpenSent(_)) | None => {}
+        }
+    }
+
+    /// Serves the timers that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.transition(now, |session| session.timers(now));
+    }
+
+    /// When to call [`Session::handle_timeout`]; changes with every other call.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.next_timer()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The state of the furthest connection; Idle or Active without one.
+    pub fn state(&self) -> State {
+        self.machine.state()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The connection on which the session is Established.
+    pub fn established(&self) -> Option<(ConnId, &Arc<Negotiated>)> {
+        self.machine.links().find_map(|link| match link {
+            Link::Established(state) => Some((state.conn, &state.negotiated)),
+            _ => None,
+        })
+    }
+
+    /// Whether UPDATEs on this connection count.
+    pub fn is_established_on(&self, conn: ConnId) -> bool {
+        self.established().is_some_and(|(established, _)| established == conn)
+    }
+
+    /// Whether the session still knows this connection.
+    pub fn has_connection(&self, conn: ConnId) -> bool {
+        self.machine.find(conn).is_some()
+    }
+
+    /// How the next message on this connection is to be read.
+    pub fn decode_context(&self, conn: ConnId) -> DecodeContext {
+        let negotiated = self.machine.find(conn).and_then(Link::negotiated);
+        negotiated.map_or_else(DecodeContext::default, |negotiated| negotiated.decode)
+    }
+
+    /// Everything about the session that is worth showing.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let furthest = self.machine.links().max_by_key(|link| link.state());
+        let timer = |wanted: Timer| {
+            let mut timers = furthest?.timers().into_iter().flatten();
+            timers.find(|(timer, _)| *timer == wanted).map(|(_, at)| until(at))
+        };
+        let connect_retry = match &self.machine {
+            Machine::Active(active) => active.retry_at.map(until),
+            _ => timer(Timer::ConnectRetry),
+        };
+        let (shutdown, idle_hold) = match &self.machine {
+            Machine::Idle(Idle::Stopped(cease)) => {
+                let shut = cease.subcode == codes::cease::ADMINISTRATIVE_SHUTDOWN;
+                let text = cease.shutdown_communication().unwrap_or_default();
+                (shut.then(|| text.to_owned()), None)
+            }
+            Machine::Idle(Idle::Held { until: at }) => (None, Some(until(*at))),
+            _ => (None, None),
+        };
+        let uptime = match furthest {
+            Some(Link::Established(state)) => Some(now.saturating_duration_since(state.since)),
+            _ => None,
+        };
+        let connections = Direction::BOTH.into_iter().filter_map(|direction| {
+            let link = self.machine.link(direction)?;
+            Some(Connection { id: link.conn(), direction, state: link.state() })
+        });
+        Snapshot {
+            state: self.state(),
+            in_state: now.saturating_duration_since(self.state_since),
+            uptime,
+            shutdown,
+            connections: connections.collect(),
+            negotiated: furthest.and_then(Link::negotiated).cloned(),
+            idle_hold,
+            connect_retry,
+            hold: timer(Timer::Hold),
+            keepalive: timer(Timer::Keepalive),
+            failed_attempts: self.connect_backoff.level(),
+            counters: self.counters,
+            last_error: self.last_error.clone(),
+        }
+    }
+
+    /// Runs one event, and tells if the session's state changed by it.
+    fn transition(&mut self, now: Instant, event: impl FnOnce(&mut Self)) {
+        let from = self.state();
+        event(self);
+        let to = self.state();
+        if from != to {
+            self.state_since = now;
+            self.outputs.push_back(Output::StateChanged { from, to });
+        }
+    }
+
+    fn next_conn(&mut self) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        conn
+    }
+}

@@ -1,0 +1,211 @@
+//! Our OPEN, the checks of the peer's (RFC 4271 section 6.2), and what the two agree on.
+//!
+//! A capability counts when both sides announced it. A peer without any multiprotocol capability
+//! exchanges IPv4 unicast (RFC 4760 section 8). A peer with which no family is left is refused with
+//! Unsupported Capability (RFC 5492 section 3). Some speakers answer capabilities with Unsupported
+//! Optional Parameter; for them our OPEN is `plain`, without any.
+
+use std::time::Duration;
+
+use super::config::{PeerKind, SessionConfig};
+use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
+use crate::wire::notification::codes;
+use crate::wire::{Capability, DecodeContext, EncodeContext, Open, ProtocolError};
+
+/// The version of the protocol.
+const VERSION: u8 = 4;
+
+/// What the two OPENs agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The peer's OPEN as received.
+    pub peer_open: Open,
+    /// The peer's AS number.
+    pub peer_asn: Asn,
+    /// The peer's BGP identifier.
+    pub peer_router_id: RouterId,
+    /// Whether the peer is in our AS.
+    pub kind: PeerKind,
+    /// The shorter of the two hold times.
+    pub hold_time: HoldTime,
+    /// Interval of keepalives before jitter; none with a hold time of zero.
+    pub keepalive: Option<Duration>,
+    /// Families that both exchange.
+    pub families: FamilySet,
+    /// AS numbers have four octets in UPDATEs (RFC 6793).
+    pub as4: bool,
+    /// Messages may have up to 65535 octets (RFC 8654).
+    pub extended: bool,
+    /// ROUTE-REFRESH may be sent (RFC 2918).
+    pub route_refresh: bool,
+    /// How the peer's messages are read.
+    pub decode: DecodeContext,
+    /// How ours are written.
+    pub encode: EncodeContext,
+}
+
+/// The OPEN that we send; a plain one has no capabilities.
+pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
+    let mut capabilities = Vec::new();
+    if !plain {
+        capabilities.extend(config.families.iter().map(Capability::MultiProtocol));
+        capabilities.push(Capability::RouteRefresh);
+        if config.extended_messages {
+            capabilities.push(Capability::ExtendedMessage);
+        }
+        capabilities.push(Capability::FourOctetAsn(config.local_asn));
+    }
+    Open::new(config.local_asn, config.hold_time, config.router_id, capabilities)
+}
+
+/// Checks the peer's OPEN and negotiates. What does not depend on the configuration (hold times of
+/// 1 and 2, AS 0, identifier 0) was refused when it was decoded.
+pub(super) fn negotiate(
+    config: &SessionConfig,
+    plain: bool,
+    peer: Open,
+) -> Result<Negotiated, ProtocolError> {
+    let refuse =
+        |subcode, data: &[u8], reason: String| Err(ProtocolError::new(codes::OPEN, subcode, data, reason));
+    if peer.version != VERSION {
+        let reason = format!("BGP version {} is not supported", peer.version);
+        let data = u16::from(VERSION).to_be_bytes();
+        return refuse(codes::open::UNSUPPORTED_VERSION, &data, reason);
+    }
+    let peer_asn = peer.four_octet_asn();
+    if peer_asn != config.peer_asn {
+        let reason = format!("the peer's AS is {peer_asn}, configured is {}", config.peer_asn);
+        return refuse(codes::open::BAD_PEER_AS, &[], reason);
+    }
+    let kind = config.kind();
+    // Within an AS identifiers are unique (RFC 6286 section 2.1); between ASes they may be equal.
+    if kind == PeerKind::Ibgp && peer.router_id == config.router_id {
+        let reason = format!("the peer has our router id {}", config.router_id);
+        return refuse(codes::open::BAD_IDENTIFIER, &[], reason);
+    }
+    let ours = if plain { Family::Ipv4Unicast.into() } else { FamilySet::ALL };
+    let families = config.families.intersect(ours).intersect(peer.families());
+    if families.is_empty() {
+        let reason = format!(
+            "no address family in common: configured {:?}, the peer has {:?}",
+            config.families,
+            peer.families()
+        );
+        return refuse(codes::open::UNSUPPORTED_CAPABILITY, &wanted(config.families), reason);
+    }
+    let both = |capability: &Capability| !plain && peer.has(capability);
+    let four_octets = peer.capabilities.iter().any(|c| matches!(c, Capability::FourOctetAsn(_)));
+    let as4 = !plain && four_octets;
+    let extended = config.extended_messages && both(&Capability::ExtendedMessage);
+    let route_refresh = both(&Capability::RouteRefresh);
+    let hold_time = config.hold_time.min(peer.hold_time);
+    Ok(Negotiated {
+        peer_asn,
+        peer_router_id: peer.router_id,
+        kind,
+        hold_time,
+        keepalive: hold_time.keepalive(),
+        families,
+        as4,
+        extended,
+        route_refresh,
+        decode: DecodeContext { as4, families, extended, ebgp: kind == PeerKind::Ebgp },
+        encode: EncodeContext { as4, extended },
+        peer_open: peer,
+    })
+}
+
+/// The capabilities that we insist on, as the NOTIFICATION lists them: code, length, value.
+fn wanted(families: FamilySet) -> Vec<u8> {
+    families
+        .iter()
+        .flat_map(|family| {
+            let [high, low] = family.afi().to_be_bytes();
+            [1, 4, high, low, 0, family.safi()]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn config(local: u32, peer: u32) -> SessionConfig {
+        SessionConfig::new(Asn(local), Asn(peer), id(1), 1)
+    }
+
+    fn id(last: u8) -> RouterId {
+        RouterId(Ipv4Addr::new(10, 0, 0, last))
+    }
+
+    fn open(asn: u32, hold: u16, router_id: RouterId, capabilities: Vec<Capability>) -> Open {
+        Open::new(Asn(asn), HoldTime::new(hold).unwrap(), router_id, capabilities)
+    }
+
+    #[test]
+    fn a_peer_without_capabilities_speaks_two_octet_ipv4_unicast() {
+        let negotiated = negotiate(&config(1, 2), false, open(2, 30, id(2), vec![])).unwrap();
+        assert_eq!(negotiated.families, Family::Ipv4Unicast.into());
+        assert_eq!(negotiated.hold_time.as_secs(), 30);
+        assert_eq!(negotiated.keepalive, Some(Duration::from_secs(10)));
+        assert!(!negotiated.as4 && !negotiated.extended && !negotiated.route_refresh);
+        assert_eq!(negotiated.kind, PeerKind::Ebgp);
+        assert!(negotiated.decode.ebgp && !negotiated.decode.as4);
+    }
+
+    #[test]
+    fn only_what_both_announce_is_used() {
+        let theirs = our_open(&config(2, 1), false);
+        let full = negotiate(&config(1, 2), false, theirs.clone());
+        // The same router id is fine between ASes.
+        let full = full.unwrap();
+        assert_eq!(full.families, FamilySet::ALL);
+        assert!(full.as4 && full.extended && full.route_refresh);
+
+        let plain = negotiate(&config(1, 2), true, theirs.clone()).unwrap();
+        assert_eq!(plain.families, Family::Ipv4Unicast.into());
+        assert!(!plain.as4 && !plain.extended && !plain.route_refresh);
+
+        let short = SessionConfig { extended_messages: false, ..config(1, 2) };
+        assert!(!negotiate(&short, false, theirs).unwrap().extended);
+    }
+
+    #[test]
+    fn the_four_octet_as_is_the_one_that_counts() {
+        let config = config(1, 400_000);
+        let capability = vec![Capability::FourOctetAsn(Asn(400_000))];
+        let theirs = open(400_000, 90, id(2), capability);
+        assert_eq!(theirs.asn, Asn::TRANS);
+        assert_eq!(negotiate(&config, false, theirs).unwrap().peer_asn, Asn(400_000));
+        let error = negotiate(&config, false, open(400_000, 90, id(2), vec![])).unwrap_err();
+        assert_eq!((error.code, error.subcode), (2, 2));
+        assert_eq!(error.reason, "the peer's AS is 23456, configured is 400000");
+    }
+
+    #[test]
+    fn each_fault_of_an_open_has_its_subcode() {
+        let subcode = |config: &SessionConfig, open: Open| {
+            let error = negotiate(config, false, open).unwrap_err();
+            assert_eq!(error.code, 2);
+            (error.subcode, error.data)
+        };
+        let version = Open { version: 3, ..open(2, 90, id(2), vec![]) };
+        assert_eq!(subcode(&config(1, 2), version), (1, vec![0, 4]));
+        assert_eq!(subcode(&config(1, 2), open(3, 90, id(2), vec![])), (2, vec![]));
+        assert_eq!(subcode(&config(1, 1), open(1, 90, id(1), vec![])), (3, vec![]));
+        let only_v6 = SessionConfig { families: Family::Ipv6Unicast.into(), ..config(1, 2) };
+        let wanted = vec![1, 4, 0, 2, 0, 1];
+        assert_eq!(subcode(&only_v6, open(2, 90, id(2), vec![])), (7, wanted.clone()));
+        let other = vec![Capability::MultiProtocolOther { afi: 25, safi: 70 }];
+        assert_eq!(subcode(&only_v6, open(2, 90, id(2), other)), (7, wanted));
+    }
+
+    #[test]
+    fn a_hold_time_of_zero_wins_and_turns_keepalives_off() {
+        let negotiated = negotiate(&config(1, 2), false, open(2, 0, id(2), vec![])).unwrap();
+        assert!(negotiated.hold_time.is_zero());
+        assert_eq!(negotiated.keepalive, None);
+    }
+}

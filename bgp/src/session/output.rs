@@ -1,0 +1,140 @@
+//! What a session asks its driver to do, and why sessions end.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Negotiated, State};
+use crate::types::Family;
+use crate::wire::Notification;
+use crate::wire::notification::codes;
+
+/// One TCP connection, or the attempt at one. Ids are handed out by the session and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub(super) u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {}", self.0)
+    }
+}
+
+/// What the driver has to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Open a TCP connection to the peer; answer with
+    /// [`tcp_connected`](super::Session::tcp_connected) or [`tcp_failed`](super::Session::tcp_failed).
+    Connect(ConnId),
+    /// Write these bytes, one whole message.
+    Send(ConnId, Bytes),
+    /// Close the connection once everything before is written, or give up the attempt. The session
+    /// has forgotten it and ignores whatever else comes from it.
+    Close(ConnId),
+    /// The session is Established on this connection: UPDATEs may flow both ways.
+    Up(ConnId, Arc<Negotiated>),
+    /// The session was Established and is no more.
+    Down(DownReason),
+    /// The peer wants all routes of a negotiated family again (RFC 2918).
+    RouteRefresh(Family),
+    /// The state of the session, as [`Session::state`](super::Session::state) tells it, has changed.
+    StateChanged {
+        /// Before.
+        from: State,
+        /// After.
+        to: State,
+    },
+}
+
+/// Why a connection or a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DownReason {
+    /// We sent a NOTIFICATION.
+    Sent {
+        /// The message.
+        notification: Notification,
+        /// What we know beyond it; may be empty.
+        detail: String,
+    },
+    /// The peer sent a NOTIFICATION.
+    Received(Notification),
+    /// TCP failed or was closed without a NOTIFICATION, as the driver put it.
+    Disconnected(String),
+}
+
+impl DownReason {
+    /// The NOTIFICATION that went over the wire, if any.
+    pub fn notification(&self) -> Option<&Notification> {
+        match self {
+            Self::Sent { notification, .. } | Self::Received(notification) => Some(notification),
+            Self::Disconnected(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent { notification, detail } if detail.is_empty() => {
+                write!(f, "sent {notification}")
+            }
+            Self::Sent { notification, detail } => write!(f, "sent {notification}: {detail}"),
+            Self::Received(notification) => write!(f, "received {notification}"),
+            Self::Disconnected(text) => write!(f, "connection lost: {text}"),
+        }
+    }
+}
+
+/// Why the driver ends a session: a Cease (RFC 4486).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// An operator shuts the neighbour down, with a text for the other operator that may be empty
+    /// (RFC 9003). The session stays Idle until started again.
+    Shutdown(String),
+    /// The neighbour is no longer configured. The session stays Idle.
+    Deconfigured,
+    /// An operator resets the session, with a text that may be empty. It comes back by itself.
+    Reset(String),
+    /// The configuration changed in a way that needs a new session. It comes back by itself.
+    ConfigurationChange,
+    /// The peer sent more prefixes of a family than it may. The session comes back like after an
+    /// error, later each time.
+    MaxPrefixes {
+        /// The family.
+        family: Family,
+        /// The limit.
+        limit: u32,
+    },
+    /// We cannot afford the session. It comes back like after an error.
+    OutOfResources,
+}
+
+impl StopReason {
+    pub(super) fn stays_down(&self) -> bool {
+        matches!(self, Self::Shutdown(_) | Self::Deconfigured)
+    }
+
+    /// Whether the peer is to blame, so that coming back takes longer each time.
+    pub(super) fn is_error(&self) -> bool {
+        matches!(self, Self::MaxPrefixes { .. } | Self::OutOfResources)
+    }
+
+    /// The message that tells the peer.
+    pub fn notification(&self) -> Notification {
+        match self {
+            Self::Shutdown(text) => Notification::administrative_shutdown(text),
+            Self::Reset(text) => Notification::administrative_reset(text),
+            Self::Deconfigured => Notification::cease(codes::cease::PEER_DECONFIGURED),
+            Self::ConfigurationChange => Notification::cease(codes::cease::CONFIGURATION_CHANGE),
+            Self::OutOfResources => Notification::cease(codes::cease::OUT_OF_RESOURCES),
+            Self::MaxPrefixes { family, limit } => {
+                // AFI, SAFI and the upper bound (RFC 4486 section 4).
+                let mut notification = Notification::cease(codes::cease::MAX_PREFIXES);
+                notification.data.extend(family.afi().to_be_bytes());
+                notification.data.push(family.safi());
+                notification.data.extend(limit.to_be_bytes());
+                notification
+            }
+        }
+    }
+}

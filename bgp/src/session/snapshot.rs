@@ -1,0 +1,121 @@
+//! What a session tells about itself, for `show` and for metrics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::negotiate::Negotiated;
+use super::output::ConnId;
+use super::state::{Direction, State};
+use crate::wire::Message;
+
+/// Messages of each type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MessageCounts {
+    /// OPEN.
+    pub open: u64,
+    /// UPDATE.
+    pub update: u64,
+    /// NOTIFICATION.
+    pub notification: u64,
+    /// KEEPALIVE.
+    pub keepalive: u64,
+    /// ROUTE-REFRESH.
+    pub route_refresh: u64,
+}
+
+impl MessageCounts {
+    pub(super) fn count(&mut self, message: &Message<'_>) {
+        match message {
+            Message::Open(_) => self.open += 1,
+            Message::Update(_) => self.update += 1,
+            Message::Notification(_) => self.notification += 1,
+            Message::Keepalive => self.keepalive += 1,
+            Message::RouteRefresh(_) => self.route_refresh += 1,
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.open + self.update + self.notification + self.keepalive + self.route_refresh
+    }
+}
+
+/// Counters since the session was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Messages received, malformed ones not among them.
+    pub received: MessageCounts,
+    /// Messages sent; UPDATEs as the driver reported them.
+    pub sent: MessageCounts,
+    /// Times the session became Established.
+    pub established: u64,
+    /// Times it was Established and ended.
+    pub dropped: u64,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorSource {
+    /// We sent a NOTIFICATION.
+    Sent,
+    /// The peer sent one.
+    Received,
+    /// TCP failed or was closed.
+    Transport,
+}
+
+/// The last error of the session, its administrative stops included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// When.
+    pub at: Instant,
+    /// Who.
+    pub source: ErrorSource,
+    /// In words; what came from the peer is escaped.
+    pub text: String,
+}
+
+/// One connection of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Its id.
+    pub id: ConnId,
+    /// Who opened it.
+    pub direction: Direction,
+    /// Its state, from Connect on.
+    pub state: State,
+}
+
+/// A session at one moment. Durations count from that moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The session's state.
+    pub state: State,
+    /// How long it has been in this state.
+    pub in_state: Duration,
+    /// How long it has been Established.
+    pub uptime: Option<Duration>,
+    /// The text of the administrative shutdown that keeps the session Idle; it may be empty.
+    pub shutdown: Option<String>,
+    /// Its connections: none, one, or two that collide.
+    pub connections: Vec<Connection>,
+    /// What was negotiated on the furthest connection.
+    pub negotiated: Option<Arc<Negotiated>>,
+    /// Until Idle is left.
+    pub idle_hold: Option<Duration>,
+    /// Until the next attempt to connect.
+    pub connect_retry: Option<Duration>,
+    /// Until the hold timer of the furthest connection expires.
+    pub hold: Option<Duration>,
+    /// Until its next keepalive.
+    pub keepalive: Option<Duration>,
+    /// Attempts to connect that failed since the session was last Established.
+    pub failed_attempts: u32,
+    /// Counters.
+    pub counters: Counters,
+    /// The last error.
+    pub last_error: Option<LastError>,
+}

@@ -1,0 +1,155 @@
+//! Capabilities of an OPEN (RFC 5492).
+//!
+//! Each is `code, length, value`. Those that the speaker acts on are variants; the rest stays as
+//! bytes, so that a peer's OPEN can be shown whole. A capability that the speaker knows but whose
+//! length is wrong makes the OPEN malformed.
+
+use std::fmt;
+
+use nom::number::complete::{be_u8, be_u16, be_u32};
+use nom::{IResult, Parser};
+
+use crate::types::{Asn, Family};
+
+/// Capability codes, as IANA numbers them.
+mod code {
+    pub(super) const MULTI_PROTOCOL: u8 = 1;
+    pub(super) const ROUTE_REFRESH: u8 = 2;
+    pub(super) const EXTENDED_MESSAGE: u8 = 6;
+    pub(super) const GRACEFUL_RESTART: u8 = 64;
+    pub(super) const FOUR_OCTET_ASN: u8 = 65;
+    pub(super) const ENHANCED_ROUTE_REFRESH: u8 = 70;
+}
+
+/// Names of capability codes, for logs and output.
+const NAMES: &[(u8, &str)] = &[
+    (code::MULTI_PROTOCOL, "multiprotocol"),
+    (code::ROUTE_REFRESH, "route-refresh"),
+    (3, "outbound-route-filtering"),
+    (5, "extended-next-hop"),
+    (code::EXTENDED_MESSAGE, "extended-message"),
+    (7, "bgpsec"),
+    (8, "multiple-labels"),
+    (9, "role"),
+    (code::GRACEFUL_RESTART, "graceful-restart"),
+    (code::FOUR_OCTET_ASN, "four-octet-as"),
+    (67, "dynamic-capability"),
+    (69, "add-path"),
+    (code::ENHANCED_ROUTE_REFRESH, "enhanced-route-refresh"),
+    (71, "long-lived-graceful-restart"),
+    (73, "fqdn"),
+    (75, "software-version"),
+    (77, "link-local-next-hop"),
+    (128, "route-refresh-cisco"),
+];
+
+/// One capability.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Capability {
+    /// Routes of this family (RFC 4760).
+    MultiProtocol(Family),
+    /// Routes of a family that this speaker does not know.
+    MultiProtocolOther {
+        /// Address family identifier.
+        afi: u16,
+        /// Subsequent address family identifier.
+        safi: u8,
+    },
+    /// ROUTE-REFRESH messages (RFC 2918).
+    RouteRefresh,
+    /// Messages up to 65535 octets (RFC 8654).
+    ExtendedMessage,
+    /// Graceful restart (RFC 4724), its value as sent.
+    GracefulRestart(Vec<u8>),
+    /// The speaker's AS number, and that it reads four octets of them (RFC 6793).
+    FourOctetAsn(Asn),
+    /// Marked begin and end of a refresh (RFC 7313).
+    EnhancedRouteRefresh,
+    /// Any other.
+    Unknown {
+        /// Capability code.
+        code: u8,
+        /// Capability value, at most 255 octets.
+        data: Vec<u8>,
+    },
+}
+
+impl Capability {
+    /// The capability's code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::MultiProtocol(_) | Self::MultiProtocolOther { .. } => code::MULTI_PROTOCOL,
+            Self::RouteRefresh => code::ROUTE_REFRESH,
+            Self::ExtendedMessage => code::EXTENDED_MESSAGE,
+            Self::GracefulRestart(_) => code::GRACEFUL_RESTART,
+            Self::FourOctetAsn(_) => code::FOUR_OCTET_ASN,
+            Self::EnhancedRouteRefresh => code::ENHANCED_ROUTE_REFRESH,
+            Self::Unknown { code, .. } => *code,
+        }
+    }
+
+    /// Reads a value; `None` if it cannot be this capability's.
+    pub(super) fn decode(code: u8, value: &[u8]) -> Option<Self> {
+        Some(match code {
+            code::MULTI_PROTOCOL => {
+                let (rest, (afi, _, safi)) = multi_protocol(value).ok()?;
+                rest.is_empty().then_some(())?;
+                match Family::from_afi_safi(afi, safi) {
+                    Some(family) => Self::MultiProtocol(family),
+                    None => Self::MultiProtocolOther { afi, safi },
+                }
+            }
+            code::FOUR_OCTET_ASN => {
+                let (rest, asn) = be_u32::<_, nom::error::Error<&[u8]>>(value).ok()?;
+                rest.is_empty().then_some(())?;
+                Self::FourOctetAsn(Asn(asn))
+            }
+            code::ROUTE_REFRESH => value.is_empty().then_some(Self::RouteRefresh)?,
+            code::EXTENDED_MESSAGE => value.is_empty().then_some(Self::ExtendedMessage)?,
+            code::ENHANCED_ROUTE_REFRESH => value.is_empty().then_some(Self::EnhancedRouteRefresh)?,
+            code::GRACEFUL_RESTART => Self::GracefulRestart(value.to_vec()),
+            code => Self::Unknown { code, data: value.to_vec() },
+        })
+    }
+
+    /// Appends `code, length, value`; a value beyond 255 octets is cut off.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.code());
+        let at = out.len();
+        out.push(0);
+        match self {
+            Self::MultiProtocol(family) => put_family(out, family.afi(), family.safi()),
+            Self::MultiProtocolOther { afi, safi } => put_family(out, *afi, *safi),
+            Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => {}
+            Self::FourOctetAsn(asn) => out.extend(asn.0.to_be_bytes()),
+            Self::GracefulRestart(data) | Self::Unknown { data, .. } => {
+                out.extend(data.iter().take(usize::from(u8::MAX)));
+            }
+        }
+        out[at] = (out.len() - at - 1) as u8;
+    }
+}
+
+fn multi_protocol(input: &[u8]) -> IResult<&[u8], (u16, u8, u8)> {
+    (be_u16, be_u8, be_u8).parse(input)
+}
+
+fn put_family(out: &mut Vec<u8>, afi: u16, safi: u8) {
+    out.extend(afi.to_be_bytes());
+    out.extend([0, safi]);
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MultiProtocol(family) => return write!(f, "{family}"),
+            Self::MultiProtocolOther { afi, safi } => return write!(f, "afi-{afi}-safi-{safi}"),
+            _ => {}
+        }
+        let code = self.code();
+        match NAMES.iter().find(|(known, _)| *known == code) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "capability-{code}"),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Attribute keys, and what RFC 7606 makes of them.
+//!
+//! A key is everything that decides what attributes a route has, as one byte string:
+//!
+//! ```text
+//! [flags: AS4, EBGP] [next hop length] [next hop of MP_REACH_NLRI] [attributes without MP_*_NLRI]
+//! ```
+//!
+//! A table of routes has a few hundred thousand distinct keys and millions of routes, so that keys
+//! are interned as bytes and [`parse_attributes`] runs once for each. Different keys may mean the
+//! same attributes; [`Attributes::to_key`](super::Attributes::to_key) gives the canonical one.
+
+use super::attributes::{Attributes, UnknownAttribute, flags};
+use super::error::{AttributeError, Reason};
+use super::next_hop::NextHop;
+use super::table::{self, Draft, Fault, Source, code};
+use crate::types::Asn;
+
+/// Key flag: AS numbers have four octets.
+pub(super) const AS4: u8 = 1;
+/// Key flag: the peer is in another AS.
+pub(super) const EBGP: u8 = 2;
+
+/// Attributes that were dropped ("attribute discard", RFC 7606 section 2) without hurting the route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discarded(pub Vec<AttributeError>);
+
+impl Discarded {
+    /// Whether nothing was dropped.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What was dropped, and why.
+    pub fn iter(&self) -> impl Iterator<Item = AttributeError> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+/// Reads the attributes of a key. An error means that the routes are treated as withdrawn.
+pub fn parse_attributes(key: &[u8]) -> Result<(Attributes, Discarded), AttributeError> {
+    const NO_KEY: AttributeError = AttributeError::new(0, Reason::Truncated);
+    let [key_flags, next_hop_len, rest @ ..] = key else { return Err(NO_KEY) };
+    let (next_hop, block) = rest.split_at_checked(usize::from(*next_hop_len)).ok_or(NO_KEY)?;
+    let source = Source { as4: key_flags & AS4 != 0, ebgp: key_flags & EBGP != 0 };
+    let parsed = parse_block(block, source)?;
+    let Parsed { draft, seen, discarded } = parsed;
+    let mut attributes = draft.attributes;
+    // RFC 4760 section 3: a NEXT_HOP beside MP_REACH_NLRI is ignored.
+    let (at, next_hop) = if next_hop.is_empty() {
+        let missing = AttributeError::new(code::NEXT_HOP, Reason::Missing);
+        (code::NEXT_HOP, NextHop::decode(draft.next_hop.as_ref().ok_or(missing)?))
+    } else {
+        (code::MP_REACH_NLRI, NextHop::decode(next_hop))
+    };
+    attributes.next_hop = next_hop.map_err(|reason| AttributeError::new(at, reason))?;
+    for mandatory in [code::ORIGIN, code::AS_PATH] {
+        if !seen.contains(mandatory) {
+            return Err(AttributeError::new(mandatory, Reason::Missing));
+        }
+    }
+    Ok((attributes, discarded))
+}
+
+/// Checks each attribute of a block, but not whether the mandatory ones are there: for an UPDATE
+/// without routes.
+pub(super) fn check_block(block: &[u8], source: Source) -> Result<(), AttributeError> {
+    parse_block(block, source).map(|_| ())
+}
+
+struct Parsed {
+    draft: Draft,
+    seen: CodeSet,
+    discarded: Discarded,
+}
+
+fn parse_block(block: &[u8], source: Source) -> Result<Parsed, AttributeError> {
+    let mut draft =
+        Draft { attributes: Attributes::default(), next_hop: None, as4_path: None, as4_aggregator: None };
+    let mut seen = CodeSet::default();
+    let mut discarded = Discarded::default();
+    let mut rest = block;
+    while !rest.is_empty() {
+        let (tail, raw) = table::attribute(rest).map_err(|_| AttributeError::new(0, Reason::Truncated))?;
+        rest = tail;
+        // RFC 7606 section 3 (g): of an attribute that appears more than once, the first counts.
+        if !seen.insert(raw.code) || matches!(raw.code, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI) {
+            continue;
+        }
+        let result = match table::find(raw.code) {
+            Some(row) if (raw.flags ^ row.flags) & (flags::OPTIONAL | flags::TRANSITIVE) != 0 => {
+                Err(Fault::Withdraw(Reason::Flags))
+            }
+            Some(row) => (row.decode)(raw.value, source, &mut draft),
+            None => unknown(raw, &mut draft),
+        };
+        match result {
+            Ok(()) => {}
+            Err(Fault::Withdraw(reason)) => return Err(AttributeError::new(raw.code, reason)),
+            Err(Fault::Discard(reason)) => {
+                discarded.0.push(AttributeError::new(raw.code, reason));
+            }
+        }
+    }
+    merge_four_octets(&mut draft);
+    draft.attributes.unknown.sort_by_key(|unknown| unknown.code);
+    Ok(Parsed { draft, seen, discarded })
+}
+
+/// Unknown attributes are passed on if transitive, marked Partial, and quietly dropped if not (RFC
+/// 4271 section 5).
+fn unknown(raw: table::Raw<'_>, draft: &mut Draft) -> Result<(), Fault> {
+    if raw.flags & flags::OPTIONAL == 0 {
+        return Err(Fault::Withdraw(Reason::Unrecognized));
+    }
+    if raw.flags & flags::TRANSITIVE != 0 {
+        draft.attributes.unknown.push(UnknownAttribute {
+            flags: flags::OPTIONAL | flags::TRANSITIVE | flags::PARTIAL,
+            code: raw.code,
+            value: raw.value.to_vec(),
+        });
+    }
+    Ok(())
+}
+
+/// Puts the attributes that tunnel four-octet AS numbers through old speakers in their place (RFC
+/// 6793 section 4.2.3).
+fn merge_four_octets(draft: &mut Draft) {
+    // An aggregator other than AS_TRANS was set by an old speaker after the path was tunnelled:
+    // neither tunnelled attribute speaks of this route any more.
+    if let Some((asn, _)) = draft.attributes.aggregator
+        && draft.as4_aggregator.is_some()
+    {
+        if asn != Asn::TRANS {
+            return;
+        }
+        draft.attributes.aggregator = draft.as4_aggregator;
+    }
+    if let Some(path) = &draft.as4_path {
+        draft.attributes.as_path.merge_as4(path);
+    }
+}
+
+/// A set of attribute type codes.
+#[derive(Clone, Copy, Debug, Default)]
+struct CodeSet([u64; 4]);
+
+impl CodeSet {
+    fn contains(&self, code: u8) -> bool {
+        self.0[usize::from(code >> 6)] & (1 << (code & 63)) != 0
+    }
+
+    /// Adds a code; false if it was there.
+    fn insert(&mut self, code: u8) -> bool {
+        let new = !self.contains(code);
+        self.0[usize::from(code >> 6)] |= 1 << (code & 63);
+        new
+    }
+}

@@ -1,0 +1,205 @@
+//! Lists of prefixes (NLRI, RFC 4271 section 4.3): `length in bits, octets that hold them`.
+//!
+//! [`Nlri::decode`] checks a whole list once; the iterators then cannot fail. Bits beyond the length
+//! are irrelevant on the wire and zero in what comes out.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use bytes::{BufMut, BytesMut};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::types::Family;
+
+/// A checked list of prefixes of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nlri<'a> {
+    family: Family,
+    bytes: &'a [u8],
+}
+
+impl<'a> Nlri<'a> {
+    /// Checks a list; `None` if a length is beyond the family's or the last prefix is cut off (RFC
+    /// 7606 section 5.3).
+    pub fn decode(family: Family, bytes: &'a [u8]) -> Option<Self> {
+        let bits = family.address_bits();
+        let mut rest = bytes;
+        while let [length, tail @ ..] = rest {
+            if *length > bits {
+                return None;
+            }
+            rest = tail.get(octets(*length)..)?;
+        }
+        Some(Self { family, bytes })
+    }
+
+    /// A list that [`Nlri::decode`] has accepted before.
+    pub(super) fn checked(family: Family, bytes: &'a [u8]) -> Self {
+        Self { family, bytes }
+    }
+
+    /// The family of every prefix.
+    pub fn family(self) -> Family {
+        self.family
+    }
+
+    /// Whether the list has no prefix.
+    pub fn is_empty(self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The prefixes.
+    pub fn iter(self) -> NlriIter<'a> {
+        match self.family {
+            Family::Ipv4Unicast => NlriIter::V4(self.iter_v4()),
+            Family::Ipv6Unicast => NlriIter::V6(self.iter_v6()),
+        }
+    }
+
+    /// The prefixes of an IPv4 list as address bits and length; of another list none.
+    pub fn iter_v4(self) -> Nlri4Iter<'a> {
+        Nlri4Iter { bytes: if self.family == Family::Ipv4Unicast { self.bytes } else { &[] } }
+    }
+
+    /// The prefixes of an IPv6 list as address bits and length; of another list none.
+    pub fn iter_v6(self) -> Nlri6Iter<'a> {
+        Nlri6Iter { bytes: if self.family == Family::Ipv6Unicast { self.bytes } else { &[] } }
+    }
+}
+
+impl<'a> IntoIterator for Nlri<'a> {
+    type Item = IpNet;
+    type IntoIter = NlriIter<'a>;
+
+    fn into_iter(self) -> NlriIter<'a> {
+        self.iter()
+    }
+}
+
+/// Octets that hold this many bits.
+#[inline]
+fn octets(bits: u8) -> usize {
+    usize::from(bits).div_ceil(8)
+}
+
+/// Takes one prefix off the front: its octets at the start of a zeroed array, and its length.
+#[inline]
+fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<([u8; N], u8)> {
+    let (length, rest): (_, &'a [u8]) = bytes.split_first()?;
+    let count = octets(*length);
+    let (prefix, rest) = rest.split_at_checked(count)?;
+    let mut address = [0; N];
+    address.get_mut(..count)?.copy_from_slice(prefix);
+    *bytes = rest;
+    Some((address, *length))
+}
+
+/// Iterator of an IPv4 list: address bits in host order, length.
+#[derive(Clone, Debug)]
+pub struct Nlri4Iter<'a> {
+    bytes: &'a [u8],
+}
+
+impl Iterator for Nlri4Iter<'_> {
+    type Item = (u32, u8);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u32, u8)> {
+        let (octets, length) = take::<4>(&mut self.bytes)?;
+        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        Some((u32::from_be_bytes(octets) & mask, length))
+    }
+}
+
+/// Iterator of an IPv6 list: address bits in host order, length.
+#[derive(Clone, Debug)]
+pub struct Nlri6Iter<'a> {
+    bytes: &'a [u8],
+}
+
+impl Iterator for Nlri6Iter<'_> {
+    type Item = (u128, u8);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u128, u8)> {
+        let (octets, length) = take::<16>(&mut self.bytes)?;
+        let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+        Some((u128::from_be_bytes(octets) & mask, length))
+    }
+}
+
+/// Iterator of a list of either family.
+#[derive(Clone, Debug)]
+pub enum NlriIter<'a> {
+    /// Over an IPv4 list.
+    V4(Nlri4Iter<'a>),
+    /// Over an IPv6 list.
+    V6(Nlri6Iter<'a>),
+}
+
+impl Iterator for NlriIter<'_> {
+    type Item = IpNet;
+
+    #[inline]
+    fn next(&mut self) -> Option<IpNet> {
+        match self {
+            Self::V4(iter) => {
+                let (bits, length) = iter.next()?;
+                Ipv4Net::new(Ipv4Addr::from_bits(bits), length).ok().map(IpNet::V4)
+            }
+            Self::V6(iter) => {
+                let (bits, length) = iter.next()?;
+                Ipv6Net::new(Ipv6Addr::from_bits(bits), length).ok().map(IpNet::V6)
+            }
+        }
+    }
+}
+
+/// Octets that a prefix takes in a list.
+pub(super) fn encoded_len(prefix: &IpNet) -> usize {
+    1 + octets(prefix.prefix_len())
+}
+
+/// Appends a prefix to a list.
+pub(super) fn encode(prefix: &IpNet, out: &mut BytesMut) {
+    let count = octets(prefix.prefix_len());
+    out.put_u8(prefix.prefix_len());
+    match prefix {
+        IpNet::V4(net) => out.put_slice(&net.network().octets()[..count]),
+        IpNet::V6(net) => out.put_slice(&net.network().octets()[..count]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(family: Family, bytes: &[u8]) -> Option<Vec<String>> {
+        Some(Nlri::decode(family, bytes)?.iter().map(|net| net.to_string()).collect())
+    }
+
+    #[test]
+    fn prefixes_come_out_without_the_bits_beyond_their_length() {
+        let bytes = [0, 8, 10, 20, 192, 0, 255, 32, 192, 0, 2, 1];
+        assert_eq!(
+            list(Family::Ipv4Unicast, &bytes).unwrap(),
+            ["0.0.0.0/0", "10.0.0.0/8", "192.0.240.0/20", "192.0.2.1/32"]
+        );
+        let bytes = [0, 33, 0x20, 0x01, 0x0d, 0xb8, 0xff];
+        assert_eq!(list(Family::Ipv6Unicast, &bytes).unwrap(), ["::/0", "2001:db8:8000::/33"]);
+    }
+
+    #[test]
+    fn a_length_beyond_the_family_or_a_cut_prefix_is_refused() {
+        assert_eq!(list(Family::Ipv4Unicast, &[33, 1, 2, 3, 4, 5]), None);
+        assert_eq!(list(Family::Ipv6Unicast, &[129; 18]), None);
+        assert_eq!(list(Family::Ipv4Unicast, &[24, 192, 0]), None);
+        assert_eq!(list(Family::Ipv4Unicast, &[8, 10, 9]), None);
+    }
+
+    #[test]
+    fn a_list_of_one_family_has_no_prefixes_of_the_other() {
+        let list = Nlri::decode(Family::Ipv4Unicast, &[8, 10]).unwrap();
+        assert_eq!(list.iter_v4().collect::<Vec<_>>(), [(0x0a00_0000, 8)]);
+        assert_eq!(list.iter_v6().count(), 0);
+    }
+}

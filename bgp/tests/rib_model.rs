@@ -1,0 +1,692 @@
+//! The RIB against a naive model, over random sessions, updates, next hops and policies: the same best
+//! paths and counts, and peers that, having read their messages at whatever pace, hold exactly what
+//! the model says they should. When everybody is gone, nothing is left.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
+mod rib_naive;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bgp::policy::{Disposition, Match, Modify, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
+use bgp::rib::decision::Candidate;
+use bgp::rib::out::GroupConfig;
+use bgp::rib::view::{ForwardingState, Wanted};
+use bgp::rib::{
+    BestChange, Forwarding, Ineligible, NextHopState, PeerCounts, PeerSession, Rib, RibConfig, Rules,
+};
+use bgp::session::PeerKind;
+use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
+use bgp::wire::{
+    AsPath, Attributes, Community, DecodeContext, EncodeContext, MAX_MESSAGE, Message, Origin, decode,
+    encode_announce, encode_withdraw, frame_len, parse_attributes,
+};
+use bytes::BytesMut;
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+const OURS: Asn = Asn(65_000);
+const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
+const PEERS: u16 = 6;
+
+fn kind(peer: u16) -> PeerKind {
+    if peer <= 4 { PeerKind::Ebgp } else { PeerKind::Ibgp }
+}
+
+/// Two external peers of one AS, two of others, two internal ones.
+fn asn(peer: u16) -> Asn {
+    match peer {
+        1 | 2 => Asn(65_001),
+        3 | 4 => Asn(65_000 + u32::from(peer)),
+        _ => OURS,
+    }
+}
+
+fn prefix(index: usize) -> IpNet {
+    const PREFIXES: [&str; 12] = [
+        "10.0.0.0/8",
+        "10.0.0.0/9",
+        "10.0.0.0/24",
+        "10.0.1.0/24",
+        "10.0.2.0/24",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "0.0.0.0/0",
+        "2001:db8::/32",
+        "2001:db8::/48",
+        "2001:db8:1::/48",
+        "::/0",
+    ];
+    PREFIXES[index % PREFIXES.len()].parse().unwrap()
+}
+
+fn next_hop(index: u8, family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4Unicast => Ipv4Addr::new(192, 0, 2, 100 + index).into(),
+        Family::Ipv6Unicast => format!("2001:db8:ffff::{index}").parse().unwrap(),
+    }
+}
+
+/// The import policies that peers switch between.
+fn import(index: u8) -> PolicyChain {
+    let policy = |statements, default| {
+        PolicyChain::new([Arc::new(Policy { name: "test".into(), statements, default })])
+    };
+    let statement = |matches, actions, disposition| Statement { name: None, matches, actions, disposition };
+    let list = |text: &str| {
+        let entry = PrefixListEntry::new(text.parse().unwrap(), None, Some(24)).unwrap();
+        Arc::new(PrefixList::new("list", vec![entry]))
+    };
+    match index {
+        0 => PolicyChain::all(),
+        1 => policy(vec![statement(vec![], vec![Modify::LocalPref(150)], None)], Disposition::Accept),
+        2 => policy(
+            vec![statement(
+                vec![Match::Prefix(vec![list("10.0.0.0/8")])],
+                vec![Modify::LocalPref(90)],
+                Some(Disposition::Accept),
+            )],
+            Disposition::Reject,
+        ),
+        3 => PolicyChain::none(),
+        _ => PolicyChain::default(),
+    }
+}
+
+/// What that policy does, said again without it.
+fn imported(
+    index: u8,
+    kind: PeerKind,
+    prefix: IpNet,
+    attributes: &Attributes,
+) -> Result<Attributes, Ineligible> {
+    let with = |preference| Attributes { local_pref: Some(preference), ..attributes.clone() };
+    let ten: IpNet = "10.0.0.0/8".parse().unwrap();
+    match index {
+        0 => Ok(attributes.clone()),
+        1 => Ok(with(150)),
+        2 if ten.contains(&prefix) && prefix.prefix_len() <= 24 => Ok(with(90)),
+        2 | 3 => Err(Ineligible::RejectedByPolicy),
+        _ if kind == PeerKind::Ebgp => Err(Ineligible::NoPolicy),
+        _ => Ok(attributes.clone()),
+    }
+}
+
+/// Peers 1 and 2 share a group, 5 and 6 too; 3 has a policy of its own and 4 gets IPv4 only.
+fn group(peer: u16) -> GroupConfig {
+    let export = if peer == 3 { import(2) } else { PolicyChain::all() };
+    let families = if peer == 4 { Family::Ipv4Unicast.into() } else { FamilySet::ALL };
+    let own = |family| Some(own_next_hop(family).into());
+    GroupConfig {
+        export,
+        kind: kind(peer),
+        local_asn: OURS,
+        next_hops: [own(Family::Ipv4Unicast), own(Family::Ipv6Unicast)],
+        next_hop_self: false,
+        families,
+        encode: ENCODE,
+    }
+}
+
+fn own_next_hop(family: Family) -> IpAddr {
+    next_hop(99, family)
+}
+
+/// A route as a peer may send it.
+#[derive(Clone, Debug)]
+struct Route {
+    preference: u32,
+    path: Vec<u32>,
+    origin: Origin,
+    med: Option<u32>,
+    next_hop: u8,
+    community: Option<Community>,
+}
+
+impl Route {
+    fn attributes(&self, peer: u16, family: Family) -> Attributes {
+        let internal = kind(peer) == PeerKind::Ibgp;
+        let mut path: Vec<Asn> = self.path.iter().map(|&asn| Asn(asn)).collect();
+        if !internal {
+            path.insert(0, asn(peer));
+        }
+        Attributes {
+            as_path: AsPath::sequence(path),
+            origin: self.origin,
+            med: self.med,
+            local_pref: internal.then_some(self.preference),
+            communities: self.community.into_iter().collect(),
+            ..Attributes::originated(next_hop(self.next_hop, family))
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Up(u16),
+    Down(u16),
+    Announce(u16, Vec<usize>, Route),
+    Malformed(u16, Vec<usize>),
+    Withdraw(u16, Vec<usize>),
+    NextHop(u8, Option<u32>),
+    Originate(usize, bool),
+    Import(u16, u8),
+    Work(usize),
+    Read(u16, usize),
+    Refresh(u16, Family),
+    Forwarded(usize, bool),
+    Settle,
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    let path = prop::collection::vec(prop_oneof![9 => 100..102_u32, 1 => Just(OURS.0)], 0..3);
+    let community = prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(Community::NO_EXPORT)),
+        1 => Just(Some(Community::NO_ADVERTISE)),
+    ];
+    let origin = prop_oneof![4 => Just(Origin::Igp), 1 => Just(Origin::Incomplete)];
+    (99..101_u32, path, origin, prop::option::of(0..2_u32), 0..3_u8, community).prop_map(
+        |(preference, path, origin, med, next_hop, community)| Route {
+            preference,
+            path,
+            origin,
+            med,
+            next_hop,
+            community,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let peer = || 1..=PEERS;
+    let prefixes = || prop::collection::vec(0..12_usize, 1..6);
+    prop_oneof![
+        4 => peer().prop_map(Step::Up),
+        2 => peer().prop_map(Step::Down),
+        16 => (peer(), prefixes(), route()).prop_map(|(p, n, r)| Step::Announce(p, n, r)),
+        1 => (peer(), prefixes()).prop_map(|(p, n)| Step::Malformed(p, n)),
+        6 => (peer(), prefixes()).prop_map(|(p, n)| Step::Withdraw(p, n)),
+        2 => (0..3_u8, prop::option::of(0..2_u32)).prop_map(|(n, s)| Step::NextHop(n, s)),
+        1 => (0..12_usize, any::<bool>()).prop_map(|(n, on)| Step::Originate(n, on)),
+        1 => (peer(), 0..5_u8).prop_map(|(p, n)| Step::Import(p, n)),
+        3 => (1..20_usize).prop_map(Step::Work),
+        8 => (peer(), prop_oneof![Just(1_usize), Just(60), Just(10_000)]).prop_map(|(p, n)| Step::Read(p, n)),
+        1 => (peer(), prop::sample::select(Family::ALL.to_vec())).prop_map(|(p, f)| Step::Refresh(p, f)),
+        4 => (1..6_usize, prop::bool::weighted(0.8)).prop_map(|(n, ok)| Step::Forwarded(n, ok)),
+        1 => Just(Step::Settle),
+    ]
+}
+
+/// A peer's end: what it holds, read from the messages.
+#[derive(Default)]
+struct Receiver {
+    routes: BTreeMap<IpNet, Attributes>,
+    ends: HashMap<Family, usize>,
+}
+
+/// The RIB and the model side by side.
+struct Bench {
+    rib: Rib,
+    rules: Rules,
+    up: HashSet<u16>,
+    import: HashMap<u16, u8>,
+    routes: BTreeMap<IpNet, HashMap<u16, Attributes>>,
+    originated: HashSet<IpNet>,
+    /// Unreachable when there is none.
+    costs: HashMap<IpAddr, Option<u32>>,
+    receivers: HashMap<u16, Receiver>,
+    drained: VecDeque<BestChange>,
+    /// What a subscriber of the changes believes.
+    forwarding: HashMap<IpNet, Forwarding>,
+    interests: HashSet<IpAddr>,
+}
+
+impl Bench {
+    fn new(rules: Rules, hold: bool) -> Self {
+        let config = RibConfig {
+            rules,
+            hold_exports: hold,
+            ..RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99)))
+        };
+        Self {
+            rib: Rib::new(config),
+            rules,
+            up: HashSet::new(),
+            import: HashMap::new(),
+            routes: BTreeMap::new(),
+            originated: HashSet::new(),
+            costs: HashMap::new(),
+            receivers: HashMap::new(),
+            drained: VecDeque::new(),
+            forwarding: HashMap::new(),
+            interests: HashSet::new(),
+        }
+    }
+
+    fn session(peer: u16, import_index: u8) -> PeerSession {
+        PeerSession {
+            id: PeerId(peer),
+            address: Ipv4Addr::new(192, 0, 2, 50 - peer as u8).into(),
+            asn: asn(peer),
+            // Peers 3 and 4 share a router id, so that their address has to decide.
+            router_id: RouterId(Ipv4Addr::new(10, 0, 1, (peer / 3) as u8)),
+            kind: kind(peer),
+            local_asn: OURS,
+            as4: true,
+            import: import(import_index),
+            families: FamilySet::ALL,
+            enforce_first_as: true,
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Up(peer) if !self.up.contains(&peer) => {
+                let index = *self.import.entry(peer).or_default();
+                self.rib.peer_up(Self::session(peer, index));
+                self.rib.export_up(PeerId(peer), group(peer));
+                self.up.insert(peer);
+                self.receivers.insert(peer, Receiver::default());
+            }
+            Step::Down(peer) if self.up.remove(&peer) => {
+                self.rib.peer_down(PeerId(peer));
+                self.routes.values_mut().for_each(|routes| drop(routes.remove(&peer)));
+                self.receivers.remove(&peer);
+            }
+            Step::Announce(peer, prefixes, route) if self.up.contains(&peer) => {
+                self.announce(peer, &prefixes, &route);
+            }
+            Step::Malformed(peer, prefixes) if self.up.contains(&peer) => self.malformed(peer, &prefixes),
+            Step::Withdraw(peer, prefixes) if self.up.contains(&peer) => {
+                for family in Family::ALL {
+                    let nlri = of_family(&prefixes, family);
+                    let mut out = BytesMut::new();
+                    encode_withdraw(&mut out, family, nlri.iter().copied(), &ENCODE);
+                    self.send(peer, &out);
+                    self.forget(peer, &nlri);
+                }
+            }
+            Step::NextHop(index, cost) => {
+                for family in Family::ALL {
+                    let addr = next_hop(index, family);
+                    self.costs.insert(addr, cost);
+                    self.tell(addr);
+                }
+            }
+            Step::Originate(index, true) => {
+                self.rib.originate(prefix(index), Attributes::default());
+                self.originated.insert(prefix(index));
+            }
+            Step::Originate(index, false) => {
+                self.rib.withdraw_originated(prefix(index));
+                self.originated.remove(&prefix(index));
+            }
+            Step::Import(peer, index) => {
+                self.import.insert(peer, index);
+                self.rib.set_import(PeerId(peer), import(index));
+            }
+            Step::Work(budget) => drop(self.rib.work(budget)),
+            Step::Read(peer, bytes) => drop(self.read(peer, bytes)),
+            Step::Refresh(peer, family) => {
+                let expected = self.up.contains(&peer) && group(peer).families.contains(family);
+                assert_eq!(self.rib.refresh(PeerId(peer), family), expected);
+            }
+            Step::Forwarded(count, installed) => self.forwarded(count, installed),
+            Step::Settle => self.settle(),
+            _ => {}
+        }
+        for interest in self.rib.drain_next_hops() {
+            if interest.added {
+                assert!(self.interests.insert(interest.addr));
+                self.tell(interest.addr);
+            } else {
+                assert!(self.interests.remove(&interest.addr));
+            }
+        }
+    }
+
+    fn cost(&self, addr: IpAddr) -> Option<u32> {
+        self.costs.get(&addr).copied().unwrap_or(Some(0))
+    }
+
+    fn tell(&mut self, addr: IpAddr) {
+        let state = match self.cost(addr) {
+            Some(cost) => NextHopState::Reachable { cost },
+            None => NextHopState::Unreachable,
+        };
+        self.rib.next_hop_changed(addr, state);
+    }
+
+    fn announce(&mut self, peer: u16, prefixes: &[usize], route: &Route) {
+        for family in Family::ALL {
+            let nlri = of_family(prefixes, family);
+            let attributes = route.attributes(peer, family);
+            let mut out = BytesMut::new();
+            encode_announce(&mut out, family, &attributes, nlri.iter().copied(), &ENCODE).unwrap();
+            self.send(peer, &out);
+            for prefix in nlri {
+                self.routes.entry(prefix).or_default().insert(peer, attributes.clone());
+            }
+        }
+    }
+
+    /// Announces with an ORIGIN that does not exist.
+    fn malformed(&mut self, peer: u16, prefixes: &[usize]) {
+        let route = Route {
+            preference: 100,
+            path: vec![7],
+            origin: Origin::Igp,
+            med: None,
+            next_hop: 0,
+            community: None,
+        };
+        let nlri = of_family(prefixes, Family::Ipv4Unicast);
+        if nlri.is_empty() {
+            return;
+        }
+        let attributes = route.attributes(peer, Family::Ipv4Unicast);
+        let mut out = BytesMut::new();
+        encode_announce(&mut out, Family::Ipv4Unicast, &attributes, nlri.iter().copied(), &ENCODE).unwrap();
+        // Header, two lengths, then flags, code, length and value of ORIGIN.
+        assert_eq!(out[23..26], [0x40, 1, 1]);
+        out[26] = 9;
+        let before = self.rib.statistics(PeerId(peer)).treated_as_withdraw;
+        self.send(peer, &out);
+        let after = self.rib.statistics(PeerId(peer));
+        assert_eq!(after.treated_as_withdraw, before + 1);
+        assert!(after.last_error.unwrap().contains("ORIGIN"));
+        self.forget(peer, &nlri);
+    }
+
+    fn forget(&mut self, peer: u16, nlri: &[IpNet]) {
+        for prefix in nlri {
+            if let Some(routes) = self.routes.get_mut(prefix) {
+                routes.remove(&peer);
+            }
+        }
+    }
+
+    fn send(&mut self, peer: u16, mut stream: &[u8]) {
+        let ebgp = kind(peer) == PeerKind::Ebgp;
+        let context = DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp };
+        while let Some(length) = frame_len(stream, MAX_MESSAGE).unwrap() {
+            let (frame, rest) = stream.split_at(length);
+            let Message::Update(update) = decode(frame, &context).unwrap() else { panic!("an UPDATE") };
+            self.rib.update(PeerId(peer), &update);
+            stream = rest;
+        }
+        assert!(stream.is_empty());
+    }
+
+    /// Reads one batch as a peer; whether there was one.
+    fn read(&mut self, peer: u16, bytes: usize) -> bool {
+        let Some(batch) = self.rib.next_batch(PeerId(peer), bytes) else {
+            assert!(!self.rib.has_pending(PeerId(peer)));
+            return false;
+        };
+        let receiver = self.receivers.get_mut(&peer).unwrap();
+        let ebgp = kind(peer) == PeerKind::Ebgp;
+        let context = DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp };
+        for piece in batch {
+            let mut stream: &[u8] = &piece;
+            while let Some(length) = frame_len(stream, MAX_MESSAGE).unwrap() {
+                let (frame, rest) = stream.split_at(length);
+                let Message::Update(update) = decode(frame, &context).unwrap() else { panic!("an UPDATE") };
+                if let Some(family) = update.end_of_rib() {
+                    *receiver.ends.entry(family).or_default() += 1;
+                }
+                for (_, nlri) in update.withdrawals() {
+                    nlri.iter().for_each(|prefix| drop(receiver.routes.remove(&prefix)));
+                }
+                for announcement in update.announcements() {
+                    // Read as an internal peer would, so that nothing that was sent is overlooked.
+                    let mut key = Vec::new();
+                    update.attribute_key(announcement.mp, false, true, &mut key);
+                    let (attributes, discarded) = parse_attributes(&key).unwrap();
+                    assert!(discarded.is_empty());
+                    for prefix in announcement.nlri {
+                        receiver.routes.insert(prefix, attributes.clone());
+                    }
+                }
+                stream = rest;
+            }
+            assert!(stream.is_empty(), "whole messages");
+        }
+        true
+    }
+
+    /// Drains changes and answers the oldest of what was drained.
+    fn forwarded(&mut self, count: usize, installed: bool) {
+        let mut changes = Vec::new();
+        self.rib.drain_changes(count, &mut changes);
+        assert!(changes.len() <= count);
+        for change in changes {
+            match &change.best {
+                Some(best) => self.forwarding.insert(change.prefix, best.forwarding.clone()),
+                None => self.forwarding.remove(&change.prefix),
+            };
+            self.drained.push_back(change);
+        }
+        for change in self.drained.drain(..count.min(self.drained.len())) {
+            let best = change.best.map(|best| (best.peer, best.attr));
+            self.rib.forwarding_result(change.prefix, best, installed);
+        }
+    }
+
+    /// Lets everything come to rest, and compares.
+    fn settle(&mut self) {
+        while self.rib.work(7) {}
+        while self.rib.pending_changes() > 0 || !self.drained.is_empty() {
+            self.forwarded(5, true);
+        }
+        // What did not fit gets room.
+        for prefix in (0..12).map(prefix) {
+            let view = self.rib.lookup(prefix);
+            if view.is_some_and(|view| view.forwarding == ForwardingState::NotInstalled) {
+                let best = self.rib.best(prefix).map(|best| (best.peer, best.attr));
+                self.rib.forwarding_result(prefix, best, true);
+            }
+        }
+        let peers: Vec<u16> = self.receivers.keys().copied().collect();
+        for peer in peers {
+            while self.read(peer, 100) {}
+        }
+        assert!(self.rib.peers_with_pending().is_empty());
+        self.compare();
+    }
+
+    /// The model's paths of a prefix: whose, attributes after import, and as a candidate when eligible.
+    fn paths(&self, prefix: IpNet) -> Vec<(u16, Result<Attributes, Ineligible>)> {
+        let mut paths = Vec::new();
+        if self.originated.contains(&prefix) {
+            let mut attributes = Attributes::default();
+            let unspecified: IpAddr =
+                if prefix.addr().is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
+            attributes.next_hop = unspecified.into();
+            paths.push((0, Ok(attributes)));
+        }
+        for (&peer, attributes) in self.routes.get(&prefix).into_iter().flatten() {
+            let path = if attributes.as_path.contains(OURS) {
+                Err(Ineligible::AsLoop)
+            } else {
+                imported(self.import[&peer], kind(peer), prefix, attributes).and_then(|attributes| match self
+                    .cost(attributes.next_hop.addr)
+                {
+                    Some(_) => Ok(attributes),
+                    None => Err(Ineligible::NextHopUnreachable),
+                })
+            };
+            paths.push((peer, path));
+        }
+        paths
+    }
+
+    fn candidate(&self, peer: u16, attributes: &Attributes) -> Candidate {
+        let session = Self::session(peer.max(1), 0);
+        let internal_as = if kind(peer) == PeerKind::Ebgp && peer > 0 { asn(peer) } else { OURS };
+        Candidate {
+            local: peer == 0,
+            local_pref: attributes.local_pref.unwrap_or(100),
+            as_path_length: attributes.as_path.length() as u32,
+            origin: attributes.origin as u8,
+            neighbour_as: attributes.as_path.first_asn().unwrap_or(internal_as),
+            med: attributes.med.unwrap_or(0),
+            external: peer > 0 && kind(peer) == PeerKind::Ebgp,
+            interior_cost: self.cost(attributes.next_hop.addr).unwrap_or(0),
+            router_id: session.router_id,
+            cluster_list_length: 0,
+            peer_address: session.address,
+            // Paths that differ in text differ.
+            as_path_hash: attributes
+                .as_path
+                .to_string()
+                .bytes()
+                .fold(7, |hash: u32, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte))),
+        }
+    }
+
+    fn compare(&self) {
+        let mut expected: HashMap<(u16, Family), PeerCounts> = HashMap::new();
+        let mut best_of: BTreeMap<IpNet, (u16, Attributes)> = BTreeMap::new();
+        for prefix in (0..12).map(prefix) {
+            let family = Family::of(&prefix);
+            let paths = self.paths(prefix);
+            for (peer, path) in &paths {
+                let counts = expected.entry((*peer, family)).or_default();
+                counts.received += 1;
+                counts.accepted += usize::from(matches!(path, Ok(_) | Err(Ineligible::NextHopUnreachable)));
+            }
+            let usable: Vec<_> =
+                paths.iter().filter_map(|(peer, path)| Some((*peer, path.as_ref().ok()?))).collect();
+            let candidates: Vec<_> = usable.iter().map(|(peer, a)| self.candidate(*peer, a)).collect();
+            let chosen = rib_naive::best(&candidates, &self.rules);
+            let view = self.rib.lookup(prefix);
+            assert_eq!(view.as_ref().map_or(0, |view| view.paths.len()), paths.len());
+            for path in view.iter().flat_map(|view| &view.paths) {
+                let (_, model) = paths.iter().find(|(peer, _)| *peer == path.peer.0).unwrap();
+                assert_eq!(path.ineligible, model.as_ref().err().copied());
+                if let Ok(attributes) = model {
+                    assert_eq!(&path.attributes, attributes);
+                }
+            }
+            let Some((best, sharing)) = chosen else {
+                assert_eq!(self.rib.best(prefix), None);
+                assert_eq!(self.forwarding.get(&prefix), None);
+                continue;
+            };
+            let (peer, attributes) = usable[best];
+            expected.entry((peer, family)).or_default().best += 1;
+            let route = self.rib.best(prefix).expect("a best route");
+            assert_eq!(route.peer, PeerId(peer), "{prefix} {usable:?}");
+            assert_eq!(self.rib.attributes(route.attr).as_ref(), Some(attributes));
+            let mut next_hops: Vec<IpAddr> =
+                sharing.iter().map(|&index| usable[index].1.next_hop.addr).collect();
+            next_hops.sort();
+            next_hops.dedup();
+            let forwarding =
+                if peer == 0 { Forwarding::Originated } else { Forwarding::Via(next_hops.into()) };
+            assert_eq!(route.forwarding, forwarding);
+            assert_eq!(self.forwarding.get(&prefix), Some(&forwarding), "the stream of changes says so too");
+            best_of.insert(prefix, (peer, attributes.clone()));
+        }
+        for peer in 0..=PEERS {
+            for family in Family::ALL {
+                let counts = expected.get(&(peer, family)).copied().unwrap_or_default();
+                assert_eq!(self.rib.counts(PeerId(peer), family), counts, "of peer {peer} in {family}");
+            }
+        }
+        for (&peer, receiver) in &self.receivers {
+            let expected: BTreeMap<_, _> = best_of
+                .iter()
+                .filter_map(|(prefix, (source, a))| Some((*prefix, sent(peer, *source, *prefix, a)?)))
+                .collect();
+            assert_eq!(receiver.routes, expected, "what peer {peer} holds");
+            for family in group(peer).families.iter() {
+                assert_eq!(receiver.ends.get(&family), Some(&1), "End-of-RIB once");
+                let view = self.rib.advertised(PeerId(peer), family, None, 100);
+                let of_family: Vec<_> = expected
+                    .iter()
+                    .filter(|(prefix, _)| Family::of(prefix) == family)
+                    .map(|(prefix, attributes)| (*prefix, attributes.clone()))
+                    .collect();
+                assert_eq!(view.items, of_family);
+            }
+        }
+    }
+}
+
+/// What a peer is sent of a best route.
+fn sent(to: u16, from: u16, prefix: IpNet, attributes: &Attributes) -> Option<Attributes> {
+    let external = kind(to) == PeerKind::Ebgp;
+    let family = Family::of(&prefix);
+    let has = |community| attributes.communities.contains(&community);
+    if to == from
+        || (to == 4 && family == Family::Ipv6Unicast)
+        || has(Community::NO_ADVERTISE)
+        || (external && has(Community::NO_EXPORT))
+        || (!external && from > 0 && kind(from) == PeerKind::Ibgp)
+        || (to == 3 && imported(2, PeerKind::Ebgp, prefix, attributes).is_err())
+    {
+        return None;
+    }
+    let mut out = attributes.clone();
+    if external {
+        out.as_path.prepend(OURS, 1);
+        out.local_pref = None;
+        if from > 0 {
+            out.med = None;
+        }
+    } else if out.local_pref.is_none() {
+        out.local_pref = Some(100);
+    }
+    if external || from == 0 {
+        out.next_hop = own_next_hop(family).into();
+    }
+    Some(out)
+}
+
+fn of_family(prefixes: &[usize], family: Family) -> Vec<IpNet> {
+    prefixes.iter().map(|&index| prefix(index)).filter(|prefix| Family::of(prefix) == family).collect()
+}
+
+fn scenario(steps: Vec<Step>, rules: Rules, hold: bool) {
+    let mut bench = Bench::new(rules, hold);
+    for peer in [1, 2, 5] {
+        bench.run(Step::Up(peer));
+    }
+    for step in steps {
+        bench.run(step);
+    }
+    bench.run(Step::Settle);
+    for peer in 1..=PEERS {
+        bench.run(Step::Down(peer));
+    }
+    for index in 0..12 {
+        bench.run(Step::Originate(index, false));
+    }
+    bench.run(Step::Settle);
+    bench.run(Step::Settle);
+    let totals = bench.rib.totals();
+    assert_eq!((totals.prefixes, totals.paths), ([0, 0], [0, 0]));
+    assert_eq!((totals.attributes, totals.next_hops, totals.groups), (0, 0, 0));
+    assert!(bench.interests.is_empty());
+    assert!(bench.rib.routes(Family::Ipv4Unicast, Wanted::All, None, None, 10).items.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_rib_and_what_peers_hold_equal_the_model(
+        steps in prop::collection::vec(step(), 1..150),
+        always_compare_med in any::<bool>(),
+        multipath in 1..4_usize,
+        relax in any::<bool>(),
+        hold in any::<bool>(),
+    ) {
+        scenario(steps, Rules { always_compare_med, multipath, relax }, hold);
+    }
+}

@@ -1,0 +1,371 @@
+//! What goes out to peers, and what does not: packing, sharing, exclusion, holding back.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use bgp::policy::PolicyChain;
+use bgp::rib::out::GroupConfig;
+use bgp::rib::{BestChange, PeerSession, Rib, RibConfig, ShardSpec};
+use bgp::session::PeerKind;
+use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
+use bgp::wire::{
+    AsPath, Attributes, Community, DecodeContext, EncodeContext, MAX_EXTENDED_MESSAGE, Message, decode,
+    encode_announce, encode_withdraw, frame_len,
+};
+use bytes::{Bytes, BytesMut};
+use ipnet::IpNet;
+
+const OURS: Asn = Asn(65_000);
+const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
+const DECODE: DecodeContext =
+    DecodeContext { as4: true, families: FamilySet::ALL, extended: true, ebgp: true };
+const A: PeerId = PeerId(1);
+const B: PeerId = PeerId(2);
+const C: PeerId = PeerId(3);
+
+fn rib(change: impl FnOnce(&mut RibConfig)) -> Rib {
+    let mut config = RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99)));
+    config.assume_reachable = true;
+    change(&mut config);
+    let mut rib = Rib::new(config);
+    for peer in [A, B, C] {
+        rib.peer_up(PeerSession {
+            id: peer,
+            address: Ipv4Addr::new(192, 0, 2, peer.0 as u8).into(),
+            asn: Asn(65_000 + u32::from(peer.0)),
+            router_id: RouterId(Ipv4Addr::new(10, 0, 0, peer.0 as u8)),
+            kind: PeerKind::Ebgp,
+            local_asn: OURS,
+            as4: true,
+            import: PolicyChain::all(),
+            families: FamilySet::ALL,
+            enforce_first_as: true,
+        });
+    }
+    rib
+}
+
+fn group(extended: bool) -> GroupConfig {
+    GroupConfig {
+        export: PolicyChain::all(),
+        kind: PeerKind::Ebgp,
+        local_asn: OURS,
+        next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
+        next_hop_self: false,
+        families: Family::Ipv4Unicast.into(),
+        encode: EncodeContext { as4: true, extended },
+    }
+}
+
+fn prefixes(count: u32) -> Vec<IpNet> {
+    (0..count)
+        .map(|index| {
+            let address = Ipv4Addr::from_bits(0x0a00_0000 + (index << 8));
+            IpNet::new(address.into(), 24).unwrap()
+        })
+        .collect()
+}
+
+fn attributes(peer: PeerId, hops: u32) -> Attributes {
+    let path = (0..hops).map(|_| Asn(65_000 + u32::from(peer.0)));
+    let next_hop: IpAddr = Ipv4Addr::new(192, 0, 2, peer.0 as u8).into();
+    Attributes { as_path: AsPath::sequence(path), ..Attributes::originated(next_hop) }
+}
+
+fn send(rib: &mut Rib, peer: PeerId, stream: &[u8]) {
+    let mut rest = stream;
+    while let Some(length) = frame_len(rest, MAX_EXTENDED_MESSAGE).unwrap() {
+        let (frame, tail) = rest.split_at(length);
+        let Message::Update(update) = decode(frame, &DECODE).unwrap() else { panic!("an UPDATE") };
+        rib.update(peer, &update);
+        rest = tail;
+    }
+}
+
+fn announce(rib: &mut Rib, peer: PeerId, hops: u32, prefixes: &[IpNet]) {
+    let mut out = BytesMut::new();
+    let nlri = prefixes.iter().copied();
+    encode_announce(&mut out, Family::Ipv4Unicast, &attributes(peer, hops), nlri, &ENCODE).unwrap();
+    send(rib, peer, &out);
+}
+
+fn withdraw(rib: &mut Rib, peer: PeerId, prefixes: &[IpNet]) {
+    let mut out = BytesMut::new();
+    encode_withdraw(&mut out, Family::Ipv4Unicast, prefixes.iter().copied(), &ENCODE);
+    send(rib, peer, &out);
+}
+
+/// All that is pending for a peer.
+fn batches(rib: &mut Rib, peer: PeerId) -> Vec<Bytes> {
+    std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).flatten().collect()
+}
+
+/// Prefixes announced and withdrawn, and the lengths of the messages, of all that is pending for a peer.
+fn read(rib: &mut Rib, peer: PeerId) -> (Vec<IpNet>, Vec<IpNet>, Vec<usize>) {
+    let (mut announced, mut withdrawn, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
+    for piece in batches(rib, peer) {
+        let mut rest: &[u8] = &piece;
+        while let Some(length) = frame_len(rest, MAX_EXTENDED_MESSAGE).unwrap() {
+            let (frame, tail) = rest.split_at(length);
+            let Message::Update(update) = decode(frame, &DECODE).unwrap() else { panic!("an UPDATE") };
+            withdrawn.extend(update.withdrawals().flat_map(|(_, nlri)| nlri.iter()));
+            announced.extend(update.announcements().flat_map(|announcement| announcement.nlri.iter()));
+            lengths.push(length);
+            rest = tail;
+        }
+    }
+    (announced, withdrawn, lengths)
+}
+
+#[test]
+fn prefixes_with_equal_attributes_fill_messages_of_either_size() {
+    for (extended, limit) in [(false, 4096), (true, 65_535)] {
+        let mut rib = rib(|_| ());
+        let all = prefixes(20_000);
+        announce(&mut rib, A, 2, &all);
+        rib.export_up(B, group(extended));
+        let (mut announced, withdrawn, lengths) = read(&mut rib, B);
+        announced.sort_unstable();
+        assert_eq!((announced, withdrawn), (all, vec![]));
+        let (end_of_rib, full) = lengths.split_last().unwrap();
+        assert_eq!(*end_of_rib, 23);
+        // Four octets a prefix, and some sixty of header and attributes in each message.
+        assert_eq!(full.len(), 80_000_usize.div_ceil(limit - 60));
+        assert!(full.iter().all(|&length| length <= limit) && full[0] > limit - 60);
+    }
+}
+
+#[test]
+fn peers_of_a_group_at_the_same_place_share_the_bytes() {
+    let mut rib = rib(|_| ());
+    rib.export_up(B, group(false));
+    rib.export_up(C, group(false));
+    assert_eq!(rib.totals().groups, 1);
+    let (start_b, start_c) = (batches(&mut rib, B), batches(&mut rib, C));
+    assert_eq!((start_b.len(), start_c.len()), (1, 1));
+    announce(&mut rib, A, 2, &prefixes(100));
+    let (for_b, for_c) = (batches(&mut rib, B), batches(&mut rib, C));
+    assert_eq!(for_b.len(), 1);
+    assert_eq!(for_b[0].as_ptr(), for_c[0].as_ptr());
+}
+
+#[test]
+fn a_route_never_goes_back_and_takes_away_what_came_from_another() {
+    let mut rib = rib(|_| ());
+    let one = prefixes(1);
+    for peer in [A, B, C] {
+        rib.export_up(peer, group(false));
+        read(&mut rib, peer);
+    }
+    announce(&mut rib, A, 3, &one);
+    assert_eq!(read(&mut rib, A).0, []);
+    assert_eq!(read(&mut rib, B).0, one);
+    assert_eq!(read(&mut rib, C).0, one);
+    // Now b has the better one: it must not keep the one of a, which it got before.
+    announce(&mut rib, B, 2, &one);
+    assert_eq!(read(&mut rib, A).0, one);
+    let (announced, withdrawn, _) = read(&mut rib, B);
+    assert_eq!((announced, withdrawn), (vec![], one.clone()));
+    assert_eq!(read(&mut rib, C).0, one);
+    withdraw(&mut rib, A, &one);
+    withdraw(&mut rib, B, &one);
+    let (announced, withdrawn, _) = read(&mut rib, B);
+    assert_eq!((announced, withdrawn), (vec![], vec![]));
+    assert_eq!(read(&mut rib, A).1, one);
+    assert_eq!(read(&mut rib, C).1, one);
+}
+
+#[test]
+fn what_comes_and_goes_unseen_is_never_mentioned() {
+    let mut rib = rib(|_| ());
+    rib.export_up(B, group(false));
+    read(&mut rib, B);
+    announce(&mut rib, A, 2, &prefixes(10));
+    withdraw(&mut rib, A, &prefixes(10));
+    assert_eq!(read(&mut rib, B), (vec![], vec![], vec![]));
+    rib.drain_changes(usize::MAX, &mut Vec::new());
+    assert_eq!(rib.totals().prefixes, [0, 0]);
+
+    // Nor is it withdrawn twice.
+    for _ in 0..2 {
+        announce(&mut rib, A, 2, &prefixes(1));
+        assert_eq!(read(&mut rib, B).0, prefixes(1));
+        withdraw(&mut rib, A, &prefixes(1));
+        assert_eq!(read(&mut rib, B).1, prefixes(1));
+        announce(&mut rib, A, 2, &prefixes(1));
+        withdraw(&mut rib, A, &prefixes(1));
+        assert_eq!(read(&mut rib, B), (vec![], vec![], vec![]));
+    }
+}
+
+#[test]
+fn a_peer_that_joins_is_not_served_its_own_routes_from_what_others_read() {
+    let mut rib = rib(|_| ());
+    announce(&mut rib, A, 2, &prefixes(2));
+    for peer in [B, C] {
+        rib.export_up(peer, group(false));
+    }
+    assert_eq!(read(&mut rib, B).0, prefixes(2));
+    rib.export_up(A, group(false));
+    assert_eq!(read(&mut rib, A).0, []);
+}
+
+#[test]
+fn what_could_not_be_installed_says_nothing_of_the_next_path() {
+    let mut rib = rib(|_| ());
+    rib.export_up(B, group(false));
+    let one = prefixes(1);
+    announce(&mut rib, A, 3, &one);
+    let mut changes = Vec::new();
+    rib.drain_changes(usize::MAX, &mut changes);
+    let best = changes[0].best.as_ref().map(|best| (best.peer, best.attr));
+    rib.forwarding_result(one[0], best, false);
+    assert_eq!(read(&mut rib, B).0, []);
+    announce(&mut rib, A, 2, &one);
+    assert_eq!(read(&mut rib, B).0, one);
+}
+
+#[test]
+fn a_group_without_a_next_hop_of_the_family_gets_nothing_of_it() {
+    let mut rib = rib(|_| ());
+    let both = GroupConfig { families: FamilySet::ALL, ..group(false) };
+    rib.export_up(B, both);
+    let net: IpNet = "2001:db8::/32".parse().unwrap();
+    rib.originate(net, Attributes::default());
+    assert_eq!(read(&mut rib, B).0, []);
+    assert_eq!(rib.exported(B, net), None);
+}
+
+#[test]
+fn attributes_too_large_for_a_message_withdraw_the_route() {
+    let mut rib = rib(|_| ());
+    rib.export_up(B, group(false));
+    let one = prefixes(1);
+    announce(&mut rib, A, 2, &one);
+    assert_eq!(read(&mut rib, B).0, one);
+    let mut large = attributes(A, 2);
+    large.communities = (0..1100).map(|value| Community::new(1, value)).collect();
+    let mut out = BytesMut::new();
+    let extended = EncodeContext { as4: true, extended: true };
+    encode_announce(&mut out, Family::Ipv4Unicast, &large, one.iter().copied(), &extended).unwrap();
+    send(&mut rib, A, &out);
+    let (announced, withdrawn, _) = read(&mut rib, B);
+    assert_eq!((announced, withdrawn), (vec![], one));
+    assert_eq!(rib.unsendable(B), 1);
+}
+
+#[test]
+fn only_what_forwards_is_announced() {
+    let mut rib = rib(|config| config.hold_exports = true);
+    rib.export_up(B, group(false));
+    let one = prefixes(1);
+    let drain = |rib: &mut Rib| {
+        let mut changes = Vec::new();
+        rib.drain_changes(usize::MAX, &mut changes);
+        changes
+    };
+    let answer = |rib: &mut Rib, changes: Vec<BestChange>, installed| {
+        for change in changes {
+            rib.forwarding_result(change.prefix, change.best.map(|best| (best.peer, best.attr)), installed);
+        }
+    };
+    announce(&mut rib, A, 3, &one);
+    let first = drain(&mut rib);
+    assert_eq!(read(&mut rib, B).0, []);
+    // The answer to an overtaken change says nothing about the newer one.
+    announce(&mut rib, A, 2, &one);
+    let second = drain(&mut rib);
+    answer(&mut rib, first, true);
+    assert_eq!(read(&mut rib, B).0, []);
+    answer(&mut rib, second.clone(), true);
+    assert_eq!(read(&mut rib, B).0, one);
+    answer(&mut rib, second.clone(), false);
+    assert_eq!(read(&mut rib, B).1, one);
+    answer(&mut rib, second, true);
+    assert_eq!(read(&mut rib, B).0, one);
+    withdraw(&mut rib, A, &one);
+    let gone = drain(&mut rib);
+    answer(&mut rib, gone, true);
+    assert_eq!(read(&mut rib, B).1, one);
+    assert_eq!(rib.totals().prefixes, [0, 0]);
+}
+
+#[test]
+fn a_slow_peer_loses_what_went_while_its_replacement_was_held_back() {
+    let mut rib = rib(|config| config.hold_exports = true);
+    let one = prefixes(1);
+    let forward = |rib: &mut Rib| {
+        let mut changes = Vec::new();
+        rib.drain_changes(usize::MAX, &mut changes);
+        for change in changes {
+            rib.forwarding_result(change.prefix, change.best.map(|best| (best.peer, best.attr)), true);
+        }
+    };
+    for peer in [B, C] {
+        rib.export_up(peer, group(false));
+    }
+    announce(&mut rib, A, 2, &one);
+    forward(&mut rib);
+    assert_eq!((read(&mut rib, B).0, read(&mut rib, C).0), (one.clone(), one.clone()));
+    // B sees it go; C is slow, and finds that there is something new that does not forward yet.
+    withdraw(&mut rib, A, &one);
+    forward(&mut rib);
+    assert_eq!(read(&mut rib, B).1, one);
+    // What was encoded for B is not kept for long.
+    for hops in 2..8 {
+        announce(&mut rib, A, hops, &prefixes(2)[1..]);
+        forward(&mut rib);
+        read(&mut rib, B);
+    }
+    announce(&mut rib, A, 2, &one);
+    assert_eq!(read(&mut rib, C).1, []);
+    withdraw(&mut rib, A, &one);
+    forward(&mut rib);
+    assert_eq!(read(&mut rib, C).1, one);
+}
+
+#[test]
+fn a_refresh_is_not_served_from_what_another_peer_read_before_a_change() {
+    let mut rib = rib(|_| ());
+    let all = prefixes(2);
+    announce(&mut rib, A, 2, &all);
+    for peer in [B, C] {
+        rib.export_up(peer, group(false));
+    }
+    read(&mut rib, C);
+    // B has read the first prefix of its walk when that goes away.
+    assert!(rib.next_batch(B, 1).is_some());
+    withdraw(&mut rib, A, &all[..1]);
+    assert_eq!(read(&mut rib, C).1, all[..1]);
+    assert!(rib.refresh(C, Family::Ipv4Unicast));
+    assert_eq!(read(&mut rib, C).0, all[1..]);
+}
+
+#[test]
+fn a_refresh_sends_everything_again_and_no_end_of_rib() {
+    let mut rib = rib(|_| ());
+    rib.export_up(B, group(false));
+    let all = prefixes(300);
+    announce(&mut rib, A, 2, &all);
+    assert_eq!(read(&mut rib, B).0.len(), 300);
+    assert!(rib.refresh(B, Family::Ipv4Unicast));
+    let (announced, withdrawn, lengths) = read(&mut rib, B);
+    assert_eq!((announced, withdrawn, lengths.len()), (all, vec![], 1));
+    assert!(!rib.refresh(B, Family::Ipv6Unicast) && !rib.refresh(C, Family::Ipv4Unicast));
+}
+
+#[test]
+fn shards_divide_the_prefixes_among_them() {
+    let all = prefixes(1000);
+    let mut seen = 0;
+    for index in 0..3 {
+        let mut rib = rib(|config| config.shard = ShardSpec { index, count: 3 });
+        announce(&mut rib, A, 2, &all);
+        let held = rib.totals().prefixes[0];
+        assert!(held > 250, "evenly");
+        assert_eq!(held, rib.counts(A, Family::Ipv4Unicast).received);
+        seen += held;
+    }
+    assert_eq!(seen, 1000);
+}

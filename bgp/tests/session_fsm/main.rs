@@ -1,0 +1,10 @@
+//! The session state machine from outside: single sessions against a table and against chance, and
+//! pairs of sessions over an in-memory network under a virtual clock.
+
+mod collision;
+mod messages;
+mod net;
+mod pair;
+mod random;
+mod table;
+mod timers;

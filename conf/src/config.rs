@@ -1,0 +1,228 @@
+//! The configuration as the daemon uses it: checked, defaults filled in, names resolved.
+//!
+//! A [`Config`] only comes out of [`crate::load`] and [`crate::parse`], so whoever holds one need not
+//! check anything again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp::policy::{Policy, PolicyChain, PrefixList};
+use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
+use ipnet::IpNet;
+
+use crate::error::Warning;
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[router]`
+    pub router: Router,
+    /// `[fib]`
+    pub fib: FibConf,
+    /// `[api]`
+    pub api: Api,
+    /// `[decision]`
+    pub decision: Decision,
+    /// `[[neighbor]]`, in the order of the file.
+    pub neighbors: Vec<Neighbor>,
+    /// `[[network]]`, in the order of the file.
+    pub networks: Vec<Network>,
+    /// `[[policy]]` by name, without the built-in ones.
+    pub policies: BTreeMap<String, Arc<Policy>>,
+    /// `[[prefix-list]]` by name.
+    pub prefix_lists: BTreeMap<String, Arc<PrefixList>>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Config {
+    /// What is allowed but probably not meant, by line.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The neighbour at this address.
+    pub fn neighbor(&self, address: IpAddr) -> Option<&Neighbor> {
+        self.neighbors.iter().find(|neighbor| neighbor.address == address)
+    }
+}
+
+/// The speaker itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router {
+    /// Our AS number.
+    pub asn: Asn,
+    /// Our BGP identifier.
+    pub router_id: RouterId,
+    /// Where sessions are accepted; empty: nowhere.
+    pub listen: Vec<SocketAddr>,
+}
+
+impl Router {
+    /// The port of BGP (RFC 4271).
+    pub const PORT: u16 = 179;
+
+    /// Every address of both families, port 179.
+    pub fn default_listen() -> Vec<SocketAddr> {
+        vec![(Ipv4Addr::UNSPECIFIED, Self::PORT).into(), (Ipv6Addr::UNSPECIFIED, Self::PORT).into()]
+    }
+}
+
+/// The forwarding plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FibConf {
+    /// The interfaces that XDP is attached to; empty: a pure control plane.
+    pub interfaces: Vec<String>,
+    /// Which table engine.
+    pub lookup: Lookup,
+    /// How XDP is attached.
+    pub xdp_mode: XdpMode,
+    /// Most entries of the IPv4 table, after compression.
+    pub max_ipv4_entries: u32,
+    /// Most entries of the IPv6 table, after compression.
+    pub max_ipv6_entries: u32,
+}
+
+impl FibConf {
+    /// A trie takes memory per entry it holds, not per entry it may hold, so the limit is there to
+    /// stop a runaway, not to save memory: nearly twice today's full table before compression.
+    pub const DEFAULT_MAX_IPV4_ENTRIES: u32 = 2_000_000;
+    /// Nearly four times today's full table: IPv6 grows faster.
+    pub const DEFAULT_MAX_IPV6_ENTRIES: u32 = 1_000_000;
+    /// Nobody needs more; the kernel would take gigabytes for it.
+    pub const LARGEST_MAX_ENTRIES: u32 = 16_000_000;
+}
+
+impl Default for FibConf {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            lookup: Lookup::default(),
+            xdp_mode: XdpMode::default(),
+            max_ipv4_entries: Self::DEFAULT_MAX_IPV4_ENTRIES,
+            max_ipv6_entries: Self::DEFAULT_MAX_IPV6_ENTRIES,
+        }
+    }
+}
+
+/// The engine of the forwarding tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lookup {
+    /// The one that fits the size of the table.
+    #[default]
+    Auto,
+    /// Longest-prefix-match tries over compressed prefixes.
+    LpmTrie,
+}
+
+/// How XDP is attached to an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum XdpMode {
+    /// Native where the driver can, else generic.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the stack: slower, works everywhere.
+    Generic,
+}
+
+/// The HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// The TCP address, with looking glass and metrics; `None`: the Unix socket only.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Api {
+    /// Where clients look unless told otherwise.
+    pub const DEFAULT_SOCKET: &'static str = "/run/peregrine/peregrine.sock";
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { socket: Self::DEFAULT_SOCKET.into(), listen: None }
+    }
+}
+
+/// How the best path is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Compare MEDs of different neighbouring ASes.
+    pub always_compare_med: bool,
+    /// Most paths of one prefix that share its traffic: 1 to 64.
+    pub multipath: u8,
+}
+
+impl Default for Decision {
+    fn default() -> Self {
+        Self { always_compare_med: false, multipath: 1 }
+    }
+}
+
+/// A peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Where it is.
+    pub address: IpAddr,
+    /// Its AS number; equal to ours: an internal peer.
+    pub asn: Asn,
+    /// For people.
+    pub description: Option<String>,
+    /// The families offered to it; never empty.
+    pub families: FamilySet,
+    /// Wait for it to connect.
+    pub passive: bool,
+    /// Keep the session down.
+    pub shutdown: bool,
+    /// What its routes go through. Empty on an external peer: nothing is accepted (RFC 8212).
+    pub import: PolicyChain,
+    /// What routes to it go through. Empty on an external peer: nothing is sent (RFC 8212).
+    pub export: PolicyChain,
+    /// Our end of the session; `None`: as the kernel chooses.
+    pub local_address: Option<IpAddr>,
+    /// The TCP port connected to.
+    pub port: u16,
+    /// The hold time proposed.
+    pub hold_time: HoldTime,
+    /// The first pause between attempts to connect; later ones grow.
+    pub connect_retry: Duration,
+    /// Announce ourselves as next hop, also to internal peers.
+    pub next_hop_self: bool,
+}
+
+impl Neighbor {
+    /// The default of [`Neighbor::connect_retry`].
+    pub const DEFAULT_CONNECT_RETRY: Duration = Duration::from_secs(5);
+}
+
+/// A prefix originated here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The prefix, in network form.
+    pub prefix: IpNet,
+}
+
+macro_rules! display_as_written {
+    ($($type:ty { $($variant:ident = $word:literal),+ })+) => { $(
+        impl $type {
+            pub(crate) const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    )+ };
+}
+
+display_as_written! {
+    Lookup { Auto = "auto", LpmTrie = "lpm-trie" }
+    XdpMode { Auto = "auto", Native = "native", Generic = "generic" }
+}

@@ -1,0 +1,329 @@
+//! What changes from one configuration to another, and what that means for a running daemon.
+//!
+//! [`diff`] compares by content: a neighbour is itself as long as its address stays, wherever it
+//! stands in the file; a policy whose text changed is one change, and tells which neighbours it
+//! touches. Each change displays as one line: `+` something new, `-` something gone, `~` something
+//! that differs, with what it takes: a new session, routes evaluated again, a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bgp::policy::{Match, Policy, PolicyChain};
+use bgp::types::{Asn, FamilySet};
+use ipnet::IpNet;
+
+use crate::config::{Config, Neighbor};
+
+/// What it takes for a change to come true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Nothing is disturbed.
+    Nothing,
+    /// Routes are evaluated again: best paths, or those from or to a neighbour.
+    Reevaluate,
+    /// The session goes down and comes up again.
+    ResetSession,
+    /// The daemon must be restarted; until then the old value holds.
+    Restart,
+}
+
+/// One key that differs, with both values as the configuration writes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The key, within its section.
+    pub key: &'static str,
+    /// Before.
+    pub old: String,
+    /// After.
+    pub new: String,
+    /// What it takes.
+    pub effect: Effect,
+}
+
+/// One difference between two configurations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A key of `[router]`, `[fib]`, `[api]` or `[decision]` differs.
+    Setting {
+        /// The section.
+        section: &'static str,
+        /// The key and its values.
+        change: KeyChange,
+    },
+    /// A neighbour is new.
+    NeighborAdded {
+        /// Its name.
+        name: IpAddr,
+        /// Its AS.
+        asn: Asn,
+    },
+    /// A neighbour is gone; its session ends.
+    NeighborRemoved {
+        /// Its name.
+        name: IpAddr,
+        /// Its AS.
+        asn: Asn,
+    },
+    /// Keys of a neighbour differ.
+    NeighborChanged {
+        /// Its name.
+        name: IpAddr,
+        /// What differs; not empty.
+        keys: Vec<KeyChange>,
+    },
+    /// A policy is new.
+    PolicyAdded(String),
+    /// A policy is gone.
+    PolicyRemoved(String),
+    /// A policy, or a prefix list that it uses, differs.
+    PolicyChanged {
+        /// The policy.
+        name: String,
+        /// The prefix lists it uses that differ.
+        prefix_lists: Vec<String>,
+        /// The neighbours of the new configuration that name it.
+        neighbors: Vec<IpAddr>,
+    },
+    /// A prefix is originated from now on.
+    NetworkAdded(IpNet),
+    /// A prefix is no longer originated.
+    NetworkRemoved(IpNet),
+}
+
+impl Change {
+    /// The most that the change takes.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::Setting { change, .. } => change.effect,
+            Self::NeighborChanged { keys, .. } => {
+                keys.iter().map(|key| key.effect).max().unwrap_or(Effect::Nothing)
+            }
+            Self::NeighborRemoved { .. } => Effect::ResetSession,
+            Self::PolicyChanged { neighbors, .. } if neighbors.is_empty() => Effect::Nothing,
+            Self::PolicyChanged { .. } | Self::NetworkAdded(_) | Self::NetworkRemoved(_) => {
+                Effect::Reevaluate
+            }
+            Self::NeighborAdded { .. } | Self::PolicyAdded(_) | Self::PolicyRemoved(_) => Effect::Nothing,
+        }
+    }
+}
+
+/// The changes from `old` to `new`: settings, neighbours, policies, networks, each in a fixed order.
+pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
+    let mut changes = Vec::new();
+    settings(old, new, &mut changes);
+    neighbors(old, new, &mut changes);
+    policies(old, new, &mut changes);
+    networks(old, new, &mut changes);
+    changes
+}
+
+/// Notes keys that differ.
+#[derive(Default)]
+struct Keys(Vec<KeyChange>);
+
+impl Keys {
+    fn compare<T: PartialEq>(
+        &mut self,
+        key: &'static str,
+        (old, new): (&T, &T),
+        effect: Effect,
+        show: impl Fn(&T) -> String,
+    ) {
+        if old != new {
+            self.0.push(KeyChange { key, old: show(old), new: show(new), effect });
+        }
+    }
+}
+
+fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
+    let mut section = |section: &'static str, keys: Keys| {
+        changes.extend(keys.0.into_iter().map(|change| Change::Setting { section, change }));
+    };
+    let mut keys = Keys::default();
+    let (from, to) = (&old.router, &new.router);
+    keys.compare("asn", (&from.asn, &to.asn), Effect::Restart, ToString::to_string);
+    keys.compare("router-id", (&from.router_id, &to.router_id), Effect::Restart, ToString::to_string);
+    keys.compare("listen", (&from.listen, &to.listen), Effect::Restart, |all| list(all));
+    section("router", keys);
+
+    let mut keys = Keys::default();
+    let (from, to) = (&old.fib, &new.fib);
+    keys.compare("interfaces", (&from.interfaces, &to.interfaces), Effect::Restart, |all| list(all));
+    keys.compare("lookup", (&from.lookup, &to.lookup), Effect::Restart, ToString::to_string);
+    keys.compare("xdp-mode", (&from.xdp_mode, &to.xdp_mode), Effect::Restart, ToString::to_string);
+    let entries = (&from.max_ipv4_entries, &to.max_ipv4_entries);
+    keys.compare("max-ipv4-entries", entries, Effect::Restart, ToString::to_string);
+    let entries = (&from.max_ipv6_entries, &to.max_ipv6_entries);
+    keys.compare("max-ipv6-entries", entries, Effect::Restart, ToString::to_string);
+    section("fib", keys);
+
+    let mut keys = Keys::default();
+    let (from, to) = (&old.api, &new.api);
+    keys.compare("socket", (&from.socket, &to.socket), Effect::Restart, |path| path.display().to_string());
+    keys.compare("listen", (&from.listen, &to.listen), Effect::Restart, |value| or_none(value.as_ref()));
+    section("api", keys);
+
+    let mut keys = Keys::default();
+    let (from, to) = (&old.decision, &new.decision);
+    let med = (&from.always_compare_med, &to.always_compare_med);
+    keys.compare("always-compare-med", med, Effect::Reevaluate, ToString::to_string);
+    keys.compare("multipath", (&from.multipath, &to.multipath), Effect::Reevaluate, ToString::to_string);
+    section("decision", keys);
+}
+
+fn neighbors(old: &Config, new: &Config, changes: &mut Vec<Change>) {
+    let (before, after) = (by_name(old), by_name(new));
+    for (name, from) in &before {
+        match after.get(name) {
+            None => changes.push(Change::NeighborRemoved { name: *name, asn: from.asn }),
+            Some(to) => {
+                let keys = neighbor_keys(from, to);
+                if !keys.is_empty() {
+                    changes.push(Change::NeighborChanged { name: *name, keys });
+                }
+            }
+        }
+    }
+    let added = after.iter().filter(|(name, _)| !before.contains_key(name));
+    changes.extend(added.map(|(name, to)| Change::NeighborAdded { name: *name, asn: to.asn }));
+}
+
+fn by_name(config: &Config) -> BTreeMap<IpAddr, &Neighbor> {
+    config.neighbors.iter().map(|neighbor| (neighbor.address, neighbor)).collect()
+}
+
+/// The keys of one neighbour that differ. Chains count by the names in them: what is in a policy
+/// is a change of the policy.
+fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
+    use Effect::{Nothing, Reevaluate, ResetSession};
+    let mut keys = Keys::default();
+    keys.compare("asn", (&old.asn, &new.asn), ResetSession, ToString::to_string);
+    keys.compare("description", (&old.description, &new.description), Nothing, |value| {
+        or_none(value.as_ref())
+    });
+    keys.compare("families", (&old.families, &new.families), ResetSession, |set| families(*set));
+    keys.compare("passive", (&old.passive, &new.passive), Nothing, ToString::to_string);
+    keys.compare("shutdown", (&old.shutdown, &new.shutdown), ResetSession, ToString::to_string);
+    let import = (&old.import.to_string(), &new.import.to_string());
+    keys.compare("import", import, Reevaluate, |names| format!("[{names}]"));
+    let export = (&old.export.to_string(), &new.export.to_string());
+    keys.compare("export", export, Reevaluate, |names| format!("[{names}]"));
+    keys.compare("local-address", (&old.local_address, &new.local_address), ResetSession, |value| {
+        or_none(value.as_ref())
+    });
+    keys.compare("port", (&old.port, &new.port), ResetSession, ToString::to_string);
+    let hold_time = (&old.hold_time, &new.hold_time);
+    keys.compare("hold-time", hold_time, ResetSession, |time| time.as_secs().to_string());
+    let retry = (&old.connect_retry, &new.connect_retry);
+    keys.compare("connect-retry", retry, Nothing, |retry| retry.as_secs().to_string());
+    keys.compare("next-hop-self", (&old.next_hop_self, &new.next_hop_self), Reevaluate, ToString::to_string);
+    keys.0
+}
+
+fn policies(old: &Config, new: &Config, changes: &mut Vec<Change>) {
+    for (name, from) in &old.policies {
+        match new.policies.get(name) {
+            None => changes.push(Change::PolicyRemoved(name.clone())),
+            Some(to) if from != to => changes.push(Change::PolicyChanged {
+                name: name.clone(),
+                prefix_lists: changed_lists(from, to),
+                neighbors: users(new, name),
+            }),
+            Some(_) => {}
+        }
+    }
+    let added = new.policies.keys().filter(|name| !old.policies.contains_key(*name));
+    changes.extend(added.cloned().map(Change::PolicyAdded));
+}
+
+/// The prefix lists that both policies use and that differ.
+fn changed_lists(old: &Policy, new: &Policy) -> Vec<String> {
+    let lists = |policy: &Policy| {
+        let matches = policy.statements.iter().flat_map(|statement| statement.matches.clone());
+        let lists = matches.filter_map(|condition| match condition {
+            Match::Prefix(lists) => Some(lists),
+            _ => None,
+        });
+        lists.flatten().map(|list| (list.name().to_owned(), list)).collect::<BTreeMap<_, Arc<_>>>()
+    };
+    let (old, new) = (lists(old), lists(new));
+    let differs =
+        |(name, list): (String, Arc<_>)| old.get(&name).is_some_and(|old| *old != list).then_some(name);
+    new.into_iter().filter_map(differs).collect()
+}
+
+fn users(config: &Config, policy: &str) -> Vec<IpAddr> {
+    let names = |chain: &PolicyChain| chain.policies().iter().any(|named| named.name == policy);
+    let users = config.neighbors.iter().filter(|neighbor| names(&neighbor.import) || names(&neighbor.export));
+    users.map(|neighbor| neighbor.address).collect()
+}
+
+fn networks(old: &Config, new: &Config, changes: &mut Vec<Change>) {
+    let prefixes = |config: &Config| -> BTreeSet<IpNet> {
+        config.networks.iter().map(|network| network.prefix).collect()
+    };
+    let (before, after) = (prefixes(old), prefixes(new));
+    changes.extend(before.difference(&after).copied().map(Change::NetworkRemoved));
+    changes.extend(after.difference(&before).copied().map(Change::NetworkAdded));
+}
+
+fn list<T: ToString>(values: &[T]) -> String {
+    format!("[{}]", values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
+fn families(families: FamilySet) -> String {
+    list(&families.iter().collect::<Vec<_>>())
+}
+
+fn or_none<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+impl fmt::Display for KeyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.key, self.old, self.new)
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "disturbs nothing",
+            Self::Reevaluate => "evaluates routes again",
+            Self::ResetSession => "resets the session",
+            Self::Restart => "needs a restart",
+        })
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting { section, change } => write!(f, "~ {section}.{change} ({})", change.effect),
+            Self::NeighborAdded { name, asn } => write!(f, "+ neighbor {name} (AS {asn})"),
+            Self::NeighborRemoved { name, asn } => write!(f, "- neighbor {name} (AS {asn})"),
+            Self::NeighborChanged { name, keys } => {
+                let keys = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, "~ neighbor {name}: {keys} ({})", self.effect())
+            }
+            Self::PolicyAdded(name) => write!(f, "+ policy {name}"),
+            Self::PolicyRemoved(name) => write!(f, "- policy {name}"),
+            Self::PolicyChanged { name, prefix_lists, neighbors } => {
+                write!(f, "~ policy {name}")?;
+                if !prefix_lists.is_empty() {
+                    write!(f, " by prefix list {}", prefix_lists.join(", "))?;
+                }
+                if neighbors.is_empty() {
+                    return write!(f, ", which no neighbor names");
+                }
+                let names = neighbors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, ": evaluates the routes of {names} again")
+            }
+            Self::NetworkAdded(prefix) => write!(f, "+ network {prefix}"),
+            Self::NetworkRemoved(prefix) => write!(f, "- network {prefix}"),
+        }
+    }
+}

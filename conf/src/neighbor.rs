@@ -1,0 +1,222 @@
+//! The neighbours: `[[neighbor]]`.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use bgp::policy::Policy;
+use bgp::types::{Family, FamilySet, HoldTime};
+use figment::value::Value;
+
+use crate::config::{Neighbor, Router};
+use crate::named::Named;
+use crate::nearest::nearest;
+use crate::policy::chain;
+use crate::reader::{Read, Table, boolean, number, number_or, text};
+use crate::sections::{asn, unique};
+use crate::source::Path;
+
+/// Keys that the design of the configuration has and this version lacks.
+const UNSUPPORTED: &[&str] = &[
+    "add-path",
+    "bfd",
+    "cluster-id",
+    "graceful-restart",
+    "group",
+    "local-asn",
+    "max-prefixes",
+    "multihop",
+    "password",
+    "role",
+    "route-reflector-client",
+    "route-server-client",
+    "ttl-security",
+];
+
+const ADDRESS: &str = "an IPv4 or IPv6 address";
+
+pub(crate) fn neighbors(
+    root: &mut Table<'_, '_>,
+    router: Option<&Router>,
+    policies: &Named<Policy>,
+) -> Vec<Neighbor> {
+    let report = root.report();
+    let mut seen: HashMap<IpAddr, Path> = HashMap::new();
+    let mut neighbors = Vec::new();
+    for table in root.tables("neighbor") {
+        let address_path = table.key("address");
+        let (name, neighbor) = neighbor(table, router, policies);
+        if let Some(name) = name {
+            if let Some(first) = seen.get(&name) {
+                let first = report.elsewhere(first);
+                let reason =
+                    format!("duplicate neighbor {name}, first on {first}; expected one [[neighbor]] for it");
+                report.error(&address_path, reason);
+            } else {
+                seen.insert(name, address_path);
+            }
+        }
+        neighbors.extend(neighbor);
+    }
+    neighbors
+}
+
+/// Reads one. Its name comes back even if something else in it is wrong.
+fn neighbor(
+    mut table: Table<'_, '_>,
+    router: Option<&Router>,
+    policies: &Named<Policy>,
+) -> (Option<IpAddr>, Option<Neighbor>) {
+    let name = table.required("address", ADDRESS, address);
+    let asn = table.required("asn", "the AS number of the neighbor", asn);
+    let description = table.optional("description", |value| text(value, "a string"));
+    let families = families(&mut table);
+    let passive = table.optional("passive", boolean).unwrap_or(false);
+    let shutdown = table.optional("shutdown", boolean).unwrap_or(false);
+    let import = chain(&mut table, "import", policies);
+    let export = chain(&mut table, "export", policies);
+    let local_address = table.optional("local-address", local_address);
+    let port = table.optional("port", port).unwrap_or(Router::PORT);
+    let hold_time = table.optional("hold-time", hold_time).unwrap_or_default();
+    let connect_retry = table.optional("connect-retry", seconds).unwrap_or(Neighbor::DEFAULT_CONNECT_RETRY);
+    let next_hop_self = table.optional("next-hop-self", boolean).unwrap_or(false);
+
+    let neighbor = name.zip(asn).map(|(address, asn)| Neighbor {
+        address,
+        asn,
+        description,
+        families,
+        passive,
+        shutdown,
+        import,
+        export,
+        local_address,
+        port,
+        hold_time,
+        connect_retry,
+        next_hop_self,
+    });
+    if let Some(neighbor) = &neighbor {
+        check_local_address(&table, neighbor);
+        if let Some(router) = router {
+            check_against_router(&table, neighbor, router);
+        }
+    }
+    table.finish(UNSUPPORTED);
+    (name, neighbor)
+}
+
+fn check_local_address(table: &Table<'_, '_>, neighbor: &Neighbor) {
+    let Some(local) = neighbor.local_address else { return };
+    let reason = if local.is_ipv4() != neighbor.address.is_ipv4() {
+        let family = if neighbor.address.is_ipv4() { "IPv4" } else { "IPv6" };
+        format!("{local} cannot reach {}; expected an {family} address, as the neighbor's", neighbor.address)
+    } else if local == neighbor.address {
+        format!("{local} is the neighbor's own address; expected one of this router")
+    } else {
+        return;
+    };
+    table.report().error(&table.key("local-address"), reason);
+}
+
+fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Router) {
+    let report = table.report();
+    if router.listen.iter().any(|listen| listen.ip() == neighbor.address && listen.port() == neighbor.port) {
+        let name = neighbor.address;
+        let reason =
+            format!("{name} is this router itself, see router.listen; expected the neighbor's address");
+        report.error(&table.key("address"), reason);
+    }
+    if neighbor.passive && router.listen.is_empty() && !neighbor.shutdown {
+        let reason = "the session cannot come up: the neighbor is passive and router.listen is empty";
+        report.warn(&table.key("passive"), reason);
+    }
+    if neighbor.asn == router.asn {
+        return;
+    }
+    for (key, chain, what) in
+        [("import", &neighbor.import, "accepted from"), ("export", &neighbor.export, "sent to")]
+    {
+        // Names that are wrong leave an empty chain behind, but then there are errors, not warnings.
+        if chain.is_empty() {
+            let name = neighbor.address;
+            let reason = format!(
+                "no policy, so no route is {what} the external neighbor {name} (RFC 8212); \
+                 {key} = [\"none\"] says that this is meant"
+            );
+            report.warn(&table.key(key), reason);
+        }
+    }
+}
+
+fn families(table: &mut Table<'_, '_>) -> FamilySet {
+    let path = table.key("families");
+    let had_errors = table.report().error_count();
+    let Some(families) = table.list("families", family) else { return FamilySet::ALL };
+    if families.is_empty() && table.report().error_count() == had_errors {
+        let reason = format!("no family; expected {FAMILIES}, or no such key for both");
+        table.report().error(&path, reason);
+    }
+    unique(table.report(), &families, |family| *family);
+    families.into_iter().map(|(_, family)| family).collect()
+}
+
+const FAMILIES: &str = "\"ipv4-unicast\" or \"ipv6-unicast\"";
+
+fn family(value: &Value) -> Read<Family> {
+    let name = text(value, FAMILIES)?;
+    name.parse().map_err(|_| match nearest(&name, Family::ALL.iter().map(|family| family.as_str())) {
+        Some(near) => format!("unknown family \"{name}\"; did you mean \"{near}\"?"),
+        None => format!("unknown family \"{name}\"; expected {FAMILIES}"),
+    })
+}
+
+fn address(value: &Value) -> Read<IpAddr> {
+    let written = text(value, ADDRESS)?;
+    // With its zone, "fe80::1%eth0", a link-local address is not one that parses.
+    let bare = written.split('%').next().unwrap_or_default();
+    if matches!(bare.parse(), Ok(IpAddr::V6(address)) if address.is_unicast_link_local()) {
+        return Err(format!(
+            "link-local neighbors are not supported by this version: {written}; expected a global address"
+        ));
+    }
+    let address =
+        written.parse().map_err(|_| format!("\"{written}\" is not an address; expected {ADDRESS}"))?;
+    unicast(address)
+}
+
+fn local_address(value: &Value) -> Read<IpAddr> {
+    let expected = "an address of this router";
+    let written = text(value, expected)?;
+    let address: IpAddr =
+        written.parse().map_err(|_| format!("\"{written}\" is not an address; expected {expected}"))?;
+    unicast(address)
+}
+
+fn unicast(address: IpAddr) -> Read<IpAddr> {
+    let what = if address.is_unspecified() {
+        "the unspecified address"
+    } else if address.is_multicast() {
+        "a multicast address"
+    } else if address == Ipv4Addr::BROADCAST {
+        "the broadcast address"
+    } else {
+        return Ok(address);
+    };
+    Err(format!("{address} is {what}; expected one unicast address"))
+}
+
+fn port(value: &Value) -> Read<u16> {
+    number(value, 1..=u16::MAX.into(), "").map(|port| port as u16)
+}
+
+fn hold_time(value: &Value) -> Read<HoldTime> {
+    let expected = "0 (no keepalives) or 3 to 65535 seconds";
+    let seconds = number_or(value, 0..=u16::MAX.into(), expected)?;
+    HoldTime::new(seconds as u16)
+        .ok_or_else(|| format!("{seconds} is forbidden by RFC 4271, section 4.2; expected {expected}"))
+}
+
+fn seconds(value: &Value) -> Read<Duration> {
+    number(value, 1..=3_600, " (seconds)").map(|seconds| Duration::from_secs(seconds.into()))
+}

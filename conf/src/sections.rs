@@ -1,0 +1,204 @@
+//! The sections that stand alone: `[router]`, `[fib]`, `[api]`, `[decision]`, `[[network]]`.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use bgp::types::{Asn, RouterId};
+use figment::value::Value;
+use ipnet::IpNet;
+
+use crate::config::{Api, Decision, FibConf, Lookup, Network, Router, XdpMode};
+use crate::reader::{Read, Report, Table, boolean, choice, number, number_or, parsed, text};
+use crate::source::Path;
+
+/// Longest path of a Unix socket: `sun_path` less its final zero.
+const MAX_SOCKET_PATH: usize = 107;
+/// Longest interface name: `IFNAMSIZ` less its final zero.
+const MAX_INTERFACE_NAME: usize = 15;
+
+const ADDRESS_AND_PORT: &str = "\"ADDRESS:PORT\" or \"[IPV6-ADDRESS]:PORT\"";
+const ASN: &str = "an AS number from 1 to 4294967294";
+
+pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
+    let report = root.report();
+    if !root.has("router") {
+        let expected = "the section [router] is missing; expected asn and router-id in it";
+        report.error(&root.key("router"), expected);
+        // Looked for, and so known.
+        return root.table("router").and(None);
+    }
+    let mut table = root.table("router")?;
+    let asn = table.required("asn", ASN, asn);
+    let router_id = table.required("router-id", ROUTER_ID, router_id);
+    let listen = table.list("listen", socket_address);
+    if let Some(listen) = &listen {
+        unique(report, listen, |address| *address);
+    }
+    table.finish(&[]);
+    let listen = match listen {
+        Some(listen) => listen.into_iter().map(|(_, address)| address).collect(),
+        None => Router::default_listen(),
+    };
+    Some(Router { asn: asn?, router_id: router_id?, listen })
+}
+
+pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {
+    let default = FibConf::default();
+    let Some(mut table) = root.table("fib") else { return default };
+    let interfaces = table.list("interfaces", interface_name).unwrap_or_default();
+    unique(table.report(), &interfaces, Clone::clone);
+    let entries = |value: &Value| number(value, 1..=FibConf::LARGEST_MAX_ENTRIES, "");
+    let fib = FibConf {
+        interfaces: interfaces.into_iter().map(|(_, name)| name).collect(),
+        lookup: table.optional("lookup", lookup).unwrap_or(default.lookup),
+        xdp_mode: table.optional("xdp-mode", |v| choice(v, XdpMode::WORDS)).unwrap_or(default.xdp_mode),
+        max_ipv4_entries: table.optional("max-ipv4-entries", entries).unwrap_or(default.max_ipv4_entries),
+        max_ipv6_entries: table.optional("max-ipv6-entries", entries).unwrap_or(default.max_ipv6_entries),
+    };
+    table.finish(&[]);
+    fib
+}
+
+pub(crate) fn api(root: &mut Table<'_, '_>) -> Api {
+    let default = Api::default();
+    let Some(mut table) = root.table("api") else { return default };
+    let socket = table.optional("socket", socket_path).unwrap_or(default.socket);
+    let listen = table.optional("listen", socket_address);
+    table.finish(&[]);
+    Api { socket, listen }
+}
+
+pub(crate) fn decision(root: &mut Table<'_, '_>) -> Decision {
+    let default = Decision::default();
+    let Some(mut table) = root.table("decision") else { return default };
+    let always_compare_med = table.optional("always-compare-med", boolean);
+    let multipath = table.optional("multipath", |value| number(value, 1..=64, " (paths)"));
+    table.finish(&[]);
+    Decision {
+        always_compare_med: always_compare_med.unwrap_or(default.always_compare_med),
+        multipath: multipath.map_or(default.multipath, |paths| paths as u8),
+    }
+}
+
+pub(crate) fn networks(root: &mut Table<'_, '_>) -> Vec<Network> {
+    let report = root.report();
+    let mut prefixes = Vec::new();
+    for mut table in root.tables("network") {
+        let path = table.key("prefix");
+        if let Some(prefix) = table.required("prefix", PREFIX, network_prefix) {
+            prefixes.push((path, prefix));
+        }
+        table.finish(&[]);
+    }
+    unique(report, &prefixes, |prefix| *prefix);
+    prefixes.into_iter().map(|(_, prefix)| Network { prefix }).collect()
+}
+
+/// Reports every value that was there before.
+pub(crate) fn unique<T, K: Hash + Eq + std::fmt::Display>(
+    report: &Report<'_>,
+    values: &[(Path, T)],
+    key: impl Fn(&T) -> K,
+) {
+    let mut seen: HashMap<K, &Path> = HashMap::new();
+    for (path, value) in values {
+        let key = key(value);
+        match seen.get(&key) {
+            Some(first) => {
+                let first = report.elsewhere(first);
+                report.error(path, format!("duplicate {key}, first on {first}; expected each only once"));
+            }
+            None => {
+                seen.insert(key, path);
+            }
+        }
+    }
+}
+
+const ROUTER_ID: &str = "an IPv4 address other than 0.0.0.0, such as \"10.0.0.1\"";
+const PREFIX: &str = "a prefix, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
+
+/// An AS number that a speaker can have.
+pub(crate) fn asn(value: &Value) -> Read<Asn> {
+    let asn = number_or(value, 0..=u32::MAX, ASN)?;
+    let reserved = match asn {
+        0 => "reserved and never a peer (RFC 7607)",
+        23_456 => "AS_TRANS, the stand-in for larger AS numbers (RFC 6793)",
+        65_535 | u32::MAX => "reserved (RFC 7300)",
+        _ => return Ok(Asn(asn)),
+    };
+    Err(format!("{asn} is {reserved}; expected the AS number of the speaker itself"))
+}
+
+fn router_id(value: &Value) -> Read<RouterId> {
+    let id: Ipv4Addr = parsed(value, ROUTER_ID)?;
+    if id.is_unspecified() {
+        return Err(format!("0.0.0.0 is not allowed (RFC 6286); expected {ROUTER_ID}"));
+    }
+    Ok(RouterId(id))
+}
+
+fn socket_address(value: &Value) -> Read<SocketAddr> {
+    let address: SocketAddr = parsed(value, ADDRESS_AND_PORT)?;
+    if address.port() == 0 {
+        return Err(format!("{address} has port 0; expected a port from 1 to 65535"));
+    }
+    Ok(address)
+}
+
+fn socket_path(value: &Value) -> Read<PathBuf> {
+    let expected = "an absolute path";
+    let path = text(value, expected)?;
+    if !path.starts_with('/') {
+        return Err(format!("\"{path}\" is not absolute; expected {expected}"));
+    }
+    if path.len() > MAX_SOCKET_PATH {
+        let len = path.len();
+        return Err(format!(
+            "the path has {len} bytes; expected at most {MAX_SOCKET_PATH}, as the kernel demands"
+        ));
+    }
+    Ok(path.into())
+}
+
+pub(crate) fn interface_name(value: &Value) -> Read<String> {
+    let name = text(value, "the name of an interface")?;
+    check_interface_name(&name)?;
+    Ok(name)
+}
+
+pub(crate) fn check_interface_name(name: &str) -> Read<()> {
+    let usable = !name.is_empty()
+        && name.len() <= MAX_INTERFACE_NAME
+        && !matches!(name, "." | "..")
+        && !name.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':'));
+    if usable {
+        return Ok(());
+    }
+    Err(format!(
+        "\"{name}\" cannot be an interface; expected a name of 1 to {MAX_INTERFACE_NAME} bytes without \"/\", \":\" and spaces"
+    ))
+}
+
+fn lookup(value: &Value) -> Read<Lookup> {
+    if matches!(value, Value::String(_, word) if word == "direct") {
+        return Err(
+            "\"direct\" is not supported by this version; expected \"auto\" or \"lpm-trie\"".to_owned()
+        );
+    }
+    choice(value, Lookup::WORDS)
+}
+
+fn network_prefix(value: &Value) -> Read<IpNet> {
+    let prefix: IpNet = parsed(value, PREFIX)?;
+    if prefix != prefix.trunc() {
+        return Err(format!("{prefix} has host bits set; expected the network {}", prefix.trunc()));
+    }
+    // Also a shorter prefix that reaches into them is no multicast prefix: 0.0.0.0/0 is fine.
+    if prefix.network().is_multicast() {
+        return Err(format!("{prefix} is multicast; expected a unicast prefix"));
+    }
+    Ok(prefix)
+}

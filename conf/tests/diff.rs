@@ -1,0 +1,157 @@
+//! What a change of the configuration means.
+
+use conf::{Change, Config, Effect, diff};
+
+const FILE: &str = "\
+[router]
+asn = 65000
+router-id = \"10.0.0.1\"
+
+[[prefix-list]]
+name = \"customers\"
+prefixes = [\"10.0.0.0/8 le 24\"]
+
+[[policy]]
+name = \"customer-in\"
+[[policy.rule]]
+match = { prefix-list = \"customers\" }
+action = \"accept\"
+
+[[neighbor]]
+address = \"10.0.0.2\"
+asn = 65001
+import = [\"customer-in\"]
+export = [\"all\"]
+
+[[neighbor]]
+address = \"2001:db8::2\"
+asn = 65002
+import = [\"all\"]
+export = [\"customer-in\"]
+
+[[network]]
+prefix = \"203.0.113.0/24\"
+";
+
+fn config(text: &str) -> Config {
+    conf::parse("p.toml", text, []).unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+/// The changes when each of these texts is replaced.
+fn changes(replacements: &[(&str, &str)]) -> Vec<Change> {
+    let mut text = FILE.to_owned();
+    for (from, to) in replacements {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    diff(&config(FILE), &config(&text))
+}
+
+fn shown(replacements: &[(&str, &str)]) -> Vec<String> {
+    changes(replacements).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_same_configuration_differs_in_nothing() {
+    assert_eq!(shown(&[]), [""; 0]);
+    // Nor does one that says the same in other words.
+    let reworded = [
+        ("import = [\"all\"]", "import = \"all\"\npassive = false # as always"),
+        ("asn = 65001", "asn=65_001"),
+    ];
+    assert_eq!(shown(&reworded), [""; 0]);
+}
+
+#[test]
+fn the_order_of_neighbors_does_not_matter() {
+    let (head, tail) = FILE.split_once("[[neighbor]]").unwrap();
+    let (first, tail) = tail.split_once("[[neighbor]]").unwrap();
+    let (second, tail) = tail.split_once("[[network]]").unwrap();
+    let swapped = format!("{head}[[neighbor]]{second}[[neighbor]]{first}[[network]]{tail}");
+    assert_eq!(diff(&config(FILE), &config(&swapped)), []);
+}
+
+#[test]
+fn settings_tell_what_they_take() {
+    let changes = changes(&[(
+        "router-id = \"10.0.0.1\"",
+        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\n\
+         [api]\nlisten = \"127.0.0.1:1\"\n[decision]\nmultipath = 4",
+    )]);
+    let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "~ router.router-id: 10.0.0.1 -> 10.0.0.9 (needs a restart)",
+            "~ router.listen: [0.0.0.0:179, [::]:179] -> [10.0.0.9:179] (needs a restart)",
+            "~ fib.interfaces: [] -> [eth0] (needs a restart)",
+            "~ fib.xdp-mode: auto -> generic (needs a restart)",
+            "~ api.listen: none -> 127.0.0.1:1 (needs a restart)",
+            "~ decision.multipath: 1 -> 4 (evaluates routes again)",
+        ]
+    );
+    assert_eq!(changes.iter().map(Change::effect).max(), Some(Effect::Restart));
+}
+
+#[test]
+fn neighbors_come_and_go() {
+    assert_eq!(
+        shown(&[("address = \"10.0.0.2\"", "address = \"10.0.0.3\"")]),
+        ["- neighbor 10.0.0.2 (AS 65001)", "+ neighbor 10.0.0.3 (AS 65001)"]
+    );
+}
+
+#[test]
+fn a_changed_neighbor_names_its_keys_and_the_worst_effect() {
+    let reset =
+        [("export = [\"all\"]", "export = [\"customer-in\", \"none\"]\nhold-time = 30\ndescription = \"x\"")];
+    assert_eq!(
+        shown(&reset),
+        [
+            "~ neighbor 10.0.0.2: description: none -> x, export: [all] -> [customer-in, none], hold-time: 90 -> 30 \
+          (resets the session)"
+        ]
+    );
+    let soft = changes(&[("export = [\"all\"]", "export = [\"none\"]")]);
+    assert_eq!(soft.iter().map(Change::effect).collect::<Vec<_>>(), [Effect::Reevaluate]);
+    assert_eq!(
+        shown(&[("import = [\"all\"]", "import = [\"all\"]\ndescription = \"x\"")]),
+        ["~ neighbor 2001:db8::2: description: none -> x (disturbs nothing)"]
+    );
+}
+
+#[test]
+fn a_changed_policy_tells_whose_routes_it_touches() {
+    assert_eq!(
+        shown(&[("action = \"accept\"", "action = \"reject\"")]),
+        ["~ policy customer-in: evaluates the routes of 10.0.0.2, 2001:db8::2 again"]
+    );
+    assert_eq!(
+        shown(&[("le 24", "le 25")]),
+        [
+            "~ policy customer-in by prefix list customers: evaluates the routes of 10.0.0.2, 2001:db8::2 again"
+        ]
+    );
+    // Whoever holds a chain sees by comparing it that what is in its policy changed.
+    let (old, new) = (config(FILE), config(&FILE.replace("le 24", "le 25")));
+    assert_ne!(old.neighbors[0].import, new.neighbors[0].import);
+    assert_eq!(old.neighbors[0].export, new.neighbors[0].export);
+}
+
+#[test]
+fn policies_and_networks_come_and_go() {
+    assert_eq!(
+        shown(&[
+            ("customer-in", "customers-in"),
+            ("prefix = \"203.0.113.0/24\"", "prefix = \"198.51.100.0/24\"")
+        ]),
+        [
+            "~ neighbor 10.0.0.2: import: [customer-in] -> [customers-in] (evaluates routes again)",
+            "~ neighbor 2001:db8::2: export: [customer-in] -> [customers-in] (evaluates routes again)",
+            "- policy customer-in",
+            "+ policy customers-in",
+            "- network 203.0.113.0/24",
+            "+ network 198.51.100.0/24",
+        ]
+    );
+}

@@ -1,0 +1,654 @@
+//! Every error, exactly as it is shown: `FILE:LINE: key: what is wrong; what was expected`.
+
+use conf::Config;
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    conf::parse("p.toml", text, []).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+/// The errors of a whole file.
+fn errors(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(config) => panic!("accepted:\n{text}\n{config:?}"),
+        Err(errors) => errors,
+    }
+}
+
+/// The one error of a file that starts with a valid router section in lines 1 to 3; `body` starts in
+/// line 4.
+fn error(body: &str) -> String {
+    let mut errors = errors(&with_router(body));
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    errors.remove(0)
+}
+
+fn with_router(body: &str) -> String {
+    format!("[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\n{body}")
+}
+
+/// The one error of a neighbour with a valid address and AS in lines 5 and 6; `keys` start in line 7.
+fn neighbor(keys: &str) -> String {
+    error(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65001\n{keys}\n"))
+}
+
+/// The one error of a policy whose rule starts in line 6; `rule` starts in line 7.
+fn rule(rule: &str) -> String {
+    error(&format!("[[policy]]\nname = \"p\"\n[[policy.rule]]\n{rule}\n"))
+}
+
+#[test]
+fn text_that_is_not_toml_is_refused_with_its_line() {
+    assert_eq!(
+        errors("[router]\nasn = \n"),
+        ["p.toml:2: not TOML: string values must be quoted, expected literal string"]
+    );
+    assert_eq!(errors("[router]\nasn = 1\nasn = 2\n"), ["p.toml:3: not TOML: duplicate key"]);
+    assert_eq!(errors("[router\n"), ["p.toml:1: not TOML: unclosed table, expected `]`"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let missing = std::path::Path::new("/nonexistent/p.toml");
+    let errors = conf::load(missing, []).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(
+        errors[0].to_string(),
+        "/nonexistent/p.toml: cannot be read: No such file or directory (os error 2)"
+    );
+
+    let binary = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("binary.toml");
+    std::fs::write(&binary, b"[router]\nasn = 1\n# \xff\n").unwrap();
+    let errors = conf::load(&binary, []).unwrap_err();
+    assert_eq!(errors[0].to_string(), format!("{}:3: not TOML: expected UTF-8 text", binary.display()));
+}
+
+#[test]
+fn unknown_keys_are_refused_and_the_nearest_is_named() {
+    assert_eq!(
+        neighbor("hold-tme = 30"),
+        "p.toml:7: neighbor.hold-tme: unknown key; did you mean \"hold-time\"?"
+    );
+    assert_eq!(
+        neighbor("hold_time = 30"),
+        "p.toml:7: neighbor.hold_time: unknown key; did you mean \"hold-time\"?"
+    );
+    assert_eq!(
+        error("cost = 1\n"),
+        "p.toml:4: router.cost: unknown key; expected one of asn, router-id, listen"
+    );
+    assert_eq!(
+        error("[[network]]\nprefix = \"10.0.0.0/8\"\nlabel = 1\n"),
+        "p.toml:6: network.label: unknown key; expected one of prefix"
+    );
+    assert_eq!(
+        error("[[neighbour]]\nasn = 1\n"),
+        "p.toml:4: neighbour: unknown key; did you mean \"neighbor\"?"
+    );
+    assert_eq!(
+        error("[metrics]\nlisten = 1\n"),
+        "p.toml:4: metrics: unknown key; expected one of router, fib, api, decision, prefix-list, policy, neighbor, network"
+    );
+    assert_eq!(
+        rule("match = { as-pth = \"^1_\" }"),
+        "p.toml:7: policy.rule.match.as-pth: unknown key; did you mean \"as-path\"?"
+    );
+    assert_eq!(
+        rule("set = { metric = 1 }").split(';').next(),
+        Some("p.toml:7: policy.rule.set.metric: unknown key")
+    );
+    assert_eq!(
+        rule("[policy.rule.set]\nlocalpref = 1"),
+        "p.toml:8: policy.rule.set.localpref: unknown key; did you mean \"local-pref\"?"
+    );
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_not_ignored() {
+    for key in [
+        "add-path = true",
+        "bfd = true",
+        "graceful-restart = true",
+        "group = \"g\"",
+        "local-asn = 1",
+        "max-prefixes = 10",
+        "multihop = 2",
+        "password = \"secret\"",
+        "role = \"customer\"",
+        "route-reflector-client = true",
+        "route-server-client = true",
+        "ttl-security = true",
+    ] {
+        let name = key.split(' ').next().unwrap();
+        let expected =
+            format!("p.toml:7: neighbor.{name}: not supported by this version; expected no such key");
+        assert_eq!(neighbor(key), expected);
+    }
+    assert_eq!(
+        error("[[neighbor-range]]\nprefix = \"10.0.0.0/24\"\n"),
+        "p.toml:4: neighbor-range: not supported by this version; expected no such key"
+    );
+    assert_eq!(
+        error("[fib]\nlookup = \"direct\"\n"),
+        "p.toml:5: fib.lookup: \"direct\" is not supported by this version; expected \"auto\" or \"lpm-trie\""
+    );
+}
+
+#[test]
+fn what_must_be_there_is_asked_for() {
+    assert_eq!(
+        errors("[api]\n"),
+        ["p.toml:1: router: the section [router] is missing; expected asn and router-id in it"]
+    );
+    assert_eq!(
+        errors("# nothing\n\n[router]\n"),
+        [
+            "p.toml:3: router.asn: missing; expected an AS number from 1 to 4294967294",
+            "p.toml:3: router.router-id: missing; expected an IPv4 address other than 0.0.0.0, such as \"10.0.0.1\"",
+        ]
+    );
+    assert_eq!(
+        errors(&with_router("[[neighbor]]\n\n[[neighbor]]\naddress = \"10.0.0.2\"\n[[network]]\n")),
+        [
+            "p.toml:4: neighbor.address: missing; expected an IPv4 or IPv6 address",
+            "p.toml:4: neighbor.asn: missing; expected the AS number of the neighbor",
+            "p.toml:6: neighbor.asn: missing; expected the AS number of the neighbor",
+            "p.toml:8: network.prefix: missing; expected a prefix, such as \"203.0.113.0/24\" or \"2001:db8::/32\"",
+        ]
+    );
+    assert_eq!(
+        error("[[policy]]\ndefault = \"accept\"\n"),
+        "p.toml:4: policy.name: missing; expected a name of letters, digits, \"-\", \"_\" and \".\""
+    );
+    assert_eq!(
+        error("[[prefix-list]]\nname = \"l\"\n"),
+        "p.toml:4: prefix-list.prefixes: missing; expected an array of \"PREFIX/LENGTH [ge N] [le N]\""
+    );
+}
+
+#[test]
+fn wrong_types_are_named_with_what_is_there() {
+    assert_eq!(neighbor("passive = 1"), "p.toml:7: neighbor.passive: 1 is a number; expected true or false");
+    assert_eq!(
+        neighbor("passive = \"yes\""),
+        "p.toml:7: neighbor.passive: \"yes\" is a string; expected true or false"
+    );
+    assert_eq!(
+        neighbor("description = 1"),
+        "p.toml:7: neighbor.description: 1 is a number; expected a string"
+    );
+    assert_eq!(
+        neighbor("port = \"179\""),
+        "p.toml:7: neighbor.port: \"179\" is a string; expected a number from 1 to 65535"
+    );
+    assert_eq!(
+        neighbor("port = 1.5"),
+        "p.toml:7: neighbor.port: 1.5 is not a whole number; expected a number from 1 to 65535"
+    );
+    assert_eq!(
+        neighbor("hold-time = [30]"),
+        "p.toml:7: neighbor.hold-time: it is an array; expected 0 (no keepalives) or 3 to 65535 seconds"
+    );
+    assert_eq!(
+        neighbor("import = [1]"),
+        "p.toml:7: neighbor.import: 1 is a number; expected the name of a policy"
+    );
+    assert_eq!(
+        error("[neighbor]\nasn = 1\n"),
+        "p.toml:4: neighbor: it is a table; expected an array of tables, each headed [[neighbor]]"
+    );
+    assert_eq!(
+        error("[[fib]]\nlookup = \"auto\"\n"),
+        "p.toml:4: fib: it is an array; expected one table, [fib] or fib = { ... }"
+    );
+    assert_eq!(
+        errors("asn = 65000\nrouter = 1\n"),
+        [
+            "p.toml:1: asn: unknown key; expected one of router, fib, api, decision, prefix-list, policy, neighbor, \
+             network",
+            "p.toml:2: router: 1 is a number; expected one table, [router] or router = { ... }",
+        ]
+    );
+    assert_eq!(
+        errors("[router]\nasn = true\nrouter-id = 1\n"),
+        [
+            "p.toml:2: router.asn: true is a boolean; expected an AS number from 1 to 4294967294",
+            "p.toml:3: router.router-id: 1 is a number; expected an IPv4 address other than 0.0.0.0, such as \
+             \"10.0.0.1\"",
+        ]
+    );
+}
+
+#[test]
+fn as_numbers_that_nobody_can_have_are_refused() {
+    for (asn, reason) in [
+        ("0", "0 is reserved and never a peer (RFC 7607); expected the AS number of the speaker itself"),
+        (
+            "23456",
+            "23456 is AS_TRANS, the stand-in for larger AS numbers (RFC 6793); expected the AS number of the speaker \
+             itself",
+        ),
+        ("65535", "65535 is reserved (RFC 7300); expected the AS number of the speaker itself"),
+        ("4294967295", "4294967295 is reserved (RFC 7300); expected the AS number of the speaker itself"),
+        ("4294967296", "4294967296 is out of range; expected an AS number from 1 to 4294967294"),
+        ("-1", "-1 is out of range; expected an AS number from 1 to 4294967294"),
+        ("\"AS1\"", "\"AS1\" is a string; expected an AS number from 1 to 4294967294"),
+    ] {
+        assert_eq!(
+            errors(&format!("[router]\nasn = {asn}\nrouter-id = \"10.0.0.1\"\n")),
+            [format!("p.toml:2: router.asn: {reason}")]
+        );
+        assert_eq!(
+            error(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\nasn = {asn}\n")),
+            format!("p.toml:6: neighbor.asn: {reason}")
+        );
+    }
+}
+
+#[test]
+fn a_router_id_is_a_real_one() {
+    let expected = "expected an IPv4 address other than 0.0.0.0, such as \"10.0.0.1\"";
+    assert_eq!(
+        errors("[router]\nasn = 1\nrouter-id = \"0.0.0.0\"\n"),
+        [format!("p.toml:3: router.router-id: 0.0.0.0 is not allowed (RFC 6286); {expected}")]
+    );
+    assert_eq!(
+        errors("[router]\nasn = 1\nrouter-id = \"10.0.0\"\n"),
+        [format!("p.toml:3: router.router-id: \"10.0.0\" is invalid; {expected}")]
+    );
+}
+
+#[test]
+fn listening_addresses_have_a_port_and_differ() {
+    assert_eq!(
+        errors(&with_router(
+            "listen = [\n  \"10.0.0.1:179\",\n  \"10.0.0.1\",\n  \"::1:0\",\n  \"[::1]:0\",\n  \"10.0.0.1:179\",\n]\n"
+        )),
+        [
+            "p.toml:6: router.listen: \"10.0.0.1\" is invalid; expected \"ADDRESS:PORT\" or \"[IPV6-ADDRESS]:PORT\"",
+            "p.toml:7: router.listen: \"::1:0\" is invalid; expected \"ADDRESS:PORT\" or \"[IPV6-ADDRESS]:PORT\"",
+            "p.toml:8: router.listen: [::1]:0 has port 0; expected a port from 1 to 65535",
+            "p.toml:9: router.listen: duplicate 10.0.0.1:179, first on line 5; expected each only once",
+        ]
+    );
+}
+
+#[test]
+fn interfaces_are_names_and_differ() {
+    assert_eq!(
+        errors(&with_router(
+            "[fib]\ninterfaces = [\"eth0\", \"eth1\",\n\"eth0\",\n\"a-name-that-is-too-long\", \"\",\n\"a/b\"]\n"
+        )),
+        [
+            "p.toml:6: fib.interfaces: duplicate eth0, first on line 5; expected each only once",
+            "p.toml:7: fib.interfaces: \"a-name-that-is-too-long\" cannot be an interface; expected a name of 1 to 15 \
+             bytes without \"/\", \":\" and spaces",
+            "p.toml:7: fib.interfaces: \"\" cannot be an interface; expected a name of 1 to 15 bytes without \"/\", \
+             \":\" and spaces",
+            "p.toml:8: fib.interfaces: \"a/b\" cannot be an interface; expected a name of 1 to 15 bytes without \
+             \"/\", \":\" and spaces",
+        ]
+    );
+}
+
+#[test]
+fn the_fib_takes_known_words_and_numbers() {
+    assert_eq!(
+        error("[fib]\nlookup = \"trie\"\n"),
+        "p.toml:5: fib.lookup: \"trie\" is unknown; expected \"auto\" or \"lpm-trie\""
+    );
+    assert_eq!(
+        error("[fib]\nxdp-mode = \"fast\"\n"),
+        "p.toml:5: fib.xdp-mode: \"fast\" is unknown; expected \"auto\" or \"native\" or \"generic\""
+    );
+    assert_eq!(
+        error("[fib]\nmax-ipv4-entries = 0\n"),
+        "p.toml:5: fib.max-ipv4-entries: 0 is out of range; expected a number from 1 to 16000000"
+    );
+    assert_eq!(
+        error("[fib]\nmax-ipv6-entries = 16000001\n"),
+        "p.toml:5: fib.max-ipv6-entries: 16000001 is out of range; expected a number from 1 to 16000000"
+    );
+}
+
+#[test]
+fn the_api_needs_an_absolute_socket_and_a_port() {
+    assert_eq!(
+        error("[api]\nsocket = \"peregrine.sock\"\n"),
+        "p.toml:5: api.socket: \"peregrine.sock\" is not absolute; expected an absolute path"
+    );
+    assert_eq!(
+        error(&format!("[api]\nsocket = \"/{}\"\n", "x".repeat(107))),
+        "p.toml:5: api.socket: the path has 108 bytes; expected at most 107, as the kernel demands"
+    );
+    assert_eq!(
+        error("[api]\nlisten = \"localhost:80\"\n"),
+        "p.toml:5: api.listen: \"localhost:80\" is invalid; expected \"ADDRESS:PORT\" or \"[IPV6-ADDRESS]:PORT\""
+    );
+}
+
+#[test]
+fn multipath_has_bounds() {
+    for bad in ["0", "65"] {
+        assert_eq!(
+            error(&format!("[decision]\nmultipath = {bad}\n")),
+            format!(
+                "p.toml:5: decision.multipath: {bad} is out of range; expected a number from 1 to 64 (paths)"
+            )
+        );
+    }
+}
+
+#[test]
+fn networks_are_networks_and_differ() {
+    assert_eq!(
+        error("[[network]]\nprefix = \"203.0.113.1/24\"\n"),
+        "p.toml:5: network.prefix: 203.0.113.1/24 has host bits set; expected the network 203.0.113.0/24"
+    );
+    assert_eq!(
+        error("[[network]]\nprefix = \"2001:db8::1/32\"\n"),
+        "p.toml:5: network.prefix: 2001:db8::1/32 has host bits set; expected the network 2001:db8::/32"
+    );
+    assert_eq!(
+        error("[[network]]\nprefix = \"203.0.113.0\"\n"),
+        "p.toml:5: network.prefix: \"203.0.113.0\" is invalid; expected a prefix, such as \"203.0.113.0/24\" or \
+         \"2001:db8::/32\""
+    );
+    assert_eq!(
+        error("[[network]]\nprefix = \"ff02::/16\"\n"),
+        "p.toml:5: network.prefix: ff02::/16 is multicast; expected a unicast prefix"
+    );
+    assert_eq!(
+        error("[[network]]\nprefix = \"10.0.0.0/8\"\n[[network]]\nprefix = \"10.0.0.0/8\"\n"),
+        "p.toml:7: network.prefix: duplicate 10.0.0.0/8, first on line 5; expected each only once"
+    );
+}
+
+#[test]
+fn the_address_of_a_neighbor_is_one_host() {
+    let error = |address: &str| error(&format!("[[neighbor]]\nasn = 65001\naddress = \"{address}\"\n"));
+    let form = "expected an IPv4 or IPv6 address";
+    assert_eq!(error("10.0.0"), format!("p.toml:6: neighbor.address: \"10.0.0\" is not an address; {form}"));
+    assert_eq!(
+        error("10.0.0.0/24"),
+        format!("p.toml:6: neighbor.address: \"10.0.0.0/24\" is not an address; {form}")
+    );
+    for address in ["fe80::1", "fe80::1%eth0"] {
+        assert_eq!(
+            error(address),
+            format!(
+                "p.toml:6: neighbor.address: link-local neighbors are not supported by this version: {address}; \
+                 expected a global address"
+            )
+        );
+    }
+    assert_eq!(
+        error("10.0.0.2%eth0"),
+        format!("p.toml:6: neighbor.address: \"10.0.0.2%eth0\" is not an address; {form}")
+    );
+    assert_eq!(
+        error("0.0.0.0"),
+        "p.toml:6: neighbor.address: 0.0.0.0 is the unspecified address; expected one unicast address"
+    );
+    assert_eq!(
+        error("ff02::1"),
+        "p.toml:6: neighbor.address: ff02::1 is a multicast address; expected one unicast address"
+    );
+    assert_eq!(
+        error("255.255.255.255"),
+        "p.toml:6: neighbor.address: 255.255.255.255 is the broadcast address; expected one unicast address"
+    );
+    assert_eq!(
+        errors(
+            "[router]\nasn = 1\nrouter-id = \"10.0.0.1\"\nlisten = [\"10.0.0.1:179\"]\n[[neighbor]]\naddress = \"10.0.0.1\"\nasn = 2\n"
+        ),
+        [
+            "p.toml:6: neighbor.address: 10.0.0.1 is this router itself, see router.listen; expected the neighbor's \
+          address"
+        ]
+    );
+}
+
+#[test]
+fn a_neighbor_is_configured_once() {
+    let twice = "[[neighbor]]\naddress = \"2001:db8::1\"\nasn = 1\n\n[[neighbor]]\nasn = 2\naddress = \"2001:db8:0::1\"\n";
+    assert_eq!(
+        error(twice),
+        "p.toml:10: neighbor.address: duplicate neighbor 2001:db8::1, first on line 5; expected one [[neighbor]] for it"
+    );
+}
+
+#[test]
+fn a_local_address_fits_the_neighbor() {
+    assert_eq!(
+        neighbor("local-address = \"2001:db8::1\""),
+        "p.toml:7: neighbor.local-address: 2001:db8::1 cannot reach 10.0.0.2; expected an IPv4 address, as the \
+         neighbor's"
+    );
+    assert_eq!(
+        neighbor("local-address = \"10.0.0.2\""),
+        "p.toml:7: neighbor.local-address: 10.0.0.2 is the neighbor's own address; expected one of this router"
+    );
+    assert_eq!(
+        neighbor("local-address = \"eth0\""),
+        "p.toml:7: neighbor.local-address: \"eth0\" is not an address; expected an address of this router"
+    );
+}
+
+#[test]
+fn hold_times_and_pauses_have_bounds() {
+    for bad in [1, 2] {
+        assert_eq!(
+            neighbor(&format!("hold-time = {bad}")),
+            format!(
+                "p.toml:7: neighbor.hold-time: {bad} is forbidden by RFC 4271, section 4.2; expected 0 (no keepalives) \
+                 or 3 to 65535 seconds"
+            )
+        );
+    }
+    assert_eq!(
+        neighbor("hold-time = 65536"),
+        "p.toml:7: neighbor.hold-time: 65536 is out of range; expected 0 (no keepalives) or 3 to 65535 seconds"
+    );
+    assert_eq!(
+        neighbor("connect-retry = 0"),
+        "p.toml:7: neighbor.connect-retry: 0 is out of range; expected a number from 1 to 3600 (seconds)"
+    );
+    assert_eq!(
+        neighbor("port = 0"),
+        "p.toml:7: neighbor.port: 0 is out of range; expected a number from 1 to 65535"
+    );
+}
+
+#[test]
+fn families_are_known_and_differ() {
+    assert_eq!(
+        neighbor("families = [\"ipv4-unicast\",\n\"ipv6-unicst\"]"),
+        "p.toml:8: neighbor.families: unknown family \"ipv6-unicst\"; did you mean \"ipv6-unicast\"?"
+    );
+    assert_eq!(
+        neighbor("families = \"vpnv4\""),
+        "p.toml:7: neighbor.families: unknown family \"vpnv4\"; expected \"ipv4-unicast\" or \"ipv6-unicast\""
+    );
+    assert_eq!(
+        neighbor("families = []"),
+        "p.toml:7: neighbor.families: no family; expected \"ipv4-unicast\" or \"ipv6-unicast\", or no \
+         such key for both"
+    );
+    assert_eq!(
+        neighbor("families = [\"ipv4-unicast\", \"ipv4-unicast\"]"),
+        "p.toml:7: neighbor.families: duplicate ipv4-unicast, first on line 7; expected each only once"
+    );
+}
+
+#[test]
+fn names_of_policies_and_lists_lead_somewhere() {
+    assert_eq!(
+        neighbor("import = [\"transit\"]"),
+        "p.toml:7: neighbor.import: no policy is named \"transit\"; expected a [[policy]] of that name or all, none"
+    );
+    assert_eq!(
+        error(
+            "[[policy]]\nname = \"transit-in\"\n[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65001\nimport = [\n\"all\",\n\
+             \"transitin\",\n]\n"
+        ),
+        "p.toml:11: neighbor.import: no policy is named \"transitin\"; did you mean \"transit-in\"?"
+    );
+    assert_eq!(
+        rule("match = { prefix-list = [\"customers\"] }"),
+        "p.toml:7: policy.rule.match.prefix-list: no prefix list is named \"customers\"; expected a [[prefix-list]] of \
+         that name"
+    );
+}
+
+#[test]
+fn a_name_that_leads_to_something_wrong_is_no_second_error() {
+    let text = "[[prefix-list]]\nname = \"l\"\nprefixes = [\"x\"]\n[[policy]]\nname = \"p\"\n[[policy.rule]]\n\
+                match = { prefix-list = \"l\" }\n";
+    assert_eq!(
+        error(text),
+        "p.toml:6: prefix-list.prefixes: \"x\" is not a prefix list entry; expected \"PREFIX/LENGTH [ge N] [le N]\""
+    );
+}
+
+#[test]
+fn names_are_given_once_and_not_those_built_in() {
+    for name in ["all", "none"] {
+        assert_eq!(
+            error(&format!("[[policy]]\nname = \"{name}\"\n")),
+            format!("p.toml:5: policy.name: \"{name}\" is built in; expected another name")
+        );
+    }
+    assert_eq!(
+        error("[[policy]]\nname = \"p\"\n[[policy]]\nname = \"p\"\n"),
+        "p.toml:7: policy.name: duplicate policy \"p\", first on line 5; expected another name"
+    );
+    assert_eq!(
+        error("[[prefix-list]]\nname = \"l\"\nprefixes = []\n[[prefix-list]]\nname = \"l\"\nprefixes = []\n"),
+        "p.toml:8: prefix-list.name: duplicate prefix list \"l\", first on line 5; expected another name"
+    );
+    assert_eq!(
+        error("[[policy]]\nname = \"a b\"\n"),
+        "p.toml:5: policy.name: \"a b\" is no name; expected a name of letters, digits, \"-\", \"_\" and \".\""
+    );
+}
+
+#[test]
+fn prefix_list_entries_are_checked_each_on_its_line() {
+    assert_eq!(
+        errors(&with_router(
+            "[[prefix-list]]\nname = \"l\"\nprefixes = [\n\"10.0.0.0/8 le 24\",\n\"10.0.0.1/8\",\n\"10.0.0.0/8 ge 4\",\n1,\n]\n"
+        )),
+        [
+            "p.toml:8: prefix-list.prefixes: 10.0.0.1/8 has host bits set; expected the network 10.0.0.0/8",
+            "p.toml:9: prefix-list.prefixes: ge 4 le 32 does not fit 10.0.0.0/8; expected 8 <= ge <= le <= 32",
+            "p.toml:10: prefix-list.prefixes: 1 is a number; expected an array of \"PREFIX/LENGTH [ge N] [le N]\"",
+        ]
+    );
+}
+
+#[test]
+fn a_rule_does_something() {
+    let expected = "p.toml:6: policy.rule: the rule does nothing; expected match, set or action in it";
+    assert_eq!(rule(""), expected);
+    assert_eq!(rule("name = \"idle\""), expected);
+    assert_eq!(
+        rule("action = \"drop\""),
+        "p.toml:7: policy.rule.action: \"drop\" is unknown; expected \"accept\" or \"reject\""
+    );
+    assert_eq!(
+        error("[[policy]]\nname = \"p\"\ndefault = \"continue\"\n"),
+        "p.toml:6: policy.default: \"continue\" is unknown; expected \"accept\" or \"reject\""
+    );
+}
+
+#[test]
+fn a_match_holds_something_that_can_match() {
+    assert_eq!(
+        rule("match = { as-path = \"_174[_\" }"),
+        "p.toml:7: policy.rule.match.as-path: AS-path expression \"_174[_\" is invalid: \"_\" has no meaning inside \
+         brackets; expected \"(_|...)\""
+    );
+    assert_eq!(
+        rule("match = { as-path = [\"^1_\",\n \"(1\"] }"),
+        "p.toml:8: policy.rule.match.as-path: AS-path expression \"(1\" is invalid: unclosed group"
+    );
+    assert_eq!(
+        rule("match = { community = \"70000:*\" }"),
+        "p.toml:7: policy.rule.match.community: 70000 in \"70000:*\" is too large; expected at most 65535, or a large \
+         community"
+    );
+    assert_eq!(
+        rule("match = { large-community = \"1:2\" }"),
+        "p.toml:7: policy.rule.match.large-community: \"1:2\" is not a large community pattern; expected \
+         \"ASN:NUMBER:NUMBER\", each a number, a range \"1-9\" or \"*\""
+    );
+    assert_eq!(
+        rule("match = { extended-community = 1 }"),
+        "p.toml:7: policy.rule.match.extended-community: 1 is a number; expected a string or an array of strings"
+    );
+    assert_eq!(
+        rule("match = { community = [] }"),
+        "p.toml:7: policy.rule.match.community: the array is empty; expected at least one value"
+    );
+    assert_eq!(
+        rule("match = \"all\""),
+        "p.toml:7: policy.rule.match: \"all\" is a string; expected one table, [policy.rule.match] or match = { ... }"
+    );
+}
+
+#[test]
+fn what_is_set_can_be_set() {
+    assert_eq!(
+        rule("set = { local-pref = -1 }"),
+        "p.toml:7: policy.rule.set.local-pref: -1 is out of range; expected a number from 0 to 4294967295"
+    );
+    assert_eq!(
+        rule("set = { med = \"igp\" }"),
+        "p.toml:7: policy.rule.set.med: \"igp\" is a string; expected a number from 0 to 4294967295, or \"none\""
+    );
+    assert_eq!(
+        rule("set = { community-add = [\"65000:*\"] }").split(';').next(),
+        Some("p.toml:7: policy.rule.set.community-add: \"65000:*\" is not a community")
+    );
+    assert_eq!(
+        rule("set = { community-remove = [] }"),
+        "p.toml:7: policy.rule.set.community-remove: the array is empty; expected at least one value"
+    );
+    assert_eq!(
+        rule("set = { prepend = 33 }"),
+        "p.toml:7: policy.rule.set.prepend: 33 is out of range; expected a number from 1 to 32 (times)"
+    );
+    assert_eq!(
+        rule("set = { prepend = { asn = 0, count = 2 } }"),
+        "p.toml:7: policy.rule.set.prepend.asn: 0 is reserved and never a peer (RFC 7607); expected the AS number of \
+         the speaker itself"
+    );
+    assert_eq!(
+        rule("set = { prepend = { times = 2 } }"),
+        "p.toml:7: policy.rule.set.prepend.times: unknown key; expected one of asn, count"
+    );
+}
+
+#[test]
+fn all_errors_of_a_file_come_at_once_and_by_line() {
+    let text = "\
+[[neighbor]]
+address = \"10.0.0.2\"
+asn = 0
+passive = 1
+colour = \"red\"
+
+[router]
+router-id = \"0.0.0.0\"
+
+[[network]]
+prefix = \"10.0.0.1/8\"
+";
+    let errors = errors(text);
+    let places: Vec<&str> = errors.iter().map(|error| error.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        places,
+        ["p.toml:3", "p.toml:4", "p.toml:5", "p.toml:7", "p.toml:8", "p.toml:11"],
+        "{errors:#?}"
+    );
+}

@@ -1,0 +1,162 @@
+//! Prometheus metrics: what they are called, and how the daemon's state is sampled into them.
+//!
+//! Latency is recorded where it happens; everything else is a counter or gauge that the rooms keep
+//! anyway and that is copied at each scrape, so that a metric and the `show` command beside it are the
+//! same number. Counters are copied with `absolute`: they never run backwards, and a restart of the
+//! daemon starts them at zero.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use fib_abi::PortCounters;
+
+use super::types::{NeighborDetail, Summary, VerdictCount};
+
+/// Time from reading an UPDATE off its socket until its routes are in the forwarding tables.
+pub const UPDATE_TO_FIB: &str = "peregrine_update_to_fib_seconds";
+
+const LATENCY_BUCKETS: [f64; 16] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Installs the recorder of the process and describes each metric.
+pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(UPDATE_TO_FIB.to_owned()), &LATENCY_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    describe_histogram!(
+        UPDATE_TO_FIB,
+        Unit::Seconds,
+        "Time from reading an UPDATE off its socket until its routes are in the forwarding tables."
+    );
+    let gauges = [
+        ("peregrine_build_info", "Constant 1, labelled with the version of the daemon."),
+        ("peregrine_resident_memory_bytes", "Resident memory of the daemon."),
+        ("peregrine_uptime_seconds", "Time since the daemon started."),
+        ("peregrine_session_up", "1 while the session with the neighbor is Established, else 0."),
+        ("peregrine_session_routes_received", "Routes in the Adj-RIB-In of the neighbor."),
+        (
+            "peregrine_session_routes_accepted",
+            "Routes of the neighbor that policy accepted and that are usable.",
+        ),
+        ("peregrine_session_routes_best", "Routes of the neighbor that are best."),
+        ("peregrine_rib_prefixes", "Prefixes with at least one path."),
+        ("peregrine_rib_paths", "Paths, usable or not."),
+        ("peregrine_fib_routes", "Routes meant to be in the forwarding table, before compression."),
+        ("peregrine_fib_entries", "Entries in the forwarding map, after compression."),
+        ("peregrine_fib_capacity_entries", "Entries that the forwarding map holds at most."),
+        (
+            "peregrine_fib_not_installed_routes",
+            "Routes missing in the map because it is full or a write failed.",
+        ),
+        ("peregrine_fib_next_hops", "Next hops in use."),
+        ("peregrine_fib_next_hop_sets", "Next-hop sets in use."),
+    ];
+    for (name, text) in gauges {
+        describe_gauge!(name, text);
+    }
+    let counters = [
+        ("peregrine_session_established_total", "How often the session with the neighbor came up."),
+        ("peregrine_session_messages_total", "BGP messages by direction and type."),
+        (
+            "peregrine_session_update_errors_total",
+            "Malformed UPDATEs whose routes were treated as withdrawn (RFC 7606).",
+        ),
+        (
+            "peregrine_forwarding_packets_total",
+            "Packets seen by the XDP program, by what became of them and why.",
+        ),
+        (
+            "peregrine_forwarding_bytes_total",
+            "Bytes of frames seen by the XDP program, by what became of them and why.",
+        ),
+        ("peregrine_port_packets_total", "Packets of each port by what became of them."),
+        ("peregrine_port_bytes_total", "Bytes of frames of each port by what became of them."),
+    ];
+    for (name, text) in counters {
+        describe_counter!(name, text);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count beyond 2^52 is beyond any table")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+/// Copies what `show summary` says.
+pub(crate) fn sample_summary(summary: &Summary) {
+    let router = &summary.router;
+    gauge!("peregrine_build_info", "version" => router.version.clone()).set(1.0);
+    gauge!("peregrine_resident_memory_bytes").set(float(router.resident_bytes));
+    gauge!("peregrine_uptime_seconds").set(float(router.uptime_seconds));
+    for (family, rib) in &summary.rib {
+        gauge!("peregrine_rib_prefixes", "family" => family.clone()).set(float(rib.prefixes));
+        gauge!("peregrine_rib_paths", "family" => family.clone()).set(float(rib.paths));
+    }
+    let Some(fib) = &summary.fib else { return };
+    for (family, table) in &fib.families {
+        gauge!("peregrine_fib_routes", "family" => family.clone()).set(float(table.routes));
+        gauge!("peregrine_fib_entries", "family" => family.clone()).set(float(table.entries));
+        gauge!("peregrine_fib_capacity_entries", "family" => family.clone()).set(float(table.capacity));
+        gauge!("peregrine_fib_not_installed_routes", "family" => family.clone())
+            .set(float(table.not_installed));
+    }
+    gauge!("peregrine_fib_next_hops").set(float(fib.next_hops));
+    gauge!("peregrine_fib_next_hop_sets").set(float(fib.sets));
+}
+
+/// Copies what `show neighbors` says of one neighbour. Families that the session does not carry (any
+/// more) count zero routes, so that a lost session is seen as lost routes.
+pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
+    let brief = &neighbor.brief;
+    let labels = [("neighbor", brief.address.to_string()), ("asn", brief.asn.to_string())];
+    gauge!("peregrine_session_up", &labels).set(if brief.state == "Established" { 1.0 } else { 0.0 });
+    counter!("peregrine_session_established_total", &labels).absolute(neighbor.established_transitions);
+    counter!("peregrine_session_update_errors_total", &labels).absolute(neighbor.update_errors);
+    for family in bgp::types::Family::ALL {
+        let counts = brief.families.get(family.as_str()).copied().unwrap_or_default();
+        let labels = [
+            ("neighbor", brief.address.to_string()),
+            ("asn", brief.asn.to_string()),
+            ("family", family.as_str().to_owned()),
+        ];
+        gauge!("peregrine_session_routes_received", &labels).set(float(counts.received));
+        gauge!("peregrine_session_routes_accepted", &labels).set(float(counts.accepted));
+        gauge!("peregrine_session_routes_best", &labels).set(float(counts.best));
+    }
+    for (name, count) in &neighbor.messages {
+        let (direction, kind) = name.split_once(' ').unwrap_or(("", name));
+        counter!("peregrine_session_messages_total", "neighbor" => brief.address.to_string(),
+            "direction" => direction.to_owned(), "type" => kind.to_owned())
+        .absolute(*count);
+    }
+}
+
+/// Copies the forwarding plane's counters.
+pub(crate) fn sample_verdicts(verdicts: &[VerdictCount]) {
+    for verdict in verdicts {
+        let labels = [("action", verdict.action.clone()), ("reason", verdict.reason.clone())];
+        counter!("peregrine_forwarding_packets_total", &labels).absolute(verdict.packets);
+        counter!("peregrine_forwarding_bytes_total", &labels).absolute(verdict.bytes);
+    }
+}
+
+/// Copies the counters of one port.
+pub(crate) fn sample_port(name: &str, counters: &PortCounters) {
+    let kinds = [
+        ("received", counters.received),
+        ("sent", counters.sent),
+        ("passed", counters.passed),
+        ("dropped", counters.dropped),
+    ];
+    for (kind, count) in kinds {
+        let labels = [("port", name.to_owned()), ("kind", kind.to_owned())];
+        counter!("peregrine_port_packets_total", &labels).absolute(count.packets);
+        counter!("peregrine_port_bytes_total", &labels).absolute(count.bytes);
+    }
+}

@@ -1,0 +1,197 @@
+//! Long answers, a page at a time: streams of lines that hold one page in memory.
+//!
+//! Each page is one question to the thread that owns the table, so that routes are processed between two
+//! pages, and a reader that stops reading stops the questions too.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bgp::rib::Rib;
+use bgp::rib::view::{RouteView, Wanted};
+use bgp::types::{Family, PeerId};
+use bytes::Bytes;
+use futures::Stream;
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::App;
+use super::handlers::Target;
+use super::server::Refusal;
+use super::types::Route;
+use super::views;
+use crate::forwarding::{self, ForwardingHandle, RouteFilter};
+
+/// Prefixes in one page.
+const PAGE: usize = 4_096;
+
+/// Which routes are listed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RouteSource {
+    /// All paths of all prefixes.
+    LocRib,
+    /// All paths of one neighbour.
+    Received(PeerId),
+    /// Those of its paths that are not usable.
+    Rejected(PeerId),
+    /// What a neighbour is sent.
+    Advertised(PeerId),
+}
+
+impl RouteSource {
+    fn wanted(self) -> Wanted {
+        match self {
+            Self::LocRib | Self::Advertised(_) => Wanted::All,
+            Self::Received(peer) => Wanted::Received(peer),
+            Self::Rejected(peer) => Wanted::Rejected(peer),
+        }
+    }
+}
+
+type Line = Result<Bytes, Infallible>;
+
+/// Where a list goes on.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    family: Family,
+    after: Option<IpNet>,
+}
+
+impl Cursor {
+    const START: Self = Self { family: Family::Ipv4Unicast, after: None };
+
+    /// The place behind a page that ended at `next`: in this family, or at the start of the other.
+    fn behind(self, next: Option<IpNet>) -> Option<Self> {
+        match (next, self.family) {
+            (Some(_), family) => Some(Self { family, after: next }),
+            (None, Family::Ipv4Unicast) => Some(Self { family: Family::Ipv6Unicast, after: None }),
+            (None, Family::Ipv6Unicast) => None,
+        }
+    }
+}
+
+fn lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Bytes {
+    let mut text = Vec::new();
+    for item in items {
+        // Writing into a vector cannot fail, and our types have string keys only.
+        if serde_json::to_writer(&mut text, &item).is_ok() {
+            text.push(b'\n');
+        }
+    }
+    text.into()
+}
+
+/// The routes of a source, a line each; with a target, only the one it means.
+pub(super) async fn routes(
+    app: Arc<App>,
+    source: RouteSource,
+    target: Option<Target>,
+) -> Result<impl Stream<Item = Line> + Send + use<>, Refusal> {
+    let first = match target {
+        None => None,
+        Some(target) => {
+            let route = match source {
+                RouteSource::Advertised(peer) => one_advertised(&app, peer, target).await?,
+                _ => one_route_of(&app, source.wanted(), target).await?,
+            };
+            Some(lines(route))
+        }
+    };
+    let start = if first.is_some() { None } else { Some(Cursor::START) };
+    Ok(futures::stream::unfold((app, first, start), move |(app, first, cursor)| async move {
+        if let Some(only) = first {
+            return Some((Ok(only), (app, None, None)));
+        }
+        let cursor = cursor?;
+        // The daemon is stopping: the list ends.
+        let (page, next) = match source {
+            RouteSource::Advertised(peer) => advertised_page(&app, peer, cursor).await?,
+            _ => route_page(&app, source.wanted(), cursor).await?,
+        };
+        Some((Ok(page), (app, None, cursor.behind(next))))
+    }))
+}
+
+async fn route_page(app: &App, wanted: Wanted, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
+    let page =
+        app.rib.ask(move |rib| rib.routes(cursor.family, wanted, None, cursor.after, PAGE)).await.ok()?;
+    Some((lines(page.items.iter().map(|view| views::route(app, view))), page.next))
+}
+
+async fn advertised_page(app: &App, peer: PeerId, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
+    let page = app.rib.ask(move |rib| rib.advertised(peer, cursor.family, cursor.after, PAGE)).await.ok()?;
+    let routes = page.items.iter().map(|(prefix, attributes)| views::advertised(*prefix, attributes));
+    Some((lines(routes), page.next))
+}
+
+fn find(rib: &Rib, target: Target) -> Option<RouteView> {
+    match target {
+        Target::Prefix(prefix) => rib.lookup(prefix),
+        Target::Address(address) => rib.longest_match(address),
+    }
+}
+
+/// The route that a target means, with all its paths.
+pub(super) async fn one_route(app: &App, target: Target) -> Result<Option<Route>, Refusal> {
+    one_route_of(app, Wanted::All, target).await
+}
+
+async fn one_route_of(app: &App, wanted: Wanted, target: Target) -> Result<Option<Route>, Refusal> {
+    let found = app.rib.ask(move |rib| find(rib, target)).await?;
+    let route = found.and_then(|mut view| {
+        match wanted {
+            Wanted::All => {}
+            Wanted::Received(peer) => view.paths.retain(|path| path.peer == peer),
+            Wanted::Rejected(peer) => {
+                view.paths.retain(|path| path.peer == peer && path.ineligible.is_some());
+            }
+        }
+        (!view.paths.is_empty()).then_some(view)
+    });
+    Ok(route.map(|view| views::route(app, &view)))
+}
+
+async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Option<Route>, Refusal> {
+    let found = app
+        .rib
+        .ask(move |rib| {
+            let prefix = match target {
+                Target::Prefix(prefix) => prefix,
+                Target::Address(address) => rib.longest_match(address)?.prefix,
+            };
+            Some((prefix, rib.exported(peer, prefix)?))
+        })
+        .await?;
+    Ok(found.map(|(prefix, attributes)| views::advertised(prefix, &attributes)))
+}
+
+/// The routes of the forwarding table, a line each; with a target, only the one it means.
+pub(super) async fn fib_routes(
+    handle: ForwardingHandle,
+    target: Option<Target>,
+) -> Result<impl Stream<Item = Line> + Send + use<>, Refusal> {
+    let first = match target {
+        None => None,
+        Some(target) => {
+            let filter = match target {
+                Target::Prefix(prefix) => RouteFilter::Exact(prefix),
+                Target::Address(address) => RouteFilter::Match(address),
+            };
+            let found = handle.fib_routes(filter).await.map_err(|error| Refusal::unavailable(&error))?;
+            Some(lines(found.iter().map(views::fib_route)))
+        }
+    };
+    let start = if first.is_some() { None } else { Some(Cursor::START) };
+    Ok(futures::stream::unfold((handle, first, start), |(handle, first, cursor)| async move {
+        if let Some(only) = first {
+            return Some((Ok(only), (handle, None, None)));
+        }
+        let cursor = cursor?;
+        let family = match cursor.family {
+            Family::Ipv4Unicast => fib::Family::Ipv4,
+            Family::Ipv6Unicast => fib::Family::Ipv6,
+        };
+        let page = handle.fib_routes(RouteFilter::After(family, cursor.after)).await.ok()?;
+        let next = page.last().filter(|_| page.len() == forwarding::PAGE).map(|route| route.prefix);
+        Some((Ok(lines(page.iter().map(views::fib_route))), (handle, None, cursor.behind(next))))
+    }))
+}

@@ -1,0 +1,260 @@
+//! The JSON that the API speaks, shared by server and command line.
+//!
+//! Field names are stable: tools rely on them. Durations are in seconds, sizes in bytes, families are
+//! named `ipv4-unicast` and `ipv6-unicast`, counts are exact at the moment of the answer.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/summary`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// The router itself.
+    pub router: RouterInfo,
+    /// Each configured neighbour, in the order of the configuration.
+    pub neighbors: Vec<NeighborBrief>,
+    /// The Loc-RIB by family.
+    pub rib: BTreeMap<String, RibCounts>,
+    /// The forwarding plane; absent in a pure control plane.
+    pub fib: Option<FibSummary>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RouterInfo {
+    /// Version of the daemon.
+    pub version: String,
+    /// Own AS number.
+    pub asn: u32,
+    /// BGP identifier.
+    pub router_id: String,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Resident memory of the daemon in bytes, maps excluded.
+    pub resident_bytes: u64,
+}
+
+/// One neighbour, a line's worth.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NeighborBrief {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS number.
+    pub asn: u32,
+    /// Free text of the configuration.
+    pub description: Option<String>,
+    /// State by RFC 4271 section 8.2.2, in its words.
+    pub state: String,
+    /// Seconds since the state was last entered (Established) or left (others), if it ever was.
+    pub since_seconds: Option<u64>,
+    /// Why the session last went down.
+    pub last_error: Option<String>,
+    /// Routes by negotiated family; empty while the session is down.
+    pub families: BTreeMap<String, NeighborCounts>,
+}
+
+/// Routes of one neighbour in one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborCounts {
+    /// In the Adj-RIB-In.
+    pub received: u64,
+    /// Of those, accepted by the import policy and usable.
+    pub accepted: u64,
+    /// Of those, best.
+    pub best: u64,
+}
+
+/// Size of the Loc-RIB in one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RibCounts {
+    /// Prefixes with at least one path.
+    pub prefixes: u64,
+    /// Paths, usable or not.
+    pub paths: u64,
+}
+
+/// The forwarding plane at a glance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FibSummary {
+    /// Table engine in use.
+    pub engine: String,
+    /// Tables by family.
+    pub families: BTreeMap<String, FibCounts>,
+    /// Next hops in use.
+    pub next_hops: u64,
+    /// Next-hop sets in use.
+    pub sets: u64,
+    /// Ports that the program is attached to.
+    pub ports: Vec<PortInfo>,
+}
+
+/// One forwarding table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FibCounts {
+    /// Routes meant to be installed: best paths, connected, local and host routes.
+    pub routes: u64,
+    /// Entries in the map after compression.
+    pub entries: u64,
+    /// Entries that the map holds at most.
+    pub capacity: u64,
+    /// Routes that are not in the map, because it is full or a write failed.
+    pub not_installed: u64,
+}
+
+/// A port of the forwarding plane.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Interface name.
+    pub name: String,
+    /// Kernel interface index.
+    pub ifindex: Option<u32>,
+    /// `native` or `generic`; absent while there is nothing to attach to.
+    pub mode: Option<String>,
+    /// Why the program could not be attached.
+    pub error: Option<String>,
+}
+
+/// `GET /v1/neighbors/ADDR`, and the elements of `GET /v1/neighbors`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NeighborDetail {
+    /// The line of `show summary`.
+    #[serde(flatten)]
+    pub brief: NeighborBrief,
+    /// `ebgp` or `ibgp`.
+    pub kind: String,
+    /// Whether we only wait for the neighbour to connect.
+    pub passive: bool,
+    /// The neighbour's BGP identifier, once Established.
+    pub router_id: Option<String>,
+    /// Our end of the connection.
+    pub local: Option<String>,
+    /// The neighbour's end of the connection.
+    pub remote: Option<String>,
+    /// Negotiated hold time in seconds (0: none).
+    pub hold_time_seconds: Option<u16>,
+    /// Negotiated keepalive interval in seconds (0: none).
+    pub keepalive_seconds: Option<u16>,
+    /// Capabilities in the neighbour's OPEN.
+    pub capabilities: Vec<String>,
+    /// Names of the import policies, in order.
+    pub import: Vec<String>,
+    /// Names of the export policies, in order.
+    pub export: Vec<String>,
+    /// Messages by direction and type.
+    pub messages: BTreeMap<String, u64>,
+    /// How often the session came up.
+    pub established_transitions: u64,
+    /// UPDATEs whose routes were treated as withdrawn (RFC 7606), and the last reason.
+    pub update_errors: u64,
+    /// Reason of the last malformed UPDATE.
+    pub last_update_error: Option<String>,
+    /// Seconds until a connection is tried again, when waiting for that.
+    pub retry_seconds: Option<u64>,
+}
+
+/// One prefix in `GET /v1/routes`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Route {
+    /// The prefix.
+    pub prefix: String,
+    /// Its paths, best first.
+    pub paths: Vec<Path>,
+}
+
+/// One path of a prefix.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the JSON")]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Path {
+    /// The neighbour it came from; absent for routes originated here.
+    pub neighbor: Option<IpAddr>,
+    /// Whether it is the best one.
+    pub best: bool,
+    /// Whether it forwards, alone or as one of several.
+    pub multipath: bool,
+    /// Whether it may be used at all.
+    pub usable: bool,
+    /// Why it is not best, or what decided for it.
+    pub reason: String,
+    /// Next hop.
+    pub next_hop: String,
+    /// AS path as text.
+    pub as_path: String,
+    /// `igp`, `egp` or `incomplete`.
+    pub origin: String,
+    /// `LOCAL_PREF`.
+    pub local_pref: Option<u32>,
+    /// `MULTI_EXIT_DISC`.
+    pub med: Option<u32>,
+    /// Communities of RFC 1997.
+    pub communities: Vec<String>,
+    /// Extended communities.
+    pub extended_communities: Vec<String>,
+    /// Large communities.
+    pub large_communities: Vec<String>,
+    /// AGGREGATOR, as `ASN ADDRESS`.
+    pub aggregator: Option<String>,
+    /// `ATOMIC_AGGREGATE`.
+    pub atomic_aggregate: bool,
+    /// Attributes that we carry without knowing them: `code:flags:hex`.
+    pub unknown: Vec<String>,
+}
+
+/// One route in `GET /v1/fib`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FibRoute {
+    /// The prefix.
+    pub prefix: String,
+    /// Where it comes from: `local`, `host`, `connected` or `bgp`.
+    pub source: String,
+    /// `installed`, or why it is not.
+    pub state: String,
+    /// Whether packets are forwarded by it.
+    pub installed: bool,
+    /// Id of its next-hop set.
+    pub set: u32,
+    /// Its next hops in words.
+    pub next_hops: Vec<String>,
+}
+
+/// One next hop in `GET /v1/nexthops`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NextHopInfo {
+    /// Its id in the maps.
+    pub id: u32,
+    /// The next hop in words: an address, `local`, `glean`, ...
+    pub name: String,
+    /// `forward`, `glean`, `local`, `down`, ...
+    pub state: String,
+    /// Port that it leaves by.
+    pub port: Option<String>,
+    /// MAC of the neighbour.
+    pub mac: Option<String>,
+    /// Sets that name it.
+    pub sets: u64,
+    /// Packets sent to it.
+    pub packets: u64,
+    /// Bytes sent to it.
+    pub bytes: u64,
+}
+
+/// A refusal, with the HTTP status beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What is wrong and what to do.
+    pub error: String,
+}
+
+/// One row of `GET /v1/counters`: packets of all ports by what became of them and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerdictCount {
+    /// `forward`, `pass` or `drop`.
+    pub action: String,
+    /// The verdict's label.
+    pub reason: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the frames.
+    pub bytes: u64,
+}

@@ -1,0 +1,191 @@
+//! From the rooms' own types to the API's.
+
+use bgp::rib::view::{ForwardingState, PathView, RouteView};
+use bgp::types::{Family, PeerId};
+use bgp::wire::{Attributes, UnknownAttribute};
+use fib::TableStats;
+use fib_abi::Action;
+use ipnet::IpNet;
+
+use super::App;
+use super::metrics::sample_port;
+use super::types::{FibCounts, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, Route, VerdictCount};
+use crate::forwarding::{FibRow, ForwardingHandle, ForwardingStopped};
+
+/// A prefix and its paths.
+pub(super) fn route(app: &App, view: &RouteView) -> Route {
+    let decided = view.decided_by.map_or("only path", |step| step.as_str());
+    let paths = view.paths.iter().map(|shown| {
+        let neighbor = (shown.peer != PeerId::LOCAL).then(|| app.peers.address(shown.peer)).flatten();
+        let mut path = attributes(&shown.attributes);
+        path.neighbor = neighbor;
+        path.best = shown.best;
+        path.multipath = shown.multipath;
+        path.usable = shown.ineligible.is_none();
+        path.reason = reason(shown, decided, view.forwarding);
+        path
+    });
+    Route { prefix: view.prefix.to_string(), paths: paths.collect() }
+}
+
+/// Why a path is what it is, in words.
+fn reason(path: &PathView, decided: &str, forwarding: ForwardingState) -> String {
+    if let Some(why) = path.ineligible {
+        return match &path.rejected_by {
+            Some(policy) => format!("{why}: {policy}"),
+            None => why.to_string(),
+        };
+    }
+    if path.best {
+        return match forwarding {
+            ForwardingState::NotInstalled => format!("best by {decided}, but not in the forwarding table"),
+            ForwardingState::Settled | ForwardingState::Pending if decided == "only path" => {
+                decided.to_owned()
+            }
+            ForwardingState::Settled | ForwardingState::Pending => format!("best by {decided}"),
+        };
+    }
+    match path.lost_at {
+        Some(step) => format!("lost by {step}"),
+        None => "not chosen yet".to_owned(),
+    }
+}
+
+/// A route as a neighbour is sent it.
+pub(super) fn advertised(prefix: IpNet, sent: &Attributes) -> Route {
+    let mut path = attributes(sent);
+    path.best = true;
+    path.usable = true;
+    "announced".clone_into(&mut path.reason);
+    Route { prefix: prefix.to_string(), paths: vec![path] }
+}
+
+fn attributes(of: &Attributes) -> Path {
+    fn texts<T: ToString>(all: &[T]) -> Vec<String> {
+        all.iter().map(ToString::to_string).collect()
+    }
+    Path {
+        neighbor: None,
+        best: false,
+        multipath: false,
+        usable: false,
+        reason: String::new(),
+        next_hop: of.next_hop.addr.to_string(),
+        as_path: of.as_path.to_string(),
+        origin: of.origin.as_str().to_owned(),
+        local_pref: of.local_pref,
+        med: of.med,
+        communities: texts(&of.communities),
+        extended_communities: texts(&of.extended_communities),
+        large_communities: texts(&of.large_communities),
+        aggregator: of.aggregator.map(|(asn, address)| format!("{asn} {address}")),
+        atomic_aggregate: of.atomic_aggregate,
+        unknown: of.unknown.iter().map(unknown).collect(),
+    }
+}
+
+fn unknown(attribute: &UnknownAttribute) -> String {
+    let value: String = attribute.value.iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("{}:{:02x}:{value}", attribute.code, attribute.flags)
+}
+
+/// Resident memory of this process in bytes; 0 if the kernel does not say.
+pub(super) fn resident_bytes() -> u64 {
+    let resident = || -> Option<u64> {
+        // Second field: resident pages (proc(5)).
+        let pages: u64 =
+            std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+        Some(pages * u64::try_from(page).ok()?)
+    };
+    resident().unwrap_or(0)
+}
+
+/// The forwarding plane at a glance.
+pub(super) fn fib_summary(forwarding: &ForwardingHandle) -> FibSummary {
+    let stats = forwarding.stats();
+    let counts = |table: &TableStats, refused: usize| FibCounts {
+        routes: (table.routes + refused) as u64,
+        entries: table.entries as u64,
+        capacity: table.capacity as u64,
+        not_installed: (table.not_installed() + refused) as u64,
+    };
+    let families = [
+        (Family::Ipv4Unicast, counts(&stats.fib.ipv4, stats.refused[0])),
+        (Family::Ipv6Unicast, counts(&stats.fib.ipv6, stats.refused[1])),
+    ];
+    FibSummary {
+        engine: "lpm-trie".to_owned(),
+        families: families.into_iter().map(|(family, counts)| (family.as_str().to_owned(), counts)).collect(),
+        next_hops: stats.fib.next_hops as u64,
+        sets: stats.fib.sets as u64,
+        ports: stats
+            .ports
+            .into_iter()
+            .filter(|port| !port.host)
+            .map(|port| PortInfo {
+                name: port.name,
+                ifindex: port.ifindex,
+                mode: port.mode.map(|mode| mode.to_string()),
+                error: port.error,
+            })
+            .collect(),
+    }
+}
+
+/// A route of the forwarding table.
+pub(super) fn fib_route(row: &FibRow) -> FibRoute {
+    FibRoute {
+        prefix: row.prefix.to_string(),
+        source: row.source.to_string(),
+        state: row.status.clone(),
+        installed: row.installed,
+        set: row.set,
+        next_hops: row.next_hops.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// All next hops of the forwarding table.
+pub(super) async fn next_hops(forwarding: &ForwardingHandle) -> Result<Vec<NextHopInfo>, ForwardingStopped> {
+    let rows = forwarding.next_hops().await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| NextHopInfo {
+            id: row.id,
+            name: row.to_string(),
+            state: row.state.to_string(),
+            port: row.port,
+            mac: row.mac.map(|mac| mac.to_string()),
+            sets: u64::from(row.sets),
+            packets: row.counter.packets,
+            bytes: row.counter.bytes,
+        })
+        .collect())
+}
+
+/// Packets by what became of them.
+pub(super) async fn verdicts(forwarding: &ForwardingHandle) -> Result<Vec<VerdictCount>, ForwardingStopped> {
+    let counters = forwarding.counters().await?;
+    Ok(counters
+        .verdicts
+        .into_iter()
+        .map(|(verdict, count)| VerdictCount {
+            action: match verdict.action() {
+                Action::Forward => "forward".to_owned(),
+                Action::Pass => "pass".to_owned(),
+                Action::Drop => "drop".to_owned(),
+            },
+            reason: verdict.label().to_owned(),
+            packets: count.packets,
+            bytes: count.bytes,
+        })
+        .collect())
+}
+
+/// Copies the ports' counters into their metrics.
+pub(super) async fn sample_ports(forwarding: &ForwardingHandle) -> Result<(), ForwardingStopped> {
+    for (name, counters) in forwarding.counters().await?.ports {
+        sample_port(&name, &counters);
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! The command line: `run` and `check` work on a configuration file, everything else is a client of
+//! the daemon's API.
+//!
+//! Exit codes: 0 done, 1 failed at run time, 2 the configuration or the command line is wrong.
+
+mod client;
+mod show;
+mod table;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use hyper::Method;
+
+pub use client::{Client, ClientError};
+
+/// Where the API listens unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/peregrine/peregrine.sock";
+
+/// A BGP speaker that programs its own eBPF forwarding plane.
+#[derive(Debug, Parser)]
+#[command(name = "peregrine", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// The daemon's API socket.
+    #[arg(long, global = true, env = "PEREGRINE_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground.
+    Run(ConfigFile),
+    /// Validate a configuration file; exit code 2 and `FILE:LINE: key: reason` for each error.
+    Check(ConfigFile),
+    /// Show the state of the running daemon.
+    Show {
+        #[command(subcommand)]
+        what: Show,
+    },
+    /// Why this path is best for a prefix, and why each other lost or was refused.
+    Explain {
+        /// A prefix, or an address to look up by longest match.
+        prefix: String,
+        /// JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print changes as they happen, one JSON object a line.
+    Monitor {
+        /// What to follow.
+        #[arg(value_enum)]
+        what: Stream,
+    },
+    /// Reset a session, or with --soft refresh its routes without a reset.
+    Clear {
+        /// The neighbour's address.
+        address: IpAddr,
+        /// Only ask for its routes again (in) or send ours again (out).
+        #[arg(long, value_enum, value_name = "DIRECTION")]
+        soft: Option<Direction>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// What `peregrine monitor` follows.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Stream {
+    /// Each change of a best path.
+    Routes,
+    /// Each change of a session's state.
+    Sessions,
+}
+
+/// A direction of routes, from our point of view.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Direction {
+    /// Ask the neighbour to send its routes again (RFC 2918).
+    In,
+    /// Send our routes to the neighbour again.
+    Out,
+}
+
+/// The tables of `peregrine show`.
+#[derive(Debug, Subcommand)]
+pub enum Show {
+    /// The router, its neighbours, RIB and FIB at a glance.
+    Summary {
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// All neighbours, or one in detail.
+    Neighbors {
+        /// One neighbour's address.
+        address: Option<IpAddr>,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Routes of the Loc-RIB, or of one neighbour.
+    Routes(RouteFilter),
+    /// Routes of the forwarding table, with their state.
+    Fib {
+        /// A prefix, or an address to look up by longest match.
+        prefix: Option<String>,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Next hops and what is known of them.
+    Nexthops {
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Packets of the forwarding plane by verdict.
+    Counters {
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which routes `peregrine show routes` prints.
+#[derive(Debug, Args)]
+pub struct RouteFilter {
+    /// A prefix, or an address to look up by longest match.
+    prefix: Option<String>,
+    /// All routes received from this neighbour.
+    #[arg(long, value_name = "ADDR", group = "view")]
+    received: Option<IpAddr>,
+    /// Routes of this neighbour that are not usable, with the reason.
+    #[arg(long, value_name = "ADDR", group = "view")]
+    rejected: Option<IpAddr>,
+    /// Routes announced to this neighbour, as it sees them.
+    #[arg(long, value_name = "ADDR", group = "view")]
+    advertised: Option<IpAddr>,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command line; the process exits with what it returns.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Run(file) => crate::run::main(&file.config),
+        Command::Check(file) => check(&file.config),
+        command => client_command(&cli.socket, command),
+    }
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    match conf::load(path, conf::environment()) {
+        Ok(config) => {
+            for warning in config.warnings() {
+                eprintln!("warning: {warning}");
+            }
+            println!("{}: no errors", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(errors) => {
+            for error in errors {
+                eprintln!("{error}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn client_command(socket: &std::path::Path, command: Command) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("peregrine: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(dispatch(&Client::new(socket), command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that had enough (`| head`) is no failure.
+        Err(ClientError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("peregrine: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(client: &Client, command: Command) -> Result<(), ClientError> {
+    match command {
+        Command::Run(_) | Command::Check(_) => Ok(()),
+        Command::Show { what } => show::show(client, what).await,
+        Command::Explain { prefix, json } => show::explain(client, &prefix, json).await,
+        Command::Monitor { what } => {
+            let path = match what {
+                Stream::Routes => "/v1/monitor/routes",
+                Stream::Sessions => "/v1/monitor/sessions",
+            };
+            client.lines(path, |line| table::print_line(line).map(|()| true)).await
+        }
+        Command::Clear { address, soft } => {
+            let query = match soft {
+                None => String::new(),
+                Some(Direction::In) => "?soft=in".to_owned(),
+                Some(Direction::Out) => "?soft=out".to_owned(),
+            };
+            let answer: serde_json::Value =
+                client.fetch(Method::POST, &format!("/v1/neighbors/{address}/clear{query}")).await?;
+            let done = answer.get("done").and_then(serde_json::Value::as_str).unwrap_or("done");
+            table::print_line(done.as_bytes())
+        }
+    }
+}

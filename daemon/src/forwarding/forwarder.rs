@@ -1,0 +1,476 @@
+//! The FIB thread's state: what BGP and the kernel say, turned into edits of the tables.
+//!
+//! Inputs only change what is meant ([`Forwarder::net`], [`Forwarder::routes`], [`Forwarder::track`]);
+//! [`Forwarder::flush`] makes it so. Everything that depends on the network's state is worked out anew
+//! from the state when that has changed, so a lost or repeated event leaves no trace.
+//!
+//! A BGP next hop is one next hop of the FIB, under its own address. Where it leads (its gateway, the MAC, the
+//! port) is resolved behind that id: a link that goes down, a gateway that moves, a neighbour with a new
+//! MAC are one 8-byte store each, however many routes there are. Routes of the kernel's own state are
+//! in [`own`](super::own).
+//!
+//! What does not fit is kept and tried again: routes by the `fib` crate, routes that found no free set or
+//! next hop in `refused`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use fib::{Fib, FibError, NextHopId, NextHopKey, StatusChange, TableEdit};
+use ipnet::IpNet;
+use tokio::sync::watch;
+use tracing::{debug, error, warn};
+
+use super::plane::Plane;
+use super::ports::{PortSpec, Ports};
+use super::topology::{Own, Topology, Way};
+use super::{ForwardingStats, NextHopSink, RouteChange};
+use crate::netlink::NetEvent;
+use crate::xdp::XdpError;
+
+/// Time from reading an UPDATE off its socket until its routes are in the forwarding tables.
+const LATENCY: &str = "peregrine_update_to_fib_seconds";
+/// One line about failed writes in this time says enough.
+const LOG_SPACING: Duration = Duration::from_secs(10);
+/// A grace period is waited for this long after something came to need it, unless ids run short.
+const GRACE_SPACING: Duration = Duration::from_millis(250);
+/// How often what failed is tried again; the `fib` crate spaces its own trials out further.
+const RETRY_SPACING: Duration = Duration::from_secs(1);
+/// Refused routes that are tried again at a time.
+const RETRY_ROUTES: usize = 10_000;
+
+/// The interfaces and neighbours that the kernel is asked to keep resolved.
+pub(super) type Kept = BTreeSet<(u32, IpAddr)>;
+
+/// A next hop of BGP routes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BgpNextHop {
+    pub(super) id: NextHopId,
+    pub(super) way: Way,
+    /// Tracked for the RIB, which uses it or may come to.
+    tracked: bool,
+    /// What the RIB was told last.
+    told: Option<bool>,
+}
+
+pub(super) struct Forwarder<P> {
+    pub(super) fib: Fib,
+    pub(super) plane: P,
+    pub(super) ports: Ports,
+    pub(super) topology: Topology,
+    pub(super) next_hops: HashMap<IpAddr, BgpNextHop>,
+    pub(super) own: BTreeMap<IpNet, Own>,
+    /// BGP routes whose prefix has a route of our own.
+    pub(super) shadowed: HashMap<IpNet, Vec<IpAddr>>,
+    pub(super) refused: BTreeMap<IpNet, Vec<IpAddr>>,
+    sink: Box<dyn NextHopSink>,
+    kept: watch::Sender<Kept>,
+    stats: Arc<RwLock<ForwardingStats>>,
+    edits: Vec<TableEdit>,
+    statuses: Vec<StatusChange>,
+    /// When the batches came that are not in the tables yet.
+    arrivals: Vec<Instant>,
+    pub(super) net_changed: bool,
+    kept_changed: bool,
+    untracked: BTreeSet<IpAddr>,
+    grace_due: Option<Instant>,
+    retry_due: Option<Instant>,
+    /// Tried once in a burst: trying again for each route would take forever.
+    room_was_made: bool,
+    write_errors: u64,
+    unsaid_errors: u64,
+    said_at: Option<Instant>,
+}
+
+/// Where a forwarder reports to.
+pub(super) struct Outputs {
+    pub(super) sink: Box<dyn NextHopSink>,
+    pub(super) kept: watch::Sender<Kept>,
+    pub(super) stats: Arc<RwLock<ForwardingStats>>,
+}
+
+impl<P: Plane> Forwarder<P> {
+    pub(super) fn new(fib: Fib, plane: P, ports: Vec<PortSpec>, outputs: Outputs) -> Self {
+        Self {
+            fib,
+            plane,
+            ports: Ports::new(ports),
+            topology: Topology::default(),
+            next_hops: HashMap::new(),
+            own: BTreeMap::new(),
+            shadowed: HashMap::new(),
+            refused: BTreeMap::new(),
+            sink: outputs.sink,
+            kept: outputs.kept,
+            stats: outputs.stats,
+            edits: Vec::new(),
+            statuses: Vec::new(),
+            arrivals: Vec::new(),
+            net_changed: false,
+            kept_changed: false,
+            untracked: BTreeSet::new(),
+            grace_due: None,
+            retry_due: None,
+            room_was_made: false,
+            write_errors: 0,
+            unsaid_errors: 0,
+            said_at: None,
+        }
+    }
+
+    /// The kernel's network state changed.
+    pub(super) fn net(&mut self, event: NetEvent) {
+        if let NetEvent::LinkGone { ifindex } = event {
+            self.ports.forget(&mut self.plane, ifindex);
+        }
+        self.topology.apply(event);
+        self.net_changed = true;
+    }
+
+    pub(super) fn net_all(&mut self, events: Vec<NetEvent>) {
+        for event in events {
+            self.net(event);
+        }
+    }
+
+    /// Best paths changed.
+    pub(super) fn routes(&mut self, changes: Vec<RouteChange>, arrived: Instant) {
+        for RouteChange { prefix, next_hops } in changes {
+            let prefix = prefix.trunc();
+            if self.own.contains_key(&prefix) {
+                if next_hops.is_empty() {
+                    self.shadowed.remove(&prefix);
+                } else {
+                    self.shadowed.insert(prefix, next_hops);
+                }
+            } else if next_hops.is_empty() {
+                self.remove(prefix);
+            } else {
+                self.insert(prefix, next_hops);
+            }
+        }
+        self.arrivals.push(arrived);
+    }
+
+    /// The RIB began or ceased to use a next hop.
+    pub(super) fn track(&mut self, addr: IpAddr, used: bool) {
+        if !used {
+            if let Some(next_hop) = self.next_hops.get_mut(&addr) {
+                next_hop.tracked = false;
+                self.untracked.insert(addr);
+            }
+            return;
+        }
+        match self.next_hop(addr) {
+            Ok(_) => {
+                self.untracked.remove(&addr);
+                if let Some(next_hop) = self.next_hops.get_mut(&addr) {
+                    next_hop.tracked = true;
+                    // Whoever asks anew is told anew.
+                    next_hop.told = None;
+                }
+                self.tell(addr);
+            }
+            Err(error) => {
+                error!(%addr, %error, "a next hop can not be used");
+                self.sink.next_hop(addr, false);
+            }
+        }
+    }
+
+    /// Binds the ports to their interfaces, which is otherwise part of [`Self::flush`]; for start-up, where a
+    /// failure is fatal.
+    pub(super) fn bind_ports(&mut self) -> Result<(), (String, XdpError)> {
+        let failures = self.ports.bind(&mut self.plane, self.topology.links());
+        self.net_changed = true;
+        failures.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Brings the tables to what is meant. Without `bind` ports are left as they are.
+    pub(super) fn flush(&mut self, bind: bool) {
+        self.room_was_made = false;
+        if self.retry_due.is_some_and(|due| due <= Instant::now()) {
+            self.retry_due = None;
+            self.retry_refused();
+        }
+        if std::mem::take(&mut self.net_changed) {
+            if bind {
+                for (port, error) in self.ports.bind(&mut self.plane, self.topology.links()) {
+                    error!(port, %error, "port is out of use, will be tried again");
+                }
+            }
+            self.topology.set_egress(self.ports.egress());
+            self.reconcile_own();
+            self.resolve_all();
+            self.kept_changed = true;
+        }
+        self.drop_untracked();
+        self.write();
+        for arrived in self.arrivals.drain(..) {
+            metrics::histogram!(LATENCY).record(arrived.elapsed().as_secs_f64());
+        }
+        if self.grace_due.is_some_and(|due| due <= Instant::now()) {
+            self.wait_for_grace();
+        }
+        if std::mem::take(&mut self.kept_changed) {
+            self.report_kept();
+        }
+        self.plan_retry();
+        self.publish();
+    }
+
+    /// When [`Self::flush`] wants to be called even if nothing comes in.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.grace_due.into_iter().chain(self.retry_due).min()
+    }
+
+    /// Takes the program off all interfaces.
+    pub(super) fn stop(&mut self) {
+        self.ports.detach_all(&mut self.plane);
+    }
+
+    /// Points a prefix at next hops; refused routes are kept for another try.
+    pub(super) fn insert(&mut self, prefix: IpNet, next_hops: Vec<IpAddr>) {
+        match self.try_insert(prefix, &next_hops) {
+            Ok(()) => {
+                if !self.refused.is_empty() {
+                    self.refused.remove(&prefix);
+                }
+            }
+            Err(error) => {
+                if self.refused.is_empty() {
+                    error!(%prefix, %error, "routes are not installed, will be tried again");
+                }
+                // The route before must not stay in place of this one.
+                self.fib.remove(prefix);
+                self.refused.insert(prefix, next_hops);
+                self.sink.route_status(prefix, false);
+            }
+        }
+    }
+
+    fn try_insert(&mut self, prefix: IpNet, next_hops: &[IpAddr]) -> Result<(), FibError> {
+        let mut members = Vec::with_capacity(next_hops.len());
+        for &addr in next_hops {
+            let member = match self.next_hop(addr) {
+                Err(FibError::NextHopsFull { .. }) if self.make_room() => self.next_hop(addr)?,
+                other => other?,
+            };
+            members.push(member);
+        }
+        let set = match self.fib.set(&members) {
+            Err(FibError::SetsFull { .. } | FibError::MembersFull { .. }) if self.make_room() => {
+                self.fib.set(&members)?
+            }
+            other => other?,
+        };
+        self.fib.insert(prefix, set)
+    }
+
+    pub(super) fn remove(&mut self, prefix: IpNet) {
+        self.fib.remove(prefix);
+        if !self.refused.is_empty() {
+            self.refused.remove(&prefix);
+        }
+    }
+
+    /// The FIB's next hop for an address, made and resolved if it is new.
+    fn next_hop(&mut self, addr: IpAddr) -> Result<NextHopId, FibError> {
+        if let Some(next_hop) = self.next_hops.get(&addr) {
+            return Ok(next_hop.id);
+        }
+        let id = self.fib.next_hop(NextHopKey::Via { addr, ifindex: 0 })?;
+        let way = self.topology.way_to(addr);
+        self.fib.resolve(id, self.topology.resolution(way))?;
+        self.reset_counters(id);
+        self.next_hops.insert(addr, BgpNextHop { id, way, tracked: false, told: None });
+        self.untracked.insert(addr);
+        self.kept_changed = true;
+        Ok(id)
+    }
+
+    /// An id may have been another next hop's, with other counts.
+    pub(super) fn reset_counters(&mut self, id: NextHopId) {
+        if let Err(error) = self.plane.reset_next_hop_counters(id.0) {
+            warn!(id = id.0, %error, "counters of a next hop start with those of another one");
+        }
+    }
+
+    /// Tells the RIB whether a next hop that it tracks can be reached, if it does not know.
+    fn tell(&mut self, addr: IpAddr) {
+        let Some(next_hop) = self.next_hops.get_mut(&addr).filter(|next_hop| next_hop.tracked) else {
+            return;
+        };
+        let reachable = matches!(next_hop.way, Way::OnLink { .. });
+        if next_hop.told.replace(reachable) != Some(reachable) {
+            self.sink.next_hop(addr, reachable);
+        }
+    }
+
+    /// Works out anew how each next hop is reached.
+    fn resolve_all(&mut self) {
+        let addresses: Vec<IpAddr> = self.next_hops.keys().copied().collect();
+        for addr in addresses {
+            let way = self.topology.way_to(addr);
+            let Some(next_hop) = self.next_hops.get_mut(&addr) else { continue };
+            if next_hop.way != way {
+                debug!(next_hop = %addr, ?way, "next hop is reached another way");
+            }
+            next_hop.way = way;
+            let id = next_hop.id;
+            if let Err(error) = self.fib.resolve(id, self.topology.resolution(way)) {
+                error!(next_hop = %addr, %error, "cannot resolve a next hop");
+            }
+            self.tell(addr);
+        }
+    }
+
+    /// Lets go of next hops that neither the RIB nor a route uses.
+    fn drop_untracked(&mut self) {
+        let (next_hops, fib) = (&mut self.next_hops, &mut self.fib);
+        let mut dropped = false;
+        self.untracked.retain(|addr| {
+            let Some(next_hop) = next_hops.get(addr) else { return false };
+            let used = fib.next_hop_view(next_hop.id).is_some_and(|view| view.sets > 0);
+            if !used {
+                // It is ours to release: a failure means that it is gone.
+                let _ = fib.release_next_hop(next_hop.id);
+                next_hops.remove(addr);
+                dropped = true;
+            }
+            used
+        });
+        self.kept_changed |= dropped;
+    }
+
+    /// Commits, applies, and hears what failed.
+    fn write(&mut self) {
+        self.edits.clear();
+        self.fib.commit(&mut self.edits);
+        let failures = self.plane.apply(&self.edits);
+        for (index, _) in &failures {
+            if let Some(TableEdit::Insert { prefix, .. } | TableEdit::Remove { prefix }) =
+                self.edits.get(*index)
+            {
+                self.fib.write_failed(*prefix);
+            }
+        }
+        if let Some((_, error)) = failures.first() {
+            self.say_failed(failures.len(), error);
+        }
+        // A large burst should not keep its memory.
+        if self.edits.capacity() > 1 << 16 {
+            self.edits = Vec::new();
+        }
+        self.fib.drain_status_changes(&mut self.statuses);
+        for change in self.statuses.drain(..) {
+            self.sink.route_status(change.prefix, change.status.is_installed());
+        }
+        if self.fib.needs_grace() && self.grace_due.is_none() {
+            self.grace_due = Some(Instant::now() + GRACE_SPACING);
+        }
+    }
+
+    fn say_failed(&mut self, count: usize, error: &XdpError) {
+        self.write_errors += count as u64;
+        self.unsaid_errors += count as u64;
+        if self.said_at.is_none_or(|at| at.elapsed() >= LOG_SPACING) {
+            error!(failed = self.unsaid_errors, %error, "forwarding tables could not be written");
+            self.said_at = Some(Instant::now());
+            self.unsaid_errors = 0;
+        }
+    }
+
+    /// Waits until nothing replaced or removed is in use any more, so that its ids are free again.
+    fn wait_for_grace(&mut self) {
+        self.grace_due = None;
+        match self.plane.grace_period() {
+            Ok(()) => self.fib.grace_elapsed(),
+            Err(error) => warn!(%error, "freed entries of the forwarding tables stay unused"),
+        }
+        if self.fib.needs_grace() {
+            self.grace_due = Some(Instant::now() + GRACE_SPACING);
+        }
+    }
+
+    /// Frees what waits for a grace period, now. Whether that may have helped.
+    pub(super) fn make_room(&mut self) -> bool {
+        if std::mem::replace(&mut self.room_was_made, true) {
+            return false;
+        }
+        self.write();
+        let waiting = self.fib.needs_grace();
+        if waiting {
+            self.wait_for_grace();
+        }
+        waiting
+    }
+
+    fn retry_refused(&mut self) {
+        let again: Vec<_> = self.refused.iter().take(RETRY_ROUTES).map(|(p, n)| (*p, n.clone())).collect();
+        for (prefix, next_hops) in again {
+            if self.try_insert(prefix, &next_hops).is_err() {
+                break;
+            }
+            self.refused.remove(&prefix);
+            self.sink.route_status(prefix, true);
+        }
+        // A port that could not be bound is tried with the next flush.
+        self.net_changed |= self.ports.wants_retry();
+    }
+
+    fn plan_retry(&mut self) {
+        let wanted = self.fib.wants_retry()
+            || !self.refused.is_empty()
+            || self.ports.wants_retry()
+            || self.net_changed;
+        if !wanted {
+            self.retry_due = None;
+        } else if self.retry_due.is_none() {
+            self.retry_due = Some(Instant::now() + RETRY_SPACING);
+        }
+    }
+
+    /// Tells netlink which neighbours to keep resolved: those that BGP routes or host routes lead to.
+    fn report_kept(&mut self) {
+        let ways = self.next_hops.values().filter_map(|next_hop| match next_hop.way {
+            Way::OnLink { ifindex, gateway } => Some((ifindex, gateway)),
+            Way::Unreachable(_) => None,
+        });
+        let hosts = self.own.iter().filter_map(|(prefix, own)| match own {
+            Own::Host { ifindex } => Some((*ifindex, prefix.addr())),
+            _ => None,
+        });
+        let kept: Kept = ways.chain(hosts).collect();
+        self.kept.send_if_modified(|before| {
+            let changed = *before != kept;
+            *before = kept;
+            changed
+        });
+    }
+
+    fn publish(&self) {
+        let mut refused = [0; 2];
+        for prefix in self.refused.keys() {
+            refused[usize::from(prefix.addr().is_ipv6())] += 1;
+        }
+        let stats = ForwardingStats {
+            fib: self.fib.stats(),
+            ports: self.ports.status(),
+            refused,
+            write_errors: self.write_errors,
+            neighbours_kept: self.kept.borrow().len(),
+        };
+        *self.stats.write().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    /// What is known of a next hop besides what the FIB says: the neighbour that it leads to.
+    pub(super) fn way_of(&self, key: NextHopKey) -> Option<Way> {
+        match key {
+            NextHopKey::Via { addr, ifindex: 0 } => self.next_hops.get(&addr).map(|next_hop| next_hop.way),
+            NextHopKey::Via { addr, ifindex } => Some(Way::OnLink { ifindex, gateway: addr }),
+            _ => None,
+        }
+    }
+}

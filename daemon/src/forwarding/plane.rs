@@ -1,0 +1,82 @@
+//! What the FIB thread asks of the data plane, so that it can be tested without one.
+
+use fib::TableEdit;
+use fib_abi::{Counter, Port, PortCounters, PortKey, Verdict};
+
+use crate::host::offload;
+use crate::xdp::{AttachedMode, DataPlane, XdpError, XdpMode};
+
+/// A data plane: maps to write, interfaces to attach to, counters to read.
+pub(super) trait Plane: Send + 'static {
+    fn attach(&mut self, ifindex: u32, name: &str, mode: XdpMode) -> Result<AttachedMode, XdpError>;
+    fn detach(&mut self, ifindex: u32);
+    fn set_port(&mut self, key: PortKey, port: Port) -> Result<(), XdpError>;
+    fn remove_port(&mut self, key: PortKey) -> Result<(), XdpError>;
+    fn set_egress(&mut self, ifindex: u32) -> Result<(), XdpError>;
+    fn remove_egress(&mut self, ifindex: u32) -> Result<(), XdpError>;
+    /// Applies edits in order and goes on after one that fails; indices and causes of those that did.
+    fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)>;
+    /// Returns when no program uses any more what was replaced before.
+    fn grace_period(&mut self) -> Result<(), XdpError>;
+    fn verdict_counters(&self) -> Vec<(Verdict, Counter)>;
+    fn port_counters(&self, id: u32) -> PortCounters;
+    fn next_hop_counters(&self, id: u32) -> Counter;
+    fn reset_next_hop_counters(&mut self, id: u32) -> Result<(), XdpError>;
+}
+
+impl Plane for DataPlane {
+    fn attach(&mut self, ifindex: u32, name: &str, mode: XdpMode) -> Result<AttachedMode, XdpError> {
+        let attached = Self::attach(self, ifindex, name, mode)?;
+        // The generic hook comes after GRO, which glues segments to packets that fit no port.
+        if attached == AttachedMode::Generic
+            && let Err(error) = offload::switch_off(ifindex, &offload::RECEIVE_MERGING)
+        {
+            tracing::warn!(interface = name, %error, "merged segments may be forwarded slowly");
+        }
+        Ok(attached)
+    }
+
+    fn detach(&mut self, ifindex: u32) {
+        Self::detach(self, ifindex);
+    }
+
+    fn set_port(&mut self, key: PortKey, port: Port) -> Result<(), XdpError> {
+        Self::set_port(self, key, port)
+    }
+
+    fn remove_port(&mut self, key: PortKey) -> Result<(), XdpError> {
+        Self::remove_port(self, key)
+    }
+
+    fn set_egress(&mut self, ifindex: u32) -> Result<(), XdpError> {
+        Self::set_egress(self, ifindex)
+    }
+
+    fn remove_egress(&mut self, ifindex: u32) -> Result<(), XdpError> {
+        Self::remove_egress(self, ifindex)
+    }
+
+    fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {
+        Self::apply(self, edits)
+    }
+
+    fn grace_period(&mut self) -> Result<(), XdpError> {
+        Self::grace_period(self)
+    }
+
+    fn verdict_counters(&self) -> Vec<(Verdict, Counter)> {
+        Self::verdict_counters(self)
+    }
+
+    fn port_counters(&self, id: u32) -> PortCounters {
+        Self::port_counters(self, id)
+    }
+
+    fn next_hop_counters(&self, id: u32) -> Counter {
+        Self::next_hop_counters(self, id)
+    }
+
+    fn reset_next_hop_counters(&mut self, id: u32) -> Result<(), XdpError> {
+        Self::reset_next_hop_counters(self, id)
+    }
+}

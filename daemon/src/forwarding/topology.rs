@@ -1,0 +1,261 @@
+//! What lies around the router, and the two questions that forwarding asks of it.
+//!
+//! - [`Topology::own_routes`]: which routes follow from the kernel's state alone. An address of the router
+//!   is delivered locally; a neighbour whose MAC is known, on a routed port, has a route of its own; the
+//!   rest of a connected subnet goes up to the kernel, which resolves the destination (glean).
+//! - [`Topology::way_to`]: how a next hop is reached. By longest match over the kernel's routes it is on a
+//!   connected subnet, or behind a gateway that is; the way must leave by a routed port that is up.
+//!
+//! Links, addresses, routes and neighbours are as the kernel reported them; nothing here is remembered
+//! beyond that, so the answers depend on the present state alone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use fib::Resolution;
+use fib_abi::Adjacency;
+use ipnet::IpNet;
+
+use crate::netlink::{Link, Mac, NetEvent, RouteHop, is_link_local};
+
+/// A routed port as frames leave by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Egress {
+    /// Port id.
+    pub(super) port: u32,
+    /// The device that frames go to; the one below, for a VLAN interface.
+    pub(super) device: u32,
+    pub(super) outer_vlan: u16,
+    pub(super) inner_vlan: u16,
+    pub(super) mac: Mac,
+}
+
+/// A route that follows from the kernel's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// An address of the router.
+    Local,
+    /// A neighbour with a known MAC.
+    Host { ifindex: u32 },
+    /// A connected subnet.
+    Connected { ifindex: u32 },
+}
+
+/// How a next hop is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through a neighbour on a routed port.
+    OnLink {
+        /// The interface.
+        ifindex: u32,
+        /// The neighbour: the next hop itself, or the gateway before it.
+        gateway: IpAddr,
+    },
+    /// Not at all.
+    Unreachable(Reason),
+}
+
+/// Why a next hop can not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is an address of this router.
+    OwnAddress,
+    /// No connected subnet and no kernel route other than a default leads there.
+    NoRoute,
+    /// The way leaves by an interface that is down.
+    LinkDown,
+    /// The way leaves by an interface that is not a port of the forwarding plane.
+    NotRouted,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnAddress => "an address of this router",
+            Self::NoRoute => "no connected subnet or kernel route",
+            Self::LinkDown => "link down",
+            Self::NotRouted => "interface is not in [fib] interfaces",
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Topology {
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeSet<(u32, IpNet)>,
+    routes: Routes,
+    /// Usable neighbours.
+    neighbours: HashMap<(u32, IpAddr), Mac>,
+    /// Routed ports by the interface index that addresses and routes are on.
+    egress: HashMap<u32, Egress>,
+}
+
+impl Topology {
+    pub(super) fn apply(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Link(link) => {
+                self.links.insert(link.ifindex, link);
+            }
+            NetEvent::LinkGone { ifindex } => {
+                self.links.remove(&ifindex);
+            }
+            NetEvent::Address { ifindex, net, added: true } => {
+                self.addresses.insert((ifindex, net));
+            }
+            NetEvent::Address { ifindex, net, added: false } => {
+                self.addresses.remove(&(ifindex, net));
+            }
+            NetEvent::Neighbour(neighbour) => {
+                let key = (neighbour.ifindex, neighbour.ip);
+                match neighbour.mac.filter(|_| neighbour.usable) {
+                    Some(mac) => self.neighbours.insert(key, mac),
+                    None => self.neighbours.remove(&key),
+                };
+            }
+            NetEvent::Route { prefix, hops } => self.routes.set(prefix, hops),
+        }
+    }
+
+    pub(super) fn links(&self) -> &BTreeMap<u32, Link> {
+        &self.links
+    }
+
+    pub(super) fn set_egress(&mut self, egress: HashMap<u32, Egress>) {
+        self.egress = egress;
+    }
+
+    /// The routes that the FIB holds whatever BGP says.
+    pub(super) fn own_routes(&self) -> BTreeMap<IpNet, Own> {
+        let mut own = BTreeMap::new();
+        for (prefix, hops) in self.routes.iter() {
+            if let [RouteHop { ifindex, gateway: None }, ..] = *hops
+                && self.is_up(ifindex)
+            {
+                own.insert(prefix, Own::Connected { ifindex });
+            }
+        }
+        let addresses: HashSet<IpAddr> = self.addresses.iter().map(|(_, net)| net.addr()).collect();
+        for &(ifindex, ip) in self.neighbours.keys() {
+            let reached = matches!(self.way_to(ip), Way::OnLink { ifindex: by, gateway }
+                if by == ifindex && gateway == ip);
+            if reached && !is_link_local(ip) && !addresses.contains(&ip) {
+                own.insert(IpNet::from(ip), Own::Host { ifindex });
+            }
+        }
+        for ip in addresses {
+            if !ip.is_loopback() && !is_link_local(ip) {
+                own.insert(IpNet::from(ip), Own::Local);
+            }
+        }
+        own
+    }
+
+    /// How packets get to a next hop.
+    pub(super) fn way_to(&self, next_hop: IpAddr) -> Way {
+        if self.addresses.iter().any(|(_, net)| net.addr() == next_hop) {
+            return Way::Unreachable(Reason::OwnAddress);
+        }
+        let (ifindex, gateway) = if is_link_local(next_hop) {
+            match self.link_of(next_hop) {
+                Some(ifindex) => (ifindex, next_hop),
+                None => return Way::Unreachable(Reason::NoRoute),
+            }
+        } else {
+            match self.routes.longest_match(next_hop) {
+                Some(&RouteHop { ifindex, gateway }) => (ifindex, gateway.unwrap_or(next_hop)),
+                None => return Way::Unreachable(Reason::NoRoute),
+            }
+        };
+        if !self.egress.contains_key(&ifindex) {
+            Way::Unreachable(Reason::NotRouted)
+        } else if self.is_up(ifindex) {
+            Way::OnLink { ifindex, gateway }
+        } else {
+            Way::Unreachable(Reason::LinkDown)
+        }
+    }
+
+    /// What the tables say of a next hop.
+    pub(super) fn resolution(&self, way: Way) -> Resolution {
+        let Way::OnLink { ifindex, gateway } = way else { return Resolution::Down };
+        let Some(egress) = self.egress.get(&ifindex) else { return Resolution::Down };
+        let mtu = self.links.get(&ifindex).map_or(0, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX));
+        match self.neighbours.get(&(ifindex, gateway)) {
+            Some(mac) => Resolution::Forward {
+                adjacency: Adjacency {
+                    ifindex: egress.device,
+                    port: egress.port,
+                    dst_mac: mac.0,
+                    src_mac: egress.mac.0,
+                    outer_vlan: egress.outer_vlan,
+                    inner_vlan: egress.inner_vlan,
+                },
+                mtu,
+            },
+            None => Resolution::Glean { mtu },
+        }
+    }
+
+    fn is_up(&self, ifindex: u32) -> bool {
+        self.links.get(&ifindex).is_some_and(|link| link.up)
+    }
+
+    /// A link-local next hop says nothing of its link: it is where such a neighbour is known, or on the
+    /// only port there is.
+    fn link_of(&self, next_hop: IpAddr) -> Option<u32> {
+        let mut known: Vec<u32> = self
+            .egress
+            .keys()
+            .copied()
+            .filter(|&ifindex| self.neighbours.contains_key(&(ifindex, next_hop)))
+            .collect();
+        if known.is_empty() {
+            known = self.egress.keys().copied().collect();
+        }
+        match known[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+}
+
+/// The kernel's routes, for longest match. Few: connected subnets and static routes.
+#[derive(Debug, Default)]
+struct Routes {
+    by_prefix: HashMap<IpNet, Vec<RouteHop>>,
+    /// Number of prefixes by family (IPv6 second) and length.
+    lengths: [BTreeMap<u8, usize>; 2],
+}
+
+impl Routes {
+    fn set(&mut self, prefix: IpNet, hops: Vec<RouteHop>) {
+        let lengths = &mut self.lengths[usize::from(prefix.addr().is_ipv6())];
+        let length = prefix.prefix_len();
+        if hops.is_empty() {
+            if self.by_prefix.remove(&prefix).is_some()
+                && let Some(count) = lengths.get_mut(&length)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    lengths.remove(&length);
+                }
+            }
+        } else if self.by_prefix.insert(prefix, hops).is_none() {
+            *lengths.entry(length).or_default() += 1;
+        }
+    }
+
+    /// The first hop of the most specific route.
+    fn longest_match(&self, ip: IpAddr) -> Option<&RouteHop> {
+        let lengths = &self.lengths[usize::from(ip.is_ipv6())];
+        lengths.keys().rev().find_map(|&length| {
+            let prefix = IpNet::new(ip, length).ok()?.trunc();
+            self.by_prefix.get(&prefix)?.first()
+        })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (IpNet, &[RouteHop])> {
+        self.by_prefix.iter().map(|(prefix, hops)| (*prefix, hops.as_slice()))
+    }
+}

@@ -1,0 +1,265 @@
+//! The loop of the RIB thread.
+//!
+//! Each turn takes what has come in (up to a limit), goes on with long work, hands best-path changes on,
+//! and fills the queues of those neighbours that have room. It sleeps only when there is none of that.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bgp::rib::{BestChange, Forwarding, NextHopState, Rib, RibConfig};
+use bgp::types::PeerId;
+use bgp::wire::{Attributes, Update};
+use bytes::Bytes;
+use serde_json::json;
+use tokio::sync::{Notify, mpsc};
+
+use super::{FibNews, INPUT_QUEUE, Input, PeerUp, Question, RibHandle, UpdateBatch};
+use crate::forwarding::{ForwardingHandle, RouteChange};
+use crate::monitor::{Monitor, unix_time};
+
+/// Inputs taken in one turn.
+const TURN_INPUTS: usize = 16;
+/// Prefixes looked at in one turn for work that is spread out.
+const TURN_WORK: usize = 20_000;
+/// Best-path changes in one message to the FIB thread.
+const CHANGES_AT_ONCE: usize = 16_384;
+/// Octets of encoded UPDATEs in one message to a session.
+const EXPORT_BYTES: usize = 64 * 1024;
+/// Questions that may wait.
+const QUESTION_QUEUE: usize = 64;
+
+/// Where the RIB thread's results go, and where it hears of next hops.
+pub(crate) struct Outlets {
+    /// Absent in a pure control plane: then every next hop counts as reachable.
+    pub(crate) forwarding: Option<ForwardingHandle>,
+    pub(crate) monitor: Monitor,
+    pub(crate) news: mpsc::UnboundedReceiver<FibNews>,
+}
+
+/// Starts the thread. It ends when every handle is gone.
+pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHandle> {
+    let (inputs, inbox) = mpsc::channel(INPUT_QUEUE);
+    let (questions, asked) = mpsc::channel(QUESTION_QUEUE);
+    let drained = Arc::new(Notify::new());
+    let handle = RibHandle { inputs, questions, drained: Arc::clone(&drained) };
+    let worker = Worker {
+        rib: new_rib(config, outlets.forwarding.is_none()),
+        inbox,
+        asked,
+        drained,
+        outlets,
+        receivers: Vec::new(),
+        oldest: None,
+        changes: Vec::new(),
+        addresses: config.neighbors.iter().map(|neighbor| neighbor.address).collect(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("rib".to_owned()).spawn(move || runtime.block_on(worker.run()))?;
+    Ok(handle)
+}
+
+fn new_rib(config: &conf::Config, assume_reachable: bool) -> Rib {
+    let mut settings = RibConfig::new(config.router.asn, config.router.router_id);
+    settings.rules.always_compare_med = config.decision.always_compare_med;
+    settings.rules.multipath = usize::from(config.decision.multipath);
+    settings.assume_reachable = assume_reachable;
+    let mut rib = Rib::new(settings);
+    for network in &config.networks {
+        // The next hop is this router, whatever stands here.
+        rib.originate(network.prefix, Attributes::originated(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    }
+    rib
+}
+
+/// A session that takes our routes.
+struct Receiver {
+    peer: PeerId,
+    updates: mpsc::Sender<Vec<Bytes>>,
+}
+
+struct Worker {
+    rib: Rib,
+    inbox: mpsc::Receiver<Input>,
+    asked: mpsc::Receiver<Question>,
+    drained: Arc<Notify>,
+    outlets: Outlets,
+    receivers: Vec<Receiver>,
+    /// When the oldest UPDATE arrived whose changes have not been handed on.
+    oldest: Option<Instant>,
+    changes: Vec<BestChange>,
+    /// Of the neighbours, in the order of their ids, which start at 1.
+    addresses: Vec<IpAddr>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            if !self.rib.has_work() && self.rib.pending_changes() == 0 && !self.wait().await {
+                return;
+            }
+            self.take_waiting();
+            self.rib.work(TURN_WORK);
+            self.track_next_hops().await;
+            self.hand_on_changes().await;
+            self.fill_queues();
+        }
+    }
+
+    /// Sleeps until there is something to do; false when nobody can ask for anything any more.
+    async fn wait(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            question = self.asked.recv() => match question {
+                Some(question) => question(&mut self.rib),
+                None => return false,
+            },
+            news = self.outlets.news.recv(), if !self.outlets.news.is_closed() => {
+                if let Some(news) = news {
+                    self.news(news);
+                }
+            }
+            input = self.inbox.recv() => match input {
+                Some(input) => self.input(input),
+                None => return false,
+            },
+            () = self.drained.notified() => {}
+        }
+        true
+    }
+
+    /// Takes what is there, in turns, without waiting.
+    fn take_waiting(&mut self) {
+        while let Ok(question) = self.asked.try_recv() {
+            question(&mut self.rib);
+        }
+        while let Ok(news) = self.outlets.news.try_recv() {
+            self.news(news);
+        }
+        for _ in 0..TURN_INPUTS {
+            let Ok(input) = self.inbox.try_recv() else { break };
+            self.input(input);
+        }
+    }
+
+    fn news(&mut self, news: FibNews) {
+        match news {
+            FibNews::NextHop { address, reachable: true } => {
+                self.rib.next_hop_changed(address, NextHopState::Reachable { cost: 0 });
+            }
+            FibNews::NextHop { address, reachable: false } => {
+                self.rib.next_hop_changed(address, NextHopState::Unreachable);
+            }
+            FibNews::Route { prefix, installed } => {
+                let best = self.rib.best(prefix).map(|best| (best.peer, best.attr));
+                self.rib.forwarding_result(prefix, best, installed);
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Up(up) => {
+                let PeerUp { session, export, updates } = *up;
+                let peer = session.id;
+                self.rib.peer_up(session);
+                self.rib.export_up(peer, export);
+                self.receivers.retain(|receiver| receiver.peer != peer);
+                self.receivers.push(Receiver { peer, updates });
+            }
+            Input::Down(peer) => {
+                self.receivers.retain(|receiver| receiver.peer != peer);
+                self.rib.peer_down(peer);
+            }
+            Input::Updates(peer, batch) => self.updates(peer, &batch),
+            Input::Refresh(peer, family) => {
+                // Without export there is nothing to send again.
+                self.rib.refresh(peer, family);
+            }
+        }
+    }
+
+    fn updates(&mut self, peer: PeerId, batch: &UpdateBatch) {
+        for &(start, end, layout) in &batch.updates {
+            // The session cut the batch: the ranges lie within its bytes.
+            if let Some(frame) = batch.bytes.get(start as usize..end as usize) {
+                self.rib.update(peer, &Update::from_layout(frame, layout));
+            }
+        }
+        self.oldest.get_or_insert(batch.arrived);
+    }
+
+    async fn track_next_hops(&mut self) {
+        let interests = self.rib.drain_next_hops();
+        if let Some(forwarding) = &self.outlets.forwarding
+            && !interests.is_empty()
+        {
+            forwarding.track(interests).await;
+        }
+    }
+
+    async fn hand_on_changes(&mut self) {
+        while self.rib.pending_changes() > 0 {
+            self.changes.clear();
+            self.rib.drain_changes(CHANGES_AT_ONCE, &mut self.changes);
+            if self.outlets.monitor.routes.is_followed() {
+                self.publish();
+            }
+            if let Some(forwarding) = &self.outlets.forwarding {
+                let changes = self.changes.drain(..).map(route_change).collect();
+                // Waiting here is how a slow forwarding plane slows the neighbours down.
+                forwarding.routes(changes, self.oldest.unwrap_or_else(Instant::now)).await;
+            }
+        }
+        self.oldest = None;
+    }
+
+    fn publish(&self) {
+        let time = unix_time();
+        for change in &self.changes {
+            let best = change.best.as_ref().map(|best| {
+                let attributes = self.rib.attributes(best.attr);
+                json!({
+                    "neighbor": self.address(best.peer),
+                    "next_hop": attributes.as_ref().map(|attributes| attributes.next_hop.addr),
+                    "as_path": attributes.as_ref().map(|attributes| attributes.as_path.to_string()),
+                })
+            });
+            self.outlets.monitor.routes.publish(&json!({
+                "time": time,
+                "prefix": change.prefix,
+                "best": best,
+            }));
+        }
+    }
+
+    /// The address of a neighbour; `None` is this router.
+    fn address(&self, peer: PeerId) -> Option<IpAddr> {
+        self.addresses.get(usize::from(peer.0).checked_sub(1)?).copied()
+    }
+
+    /// Gives each neighbour that has room its next batch of UPDATEs.
+    fn fill_queues(&mut self) {
+        let Self { rib, receivers, .. } = self;
+        for receiver in receivers.iter() {
+            while let Ok(permit) = receiver.updates.try_reserve() {
+                // A batch may be empty: what was looked at was not for this neighbour.
+                let mut batches = std::iter::from_fn(|| rib.next_batch(receiver.peer, EXPORT_BYTES));
+                match batches.find(|messages| !messages.is_empty()) {
+                    Some(messages) => permit.send(messages),
+                    None => break,
+                }
+            }
+        }
+    }
+}
+
+/// What the forwarding plane needs of a change: a route originated here is none of its own.
+fn route_change(change: BestChange) -> RouteChange {
+    let next_hops = match change.best.map(|best| best.forwarding) {
+        Some(Forwarding::Via(next_hops)) => next_hops.into_vec(),
+        Some(Forwarding::Originated) | None => Vec::new(),
+    };
+    RouteChange { prefix: change.prefix, next_hops }
+}

@@ -1,0 +1,147 @@
+//! `peregrine run`: brings the rooms up in order, waits for a signal, takes them down again.
+//!
+//! What can fail for a reason that an operator can mend fails before the first session starts: the
+//! configuration, the listening sockets, the API's sockets, the forwarding plane.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::{App, Listeners, metrics};
+use crate::forwarding::{self, ForwardingConfig, ForwardingHandle};
+use crate::monitor::Monitor;
+use crate::routing::{self, Outlets};
+use crate::session::{self, Peers};
+
+/// The variable that sets what is logged, in the syntax of `tracing`: `debug`, `peregrine=debug,warn`.
+const LOG_VARIABLE: &str = "RUST_LOG";
+
+/// Runs the daemon until it is told to stop.
+pub(crate) fn main(path: &Path) -> ExitCode {
+    let config = match conf::load(path, conf::environment()) {
+        Ok(config) => Arc::new(config),
+        Err(errors) => {
+            for error in errors {
+                eprintln!("{error}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    log();
+    die_whole();
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(run(config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: what failed, why, and what to do.
+            eprintln!("peregrine: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// A panic is a broken invariant in one of the rooms. A daemon without its RIB or FIB thread would hold
+/// sessions up and forward by old routes: better that all of it ends and is started anew.
+fn die_whole() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
+    let started = Instant::now();
+    // Signals first: one that comes during start-up is served after it.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+
+    let prometheus = metrics::install().context("cannot set up the metrics")?;
+    let listeners = config
+        .router
+        .listen
+        .iter()
+        .map(|&address| session::listen(address))
+        .collect::<Result<Vec<_>, _>>()?;
+    let api = Listeners::open(&config.api).await?;
+
+    let monitor = Monitor::new();
+    let (news_sender, news) = tokio::sync::mpsc::unbounded_channel();
+    let forwarding = start_forwarding(&config, news_sender).await?;
+    let rib =
+        routing::start(&config, Outlets { forwarding: forwarding.clone(), monitor: monitor.clone(), news })
+            .context("cannot start the RIB thread")?;
+    let peers = Peers::start(&config, &rib, &monitor);
+    for listener in listeners {
+        tokio::spawn(session::accept(listener, Arc::clone(&peers)));
+    }
+    let app = App {
+        config: Arc::clone(&config),
+        started,
+        peers: Arc::clone(&peers),
+        rib,
+        forwarding: forwarding.clone(),
+        monitor,
+        prometheus,
+    };
+    let _socket = api.serve(Arc::new(app));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        asn = %config.router.asn,
+        router_id = %config.router.router_id,
+        neighbors = config.neighbors.len(),
+        "peregrine is running"
+    );
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                tracing::warn!("SIGHUP ignored: this version reads its configuration only at start");
+            }
+        }
+    }
+    tracing::info!("stopping");
+    peers.shut_down().await;
+    if let Some(forwarding) = forwarding {
+        forwarding.stop().await;
+    }
+    Ok(())
+}
+
+async fn start_forwarding(
+    config: &conf::Config,
+    news: tokio::sync::mpsc::UnboundedSender<routing::FibNews>,
+) -> anyhow::Result<Option<ForwardingHandle>> {
+    if config.fib.interfaces.is_empty() {
+        tracing::info!("[fib] names no interfaces: a pure control plane, nothing is forwarded here");
+        return Ok(None);
+    }
+    let settings = ForwardingConfig::from_conf(config);
+    Ok(Some(forwarding::start(settings, Box::new(routing::NewsSink(news))).await?))
+}

@@ -1,0 +1,159 @@
+//! What a session looks like from outside: to the RIB when it comes up, to an operator who asks.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bgp::policy::PolicyChain;
+use bgp::rib::PeerSession;
+use bgp::rib::out::GroupConfig;
+use bgp::session::{MessageCounts, Negotiated, PeerKind, Session, State};
+use bgp::types::{Family, PeerId};
+use bgp::wire::NextHop;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::local;
+use crate::api::types::{NeighborBrief, NeighborCounts, NeighborDetail};
+use crate::routing::PeerUp;
+
+/// What the RIB is told of a session that has come up at `local` here.
+pub(super) fn peer_up(
+    id: PeerId,
+    config: &conf::Config,
+    neighbor: &conf::Neighbor,
+    negotiated: &Negotiated,
+    local: IpAddr,
+    updates: mpsc::Sender<Vec<Bytes>>,
+) -> PeerUp {
+    let session = PeerSession {
+        id,
+        address: neighbor.address,
+        asn: negotiated.peer_asn,
+        router_id: negotiated.peer_router_id,
+        kind: negotiated.kind,
+        local_asn: config.router.asn,
+        as4: negotiated.as4,
+        import: neighbor.import.clone(),
+        families: negotiated.families,
+        enforce_first_as: negotiated.kind == PeerKind::Ebgp,
+    };
+    let next_hops = Family::ALL.map(|family| local::next_hop(local, family).map(NextHop::from));
+    for family in negotiated.families.iter() {
+        if next_hops[family.index()].is_none() && !neighbor.export.is_reject_all() {
+            tracing::warn!(
+                neighbor = %neighbor.address,
+                %family,
+                "nothing is announced in this family: the interface of {local} has no address of it for a next hop"
+            );
+        }
+    }
+    let export = GroupConfig {
+        export: neighbor.export.clone(),
+        kind: negotiated.kind,
+        local_asn: config.router.asn,
+        next_hops,
+        next_hop_self: neighbor.next_hop_self,
+        families: negotiated.families,
+        encode: negotiated.encode,
+    };
+    PeerUp { session, export, updates }
+}
+
+/// Messages in a run of whole ones.
+pub(super) fn messages_in(mut bytes: &[u8]) -> u64 {
+    let mut count = 0;
+    // The length field is at offset 16 (RFC 4271 section 4.1).
+    while let Some(&[high, low]) = bytes.get(16..18) {
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let Some(rest) = bytes.get(length..) else { break };
+        bytes = rest;
+        count += 1;
+    }
+    count
+}
+
+/// A session as `show neighbors` tells it; `ends` are our and the neighbour's address and port. Counts of
+/// routes are the RIB's and left zero.
+pub(super) fn neighbor(
+    neighbor: &conf::Neighbor,
+    session: &Session,
+    now: Instant,
+    ends: Option<(SocketAddr, SocketAddr)>,
+) -> NeighborDetail {
+    let snapshot = session.snapshot(now);
+    let up = snapshot.negotiated.as_ref().filter(|_| snapshot.state == State::Established);
+    let families = up.map_or_else(BTreeMap::new, |negotiated| {
+        let zero = NeighborCounts::default();
+        negotiated.families.iter().map(|family| (family.as_str().to_owned(), zero)).collect()
+    });
+    let retry = snapshot.idle_hold.or(snapshot.connect_retry);
+    NeighborDetail {
+        brief: NeighborBrief {
+            address: neighbor.address,
+            asn: neighbor.asn.0,
+            description: neighbor.description.clone(),
+            state: snapshot.state.as_str().to_owned(),
+            since_seconds: Some(snapshot.in_state.as_secs()),
+            last_error: snapshot.last_error.as_ref().map(|error| error.text.clone()),
+            families,
+        },
+        kind: match session.config().kind() {
+            PeerKind::Ebgp => "ebgp".to_owned(),
+            PeerKind::Ibgp => "ibgp".to_owned(),
+        },
+        passive: neighbor.passive,
+        router_id: up.map(|negotiated| negotiated.peer_router_id.to_string()),
+        local: ends.map(|(local, _)| local.to_string()),
+        remote: ends.map(|(_, remote)| remote.to_string()),
+        hold_time_seconds: up.map(|negotiated| negotiated.hold_time.as_secs()),
+        keepalive_seconds: up
+            .map(|negotiated| negotiated.keepalive.unwrap_or(Duration::ZERO).as_secs() as u16),
+        capabilities: up
+            .map(|negotiated| negotiated.peer_open.capabilities.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        import: names(&neighbor.import),
+        export: names(&neighbor.export),
+        messages: messages(&snapshot.counters.received, &snapshot.counters.sent),
+        established_transitions: snapshot.counters.established,
+        update_errors: 0,
+        last_update_error: None,
+        retry_seconds: retry.filter(|_| up.is_none()).map(|pause| pause.as_secs()),
+    }
+}
+
+fn names(chain: &PolicyChain) -> Vec<String> {
+    chain.policies().iter().map(|policy| policy.name.clone()).collect()
+}
+
+fn messages(received: &MessageCounts, sent: &MessageCounts) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    for (direction, counts) in [("received", received), ("sent", sent)] {
+        let kinds = [
+            ("open", counts.open),
+            ("update", counts.update),
+            ("notification", counts.notification),
+            ("keepalive", counts.keepalive),
+            ("route_refresh", counts.route_refresh),
+        ];
+        all.extend(kinds.map(|(kind, count)| (format!("{direction} {kind}"), count)));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_counted_by_their_length_fields() {
+        let mut bytes = Vec::new();
+        for length in [19_u16, 23, 19] {
+            let mut message = vec![0xff; usize::from(length)];
+            message[16..18].copy_from_slice(&length.to_be_bytes());
+            bytes.extend(message);
+        }
+        assert_eq!(messages_in(&bytes), 3);
+        assert_eq!(messages_in(&bytes[..40]), 1, "an incomplete message does not count");
+    }
+}

@@ -1,0 +1,435 @@
+//! The task of one neighbour: drives the session state machine with sockets, clock and the RIB.
+//!
+//! One loop waits for everything at once and never for one thing alone. Two rules keep the session alive
+//! whatever the routes do. What is meant for the RIB waits in `outbox`, and while it waits nothing more
+//! is read, so that TCP slows the neighbour down. And a hold timer does not expire while octets of
+//! the neighbour are waiting in the socket: then it is we who are slow, not the neighbour who is silent.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bgp::session::{ConnId, Negotiated, Output, Session, SessionConfig, State, StopReason};
+use bgp::types::PeerId;
+use bgp::wire::{self, Message};
+use bytes::Bytes;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::connection::{Connection, Ready};
+use super::socket::{SocketOptions, connect};
+use super::{Command, report};
+use crate::monitor::{Monitor, unix_time};
+use crate::routing::{EXPORT_QUEUE, Input, RibHandle, UpdateBatch};
+
+/// Neighbours are directly connected: nobody further away may answer.
+const EBGP_TTL: u32 = 1;
+/// Within the AS the neighbour may be anywhere.
+const IBGP_TTL: u32 = 64;
+/// Octets handled in one turn of the loop, so that timers and commands get theirs.
+const TURN: usize = 1024 * 1024;
+
+/// Routes on their way from the RIB to the neighbour.
+type Exports = mpsc::Receiver<Vec<Bytes>>;
+
+pub(super) struct Task {
+    id: PeerId,
+    config: Arc<conf::Config>,
+    neighbor: conf::Neighbor,
+    session: Session,
+    rib: RibHandle,
+    monitor: Monitor,
+    options: SocketOptions,
+    connections: Vec<Connection>,
+    connecting: JoinSet<(ConnId, io::Result<TcpStream>)>,
+    outbox: VecDeque<Input>,
+    exports: Option<(ConnId, Exports)>,
+    last_down: Option<String>,
+}
+
+/// What one turn of the loop was woken by.
+enum Event {
+    Command(Option<Command>),
+    Connected(ConnId, io::Result<TcpStream>),
+    Socket(usize, Ready),
+    Timeout,
+    Routes(Option<Vec<Bytes>>),
+    RibStopped,
+    Sent,
+}
+
+impl Task {
+    pub(super) fn new(
+        id: PeerId,
+        config: &Arc<conf::Config>,
+        neighbor: conf::Neighbor,
+        rib: RibHandle,
+        monitor: Monitor,
+    ) -> Self {
+        let router = &config.router;
+        // Jitter wants to differ between neighbours and between restarts; it is no secret.
+        let seed = unix_time().to_bits() ^ u64::from(id.0).rotate_left(48);
+        let mut settings = SessionConfig::new(router.asn, neighbor.asn, router.router_id, seed);
+        settings.hold_time = neighbor.hold_time;
+        settings.families = neighbor.families;
+        settings.passive = neighbor.passive;
+        settings.timing.connect_retry = neighbor.connect_retry;
+        settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);
+        let external = neighbor.asn != router.asn;
+        Self {
+            id,
+            config: Arc::clone(config),
+            session: Session::new(settings, Instant::now()),
+            rib,
+            monitor,
+            options: SocketOptions { ttl: if external { EBGP_TTL } else { IBGP_TTL } },
+            connections: Vec::new(),
+            connecting: JoinSet::new(),
+            outbox: VecDeque::new(),
+            exports: None,
+            last_down: None,
+            neighbor,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        if self.neighbor.shutdown {
+            self.session.stop(Instant::now(), &StopReason::Shutdown(String::new()));
+        } else {
+            self.session.start(Instant::now());
+        }
+        loop {
+            self.serve_outputs();
+            let event = self.next_event(&mut inbox).await;
+            let now = Instant::now();
+            match event {
+                Event::Command(Some(command)) => self.command(now, command),
+                Event::Command(None) | Event::RibStopped => return,
+                Event::Connected(conn, Ok(stream)) => self.connected(now, conn, stream),
+                Event::Connected(conn, Err(error)) => {
+                    tracing::debug!(neighbor = %self.neighbor.address, %error, "connection attempt failed");
+                    self.session.tcp_failed(now, conn, &error.to_string());
+                }
+                Event::Socket(index, Ready::Write) => self.write(now, index),
+                Event::Socket(index, Ready::Read) => {
+                    self.read(now, index);
+                    // Sockets come before timers in the selection; a busy one must not starve them.
+                    if self.session.poll_timeout().is_some_and(|at| at <= now) {
+                        self.timeout(now);
+                    }
+                }
+                Event::Timeout => self.timeout(now),
+                Event::Routes(Some(messages)) => self.send_routes(now, messages),
+                // The RIB has let go of this session; its end is on the way.
+                Event::Routes(None) => self.exports = None,
+                Event::Sent => {}
+            }
+        }
+    }
+
+    async fn next_event(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Event {
+        let Self { session, connections, connecting, outbox, exports, rib, .. } = self;
+        let reading = outbox.is_empty();
+        let sockets = poll_fn(|cx| {
+            for (index, connection) in connections.iter().enumerate() {
+                if let Poll::Ready(ready) = connection.poll_ready(reading, cx) {
+                    return Poll::Ready((index, ready));
+                }
+            }
+            Poll::Pending
+        });
+        let timeout = session.poll_timeout();
+        let timer = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let routes = async {
+            match exports {
+                Some((conn, receiver)) if wants_routes(connections, *conn) => receiver.recv().await,
+                _ => std::future::pending().await,
+            }
+        };
+        // Reading comes before the timers: what has arrived counts as heard (see `bgp::session`).
+        tokio::select! {
+            biased;
+            command = inbox.recv() => Event::Command(command),
+            (index, ready) = sockets => Event::Socket(index, ready),
+            () = timer => Event::Timeout,
+            permit = rib.reserve(), if !outbox.is_empty() => match (permit, outbox.pop_front()) {
+                (Ok(permit), Some(input)) => { permit.send(input); Event::Sent }
+                (Ok(_), None) => Event::Sent,
+                (Err(_), _) => Event::RibStopped,
+            },
+            Some(Ok((conn, outcome))) = connecting.join_next() => Event::Connected(conn, outcome),
+            routes = routes => Event::Routes(routes),
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Incoming(stream) => self.incoming(now, stream),
+            Command::Stop(reason, done) => {
+                self.session.stop(now, &reason);
+                self.serve_outputs();
+                answer(done, ());
+            }
+            Command::RefreshIn(done) => answer(done, self.refresh_in()),
+            Command::RefreshOut(done) => {
+                let established = self.session.established().map(|(_, negotiated)| negotiated.families);
+                answer(
+                    done,
+                    established.map_or_else(
+                        || Err(format!("the session is not Established but {}", self.session.state())),
+                        |families| {
+                            self.outbox.extend(families.iter().map(|family| Input::Refresh(self.id, family)));
+                            Ok(())
+                        },
+                    ),
+                );
+            }
+            Command::Report(reply) => answer(reply, self.report(now)),
+        }
+    }
+
+    fn refresh_in(&mut self) -> Result<(), String> {
+        let Some((_, negotiated)) = self.session.established() else {
+            return Err(format!("the session is not Established but {}", self.session.state()));
+        };
+        if !negotiated.route_refresh {
+            return Err(
+                "it does not offer route refresh (RFC 2918); a reset would send all routes again".into()
+            );
+        }
+        for family in negotiated.families.iter() {
+            self.session.request_refresh(family);
+        }
+        Ok(())
+    }
+
+    fn incoming(&mut self, now: Instant, stream: TcpStream) {
+        let conn = self.session.accept(now);
+        if let Err(error) = self.options.apply(&stream) {
+            tracing::warn!(neighbor = %self.neighbor.address, %error, "cannot set the options of a connection");
+        }
+        self.adopt(now, conn, stream);
+    }
+
+    fn connected(&mut self, now: Instant, conn: ConnId, stream: TcpStream) {
+        if !self.session.has_connection(conn) {
+            return;
+        }
+        if self.adopt(now, conn, stream) {
+            self.session.tcp_connected(now, conn);
+        }
+    }
+
+    fn adopt(&mut self, now: Instant, conn: ConnId, stream: TcpStream) -> bool {
+        match Connection::new(conn, stream) {
+            Ok(connection) => {
+                self.connections.push(connection);
+                true
+            }
+            Err(error) => {
+                self.session.tcp_closed(now, conn, &error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Does what the session wants done.
+    fn serve_outputs(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Connect(conn) => self.start_connecting(conn),
+                Output::Send(conn, message) => {
+                    if let Some(connection) = self.connections.iter_mut().find(|known| known.id == conn) {
+                        connection.push_control(message);
+                    }
+                }
+                Output::Close(conn) => {
+                    if let Some(index) = self.connections.iter().position(|known| known.id == conn) {
+                        self.connections.swap_remove(index).close();
+                    }
+                }
+                Output::Up(conn, negotiated) => self.up(conn, &negotiated),
+                Output::Down(reason) => self.down(reason.to_string()),
+                Output::RouteRefresh(family) => self.outbox.push_back(Input::Refresh(self.id, family)),
+                Output::StateChanged { from, to } => self.state_changed(from, to),
+            }
+        }
+        // A connection that broke is not named by any output.
+        let session = &self.session;
+        self.connections.retain(|connection| session.has_connection(connection.id));
+    }
+
+    fn start_connecting(&mut self, conn: ConnId) {
+        let remote = SocketAddr::new(self.neighbor.address, self.neighbor.port);
+        let (local, options) = (self.neighbor.local_address, self.options);
+        self.connecting.spawn(async move { (conn, connect(remote, local, options).await) });
+    }
+
+    fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
+        let Some(connection) = self.connections.iter().find(|known| known.id == conn) else { return };
+        let (sender, receiver) = mpsc::channel(EXPORT_QUEUE);
+        let local = connection.local.ip();
+        let peer = report::peer_up(self.id, &self.config, &self.neighbor, negotiated, local, sender);
+        self.outbox.push_back(Input::Up(Box::new(peer)));
+        self.exports = Some((conn, receiver));
+        tracing::info!(
+            neighbor = %self.neighbor.address,
+            asn = %negotiated.peer_asn,
+            router_id = %negotiated.peer_router_id,
+            hold_time = %negotiated.hold_time,
+            "session established"
+        );
+    }
+
+    fn down(&mut self, reason: String) {
+        tracing::warn!(neighbor = %self.neighbor.address, %reason, "session down");
+        // Updates that the RIB has not taken yet are void with the session.
+        self.outbox.retain(|input| matches!(input, Input::Up(_) | Input::Down(_)));
+        self.outbox.push_back(Input::Down(self.id));
+        self.exports = None;
+        self.last_down = Some(reason);
+    }
+
+    fn state_changed(&mut self, from: State, to: State) {
+        tracing::debug!(neighbor = %self.neighbor.address, %from, %to, "session state");
+        let down = from == State::Established;
+        self.monitor.sessions.publish(&json!({
+            "time": unix_time(),
+            "neighbor": self.neighbor.address,
+            "asn": self.neighbor.asn,
+            "from": from.as_str(),
+            "to": to.as_str(),
+            "reason": self.last_down.as_ref().filter(|_| down),
+        }));
+    }
+
+    fn timeout(&mut self, now: Instant) {
+        for connection in &self.connections {
+            if connection.has_unread() {
+                self.session.heard(now, connection.id);
+            }
+        }
+        self.session.handle_timeout(now);
+    }
+
+    fn write(&mut self, now: Instant, index: usize) {
+        let connection = &mut self.connections[index];
+        if let Err(error) = connection.write() {
+            let conn = connection.id;
+            self.session.tcp_closed(now, conn, &format!("writing failed: {error}"));
+        }
+    }
+
+    fn send_routes(&mut self, now: Instant, messages: Vec<Bytes>) {
+        self.rib.drained();
+        let Some((conn, _)) = self.exports else { return };
+        let Some(connection) = self.connections.iter_mut().find(|known| known.id == conn) else { return };
+        let mut count = 0;
+        for piece in messages {
+            count += report::messages_in(&piece);
+            connection.push_routes(piece);
+        }
+        self.session.updates_sent(now, conn, count);
+    }
+
+    fn read(&mut self, now: Instant, index: usize) {
+        let mut handled = 0;
+        while handled < TURN && self.outbox.is_empty() {
+            let Some(connection) = self.connections.get_mut(index) else { return };
+            let conn = connection.id;
+            match connection.read() {
+                Ok(0) => return self.session.tcp_closed(now, conn, "closed by the neighbor"),
+                Ok(count) => handled += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.session.tcp_closed(now, conn, &format!("reading failed: {error}")),
+            }
+            while self.messages(now, conn) {
+                self.serve_outputs();
+            }
+            self.serve_outputs();
+        }
+    }
+
+    /// Handles the whole messages that have arrived; UPDATEs of an Established session leave as one
+    /// batch that shares their bytes.
+    ///
+    /// True when it stopped behind the message that established the session: the RIB must hear of
+    /// the neighbour before it gets UPDATEs that came in the same segment.
+    fn messages(&mut self, now: Instant, conn: ConnId) -> bool {
+        let Self { session, connections, outbox, id, .. } = self;
+        let Some(connection) = connections.iter_mut().find(|known| known.id == conn) else { return false };
+        let mut came_up = false;
+        let received = &connection.received[..];
+        let mut updates = Vec::new();
+        let mut start = 0;
+        while session.has_connection(conn) {
+            // The context may change with each message.
+            let context = session.decode_context(conn);
+            let rest = &received[start..];
+            let message = match wire::frame_len(rest, context.max_message()) {
+                Ok(None) => break,
+                Ok(Some(len)) => match rest.get(..len) {
+                    // The rest of the message is on its way.
+                    None => break,
+                    Some(frame) => wire::decode(frame, &context).map(|message| (message, len)),
+                },
+                Err(error) => Err(error),
+            };
+            match message {
+                Ok((message, len)) => {
+                    let was_up = session.is_established_on(conn);
+                    session.handle_message(now, conn, &message);
+                    if let Message::Update(update) = message
+                        && session.is_established_on(conn)
+                    {
+                        updates.push((start as u32, (start + len) as u32, update.layout()));
+                    }
+                    start += len;
+                    came_up = !was_up && session.is_established_on(conn);
+                    if came_up {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    session.handle_protocol_error(now, conn, &error);
+                    break;
+                }
+            }
+        }
+        let bytes = connection.received.split_to(start).freeze();
+        if !updates.is_empty() && session.is_established_on(conn) {
+            outbox.push_back(Input::Updates(*id, UpdateBatch { bytes, updates, arrived: now }));
+        }
+        came_up
+    }
+
+    fn report(&self, now: Instant) -> crate::api::types::NeighborDetail {
+        let established = self.session.established().map(|(conn, _)| conn);
+        let ends = self
+            .connections
+            .iter()
+            .find(|known| Some(known.id) == established)
+            .map(|connection| (connection.local, connection.remote));
+        report::neighbor(&self.neighbor, &self.session, now, ends)
+    }
+}
+
+fn wants_routes(connections: &[Connection], conn: ConnId) -> bool {
+    connections.iter().any(|connection| connection.id == conn && connection.wants_routes())
+}
+
+/// Whoever asked may have gone away.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    let _ = reply.send(value);
+}

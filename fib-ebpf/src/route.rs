@@ -1,0 +1,93 @@
+//! From the set that a prefix names to the adjacency, and out.
+//!
+//! Each step reads one word of at most 8 bytes, which user space replaces with one store: a packet
+//! sees either the old or the new state of each, never a mixture.
+
+use aya_ebpf::programs::XdpContext;
+use fib_abi::{Adjacency, NextHopKind, NextHopWord, SetWord, Verdict};
+
+use crate::{
+    frame,
+    maps::{ADJACENCIES, EGRESS, MEMBERS, NEXT_HOPS, SETS, SETTINGS},
+};
+
+/// Bytes of the source and destination port at the start of a transport header.
+pub const PORTS: usize = 4;
+
+#[repr(C, align(2))]
+struct PortPair([u8; PORTS]);
+
+/// Protocols that start with ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
+#[inline(always)]
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
+/// A next hop that a packet may be handed to.
+pub struct Hop {
+    /// Its id, for the counters.
+    pub id: u32,
+    /// Its state.
+    pub word: NextHopWord,
+    /// On-link, but its MAC is unknown.
+    pub glean: bool,
+}
+
+/// The next hop that a flow takes out of a set; the hash is asked for only when there is a choice.
+/// `Err` when the packet ends here.
+#[inline(always)]
+pub fn next_hop(set: u32, hash: impl FnOnce() -> u32) -> Result<Hop, Verdict> {
+    let Some(set) = SETS.get_ptr(set) else {
+        return Err(Verdict::NextHopDown);
+    };
+    // SAFETY: an element of the array; one aligned 8-byte load, so both fields belong together.
+    let set: SetWord = unsafe { core::mem::transmute(set.cast::<u64>().read_volatile()) };
+    let slot = if set.slots == 1 { Some(set.base) } else { set.slot(hash()) };
+    let Some(&id) = slot.and_then(|slot| MEMBERS.get(slot)) else {
+        return Err(Verdict::NextHopDown);
+    };
+    let Some(word) = NEXT_HOPS.get_ptr(id) else {
+        return Err(Verdict::NextHopDown);
+    };
+    // SAFETY: as above.
+    let word: NextHopWord = unsafe { core::mem::transmute(word.cast::<u64>().read_volatile()) };
+    match NextHopKind::from_u8(word.kind) {
+        Some(NextHopKind::Forward) => Ok(Hop { id, word, glean: false }),
+        Some(NextHopKind::Glean) => Ok(Hop { id, word, glean: true }),
+        Some(NextHopKind::Local) => Err(Verdict::Local),
+        Some(NextHopKind::Blackhole) => Err(Verdict::Blackhole),
+        Some(NextHopKind::Reject) => Err(Verdict::Reject),
+        Some(NextHopKind::Unset) | None => Err(Verdict::NextHopDown),
+    }
+}
+
+/// The adjacency of a next hop of kind forward.
+#[inline(always)]
+pub fn adjacency(word: NextHopWord) -> Result<&'static Adjacency, Verdict> {
+    ADJACENCIES.get(word.adjacency).ok_or(Verdict::NextHopDown)
+}
+
+/// Sends the frame out of the adjacency's device.
+#[inline(always)]
+pub fn redirect(adjacency: &Adjacency) -> Result<(), Verdict> {
+    EGRESS.redirect(adjacency.ifindex, 0).map(|_| ()).map_err(|_| Verdict::NoEgress)
+}
+
+/// Source and destination port as one word, 0 for protocols without ports. The caller has seen
+/// that the IP packet reaches that far.
+#[inline(always)]
+pub fn ports(ctx: &XdpContext, offset: usize, protocol: u8) -> u32 {
+    if !has_ports(protocol) {
+        return 0;
+    }
+    match frame::read::<PortPair>(ctx, offset) {
+        Ok(ports) => u32::from_be_bytes(ports.0),
+        Err(_) => 0,
+    }
+}
+
+/// The seed of the flow hash.
+#[inline(always)]
+pub fn seed() -> u32 {
+    SETTINGS.get(0).map_or(0, |settings| settings.hash_seed)
+}

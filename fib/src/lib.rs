@@ -1,0 +1,441 @@
+//! Prefixes to the smallest set of edits of the forwarding tables.
+//!
+//! Routes name next-hop sets, sets name next hops, next hops name adjacencies ([`fib_abi`] has the
+//! picture). [`Fib`] holds what is meant of all of it, without a system call: callers change it, then
+//! [`Fib::commit`] writes down the [`TableEdit`]s that bring the maps there from where the last commit
+//! left them. The edits of a commit are in an order in which each word is complete before another
+//! names it: adjacencies, next hops, member slots, sets, new entries, removed entries.
+//!
+//! What a commit stops using (an adjacency, a next hop, a set with its slots) is not used again before
+//! [`Fib::grace_elapsed`] says that no program can still hold it. The whole cycle, on one thread:
+//!
+//! ```text
+//! loop {
+//!     insert, remove, resolve, ...
+//!     commit(&mut edits) -> apply them -> write_failed(prefix) for each entry that failed
+//!     if needs_grace() { wait for a grace period; grace_elapsed() }     // may be put off
+//!     drain_status_changes()                                           // tell the RIB
+//! }
+//! ```
+//!
+//! Routes change with the commit; what is read of them, save by [`Fib::route`], is as of the last one.
+//! Larger batches cost less for each route: when there is much to do, commit what has queued up at
+//! once, not in pieces.
+//!
+//! The routes of a family are kept and compressed by a table engine (`engine`), one generic piece of
+//! code for IPv4 and IPv6.
+
+mod address;
+mod edit;
+mod engine;
+mod ids;
+mod next_hops;
+mod sets;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::address::{Address, Prefix};
+pub use crate::edit::{Status, StatusChange, TableEdit};
+use crate::engine::lpm_trie::LpmTrie;
+use crate::engine::{Engine, EngineStats, Route};
+use crate::next_hops::NextHops;
+pub use crate::next_hops::{NextHopId, NextHopKey, NextHopView, Resolution};
+pub use crate::sets::SetId;
+use crate::sets::Sets;
+
+/// Sizes of the maps, which must be loaded with the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FibConfig {
+    /// Entries of `ROUTES_V4`.
+    pub capacity_v4: usize,
+    /// Entries of `ROUTES_V6`.
+    pub capacity_v6: usize,
+    /// Entries of `SETS`; id 0 is never used.
+    pub sets: u32,
+    /// Entries of `MEMBERS`.
+    pub members: u32,
+    /// Entries of `NEXT_HOPS`.
+    pub next_hops: u32,
+    /// Entries of `ADJACENCIES`. Twice the neighbours leave room to move all of them at once.
+    pub adjacencies: u32,
+    /// Slots of a set of more than one member.
+    pub ecmp_slots: u32,
+}
+
+impl Default for FibConfig {
+    fn default() -> Self {
+        Self {
+            capacity_v4: 2_000_000,
+            capacity_v6: 1_000_000,
+            sets: 4096,
+            members: 65_536,
+            next_hops: 4096,
+            adjacencies: 8192,
+            ecmp_slots: 64,
+        }
+    }
+}
+
+/// Why a call could not be carried out. Nothing was changed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FibError {
+    /// Every index of `NEXT_HOPS` is in use or waits for a grace period.
+    #[error("no free next hop: all {limit} are in use")]
+    NextHopsFull {
+        /// Size of the map.
+        limit: u32,
+    },
+    /// Every index of `SETS` is in use or waits for a grace period.
+    #[error("no free next-hop set: all {limit} are in use")]
+    SetsFull {
+        /// Size of the map.
+        limit: u32,
+    },
+    /// `MEMBERS` has no room for the slots of the set.
+    #[error("no {needed} member slots in a row are free, of {limit}")]
+    MembersFull {
+        /// Slots of the set.
+        needed: u32,
+        /// Size of the map.
+        limit: u32,
+    },
+    /// There is no such next hop (any more).
+    #[error("there is no next hop {id}")]
+    UnknownNextHop {
+        /// The index given.
+        id: u32,
+    },
+    /// Only a neighbour has a state to resolve.
+    #[error("next hop {id} is not a neighbour")]
+    NotANeighbour {
+        /// The index given.
+        id: u32,
+    },
+    /// There is no such set (any more).
+    #[error("there is no next-hop set {id}")]
+    UnknownSet {
+        /// The id given.
+        id: u32,
+    },
+    /// A set needs a member; to drop packets there are `Blackhole` and `Reject`.
+    #[error("a next-hop set needs at least one member")]
+    EmptySet,
+}
+
+/// Which of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// `ROUTES_V4`.
+    Ipv4,
+    /// `ROUTES_V6`.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+}
+
+/// A route as `show` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// Its prefix.
+    pub prefix: IpNet,
+    /// The set it names.
+    pub set: SetId,
+    /// Whether packets are forwarded by it.
+    pub status: Status,
+}
+
+/// Counts of one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TableStats {
+    /// Routes held, installed or not.
+    pub routes: usize,
+    /// Entries of the map after compression.
+    pub entries: usize,
+    /// Entries the map can hold.
+    pub capacity: usize,
+    /// Routes not installed because the map is full.
+    pub full: usize,
+    /// Routes not installed because an entry they depend on could not be written.
+    pub write_failed: usize,
+    /// Entries that could not be written (or removed) and will be tried again.
+    pub failed_entries: usize,
+    /// Memory of the table in this process, in bytes.
+    pub memory_bytes: usize,
+}
+
+impl TableStats {
+    /// Routes that packets are not forwarded by.
+    pub fn not_installed(&self) -> usize {
+        self.full + self.write_failed
+    }
+}
+
+impl From<EngineStats> for TableStats {
+    fn from(stats: EngineStats) -> Self {
+        Self {
+            routes: stats.routes,
+            entries: stats.entries,
+            capacity: stats.capacity,
+            full: stats.full,
+            write_failed: stats.write_failed,
+            failed_entries: stats.failed_entries,
+            memory_bytes: stats.memory,
+        }
+    }
+}
+
+/// Counts of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FibStats {
+    /// The IPv4 table.
+    pub ipv4: TableStats,
+    /// The IPv6 table.
+    pub ipv6: TableStats,
+    /// Next hops.
+    pub next_hops: usize,
+    /// Adjacencies in use.
+    pub adjacencies: u32,
+    /// Neighbours that wait for a free adjacency.
+    pub unplaced_next_hops: usize,
+    /// Sets.
+    pub sets: usize,
+    /// Member slots in use or waiting for a grace period.
+    pub member_slots: u32,
+    /// Ids that wait for a grace period.
+    pub waiting_for_grace: usize,
+}
+
+/// All that is meant to be in the forwarding tables. See the crate's head for the cycle of use.
+pub struct Fib {
+    next_hops: NextHops,
+    sets: Sets,
+    v4: Box<dyn Engine<u32>>,
+    v6: Box<dyn Engine<u128>>,
+}
+
+impl Fib {
+    /// An empty table for empty maps.
+    pub fn new(config: FibConfig) -> Self {
+        Self {
+            next_hops: NextHops::new(config.next_hops, config.adjacencies),
+            sets: Sets::new(config.sets, config.members, config.ecmp_slots),
+            v4: Box::new(LpmTrie::new(config.capacity_v4)),
+            v6: Box::new(LpmTrie::new(config.capacity_v6)),
+        }
+    }
+
+    /// The next hop with this key, made if there is none. It lives until it is released and no set
+    /// names it; asking again for the same key does not count twice. A new neighbour is `Down`.
+    pub fn next_hop(&mut self, key: NextHopKey) -> Result<NextHopId, FibError> {
+        self.next_hops.acquire(key)
+    }
+
+    /// The next hop with this key, if there is one.
+    pub fn find_next_hop(&self, key: NextHopKey) -> Option<NextHopId> {
+        self.next_hops.find(key)
+    }
+
+    /// The caller will not use this id again. The next hop goes when no set names it.
+    pub fn release_next_hop(&mut self, id: NextHopId) -> Result<(), FibError> {
+        self.next_hops.release(id)
+    }
+
+    /// A neighbour was learned, has another MAC, or is lost. No route and no set changes.
+    pub fn resolve(&mut self, id: NextHopId, resolution: Resolution) -> Result<(), FibError> {
+        self.next_hops.resolve(id, resolution)
+    }
+
+    /// A next hop as it is meant to be.
+    pub fn next_hop_view(&self, id: NextHopId) -> Option<NextHopView> {
+        self.next_hops.view(id)
+    }
+
+    /// All next hops by id.
+    pub fn next_hops(&self) -> impl Iterator<Item = NextHopView> + '_ {
+        self.next_hops.iter()
+    }
+
+    /// The set of these members, whatever their order and repetition. The id is good until the next
+    /// commit, and beyond it as long as a route names it.
+    pub fn set(&mut self, members: &[NextHopId]) -> Result<SetId, FibError> {
+        self.sets.intern(members, &mut self.next_hops)
+    }
+
+    /// The members of a set by id.
+    pub fn set_members(&self, id: SetId) -> Option<&[NextHopId]> {
+        self.sets.members(id)
+    }
+
+    /// Adds a route, or points the route of this prefix at another set, with the next commit. Only then
+    /// is it known whether it fits: a new route counts as installed unless a status change says otherwise.
+    pub fn insert(&mut self, prefix: IpNet, set: SetId) -> Result<(), FibError> {
+        self.sets.retain(set)?;
+        match prefix {
+            IpNet::V4(net) => self.v4.insert(net.into(), set.0),
+            IpNet::V6(net) => self.v6.insert(net.into(), set.0),
+        }
+        Ok(())
+    }
+
+    /// Removes a route, if there is one, with the next commit.
+    pub fn remove(&mut self, prefix: IpNet) {
+        match prefix {
+            IpNet::V4(net) => self.v4.remove(net.into()),
+            IpNet::V6(net) => self.v6.remove(net.into()),
+        }
+    }
+
+    /// The route of exactly this prefix, with what was inserted or removed since the last commit taken
+    /// into account (one that waits for the commit counts as installed). The cost grows with those.
+    pub fn route(&self, prefix: IpNet) -> Option<RouteView> {
+        match prefix {
+            IpNet::V4(net) => self.v4.route(net.into()).map(view),
+            IpNet::V6(net) => self.v6.route(net.into()).map(view),
+        }
+    }
+
+    /// The most specific route that covers an address, installed or not.
+    pub fn longest_match(&self, address: IpAddr) -> Option<RouteView> {
+        match address {
+            IpAddr::V4(addr) => self.v4.longest_match(addr.to_bits()).map(view),
+            IpAddr::V6(addr) => self.v6.longest_match(addr.to_bits()).map(view),
+        }
+    }
+
+    /// The compressed entry that decides for an address, as meant by the last commit.
+    pub fn entry_for(&self, address: IpAddr) -> Option<(IpNet, SetId)> {
+        match address {
+            IpAddr::V4(addr) => self.v4.entry_for(addr.to_bits()).map(entry),
+            IpAddr::V6(addr) => self.v6.entry_for(addr.to_bits()).map(entry),
+        }
+    }
+
+    /// Up to `limit` routes of a family in prefix order, from after the route `after` on (which need not
+    /// exist any more; one of the other family counts as none).
+    pub fn routes(&self, family: Family, after: Option<IpNet>, limit: usize) -> Vec<RouteView> {
+        match family {
+            Family::Ipv4 => page(limit, view, |out| self.v4.routes_after(prefix_v4(after), limit, out)),
+            Family::Ipv6 => page(limit, view, |out| self.v6.routes_after(prefix_v6(after), limit, out)),
+        }
+    }
+
+    /// Up to `limit` compressed entries of a family, as meant by the last commit, likewise.
+    pub fn entries(&self, family: Family, after: Option<IpNet>, limit: usize) -> Vec<(IpNet, SetId)> {
+        match family {
+            Family::Ipv4 => page(limit, entry, |out| self.v4.entries_after(prefix_v4(after), limit, out)),
+            Family::Ipv6 => page(limit, entry, |out| self.v6.entries_after(prefix_v6(after), limit, out)),
+        }
+    }
+
+    /// Appends the edits that bring the maps from the last commit to now, in the order to apply them.
+    pub fn commit(&mut self, edits: &mut Vec<TableEdit>) {
+        let mut released = Vec::new();
+        self.v4.apply(&mut released);
+        self.v6.apply(&mut released);
+        for set in released {
+            self.sets.release(set);
+        }
+        self.sets.retire_idle(&mut self.next_hops);
+        self.next_hops.commit(edits);
+        self.sets.commit(edits);
+        self.v4.commit(edits);
+        self.v6.commit(edits);
+    }
+
+    /// The `Insert` or `Remove` of this prefix in the last commit's edits failed.
+    ///
+    /// The routes that depend on the entry count as not installed; it is written again with a later
+    /// commit. Reports belong before the next commit: without one, the write counts as done.
+    pub fn write_failed(&mut self, prefix: IpNet) {
+        match prefix {
+            IpNet::V4(net) => self.v4.write_failed(net.into()),
+            IpNet::V6(net) => self.v6.write_failed(net.into()),
+        }
+    }
+
+    /// Whether ids wait for a grace period.
+    pub fn needs_grace(&self) -> bool {
+        self.next_hops.waiting() + self.sets.waiting() > 0
+    }
+
+    /// All edits so far have been applied, their failures reported, and since then every program that
+    /// was running has finished: what the last commit and those before it retired may be used again.
+    ///
+    /// While entries have failed, the maps may still name what should be gone, so nothing is.
+    pub fn grace_elapsed(&mut self) {
+        if !self.v4.may_be_stale() && !self.v6.may_be_stale() {
+            self.next_hops.grace_elapsed();
+            self.sets.grace_elapsed();
+        }
+    }
+
+    /// Whether committing again is worth while even if nothing changes: failed writes or routes that
+    /// did not fit are waiting.
+    pub fn wants_retry(&self) -> bool {
+        self.v4.wants_retry() || self.v6.wants_retry() || self.next_hops.unplaced() > 0
+    }
+
+    /// Moves out the status changes since the last call, oldest first. A prefix may occur twice.
+    pub fn drain_status_changes(&mut self, out: &mut Vec<StatusChange>) {
+        let mut v4 = Vec::new();
+        self.v4.drain_status_changes(&mut v4);
+        out.extend(
+            v4.iter().map(|(prefix, status)| StatusChange { prefix: prefix.to_net(), status: *status }),
+        );
+        let mut v6 = Vec::new();
+        self.v6.drain_status_changes(&mut v6);
+        out.extend(
+            v6.iter().map(|(prefix, status)| StatusChange { prefix: prefix.to_net(), status: *status }),
+        );
+    }
+
+    /// Counts of everything.
+    pub fn stats(&self) -> FibStats {
+        FibStats {
+            ipv4: self.v4.stats().into(),
+            ipv6: self.v6.stats().into(),
+            next_hops: self.next_hops.len(),
+            adjacencies: self.next_hops.adjacencies(),
+            unplaced_next_hops: self.next_hops.unplaced(),
+            sets: self.sets.len(),
+            member_slots: self.sets.slots_used(),
+            waiting_for_grace: self.next_hops.waiting() + self.sets.waiting(),
+        }
+    }
+}
+
+fn view<A: Address>(route: Route<A>) -> RouteView {
+    RouteView { prefix: route.prefix.to_net(), set: SetId(route.set), status: route.status }
+}
+
+fn entry<A: Address>((prefix, set): (Prefix<A>, u32)) -> (IpNet, SetId) {
+    (prefix.to_net(), SetId(set))
+}
+
+fn page<T, U>(limit: usize, convert: impl Fn(T) -> U, fill: impl FnOnce(&mut Vec<T>)) -> Vec<U> {
+    let mut out = Vec::with_capacity(limit.min(1024));
+    fill(&mut out);
+    out.into_iter().map(convert).collect()
+}
+
+fn prefix_v4(net: Option<IpNet>) -> Option<Prefix<u32>> {
+    match net {
+        Some(IpNet::V4(net)) => Some(net.into()),
+        _ => None,
+    }
+}
+
+fn prefix_v6(net: Option<IpNet>) -> Option<Prefix<u128>> {
+    match net {
+        Some(IpNet::V6(net)) => Some(net.into()),
+        _ => None,
+    }
+}

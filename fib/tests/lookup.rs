@@ -1,0 +1,317 @@
+//! Whatever happens to the routes, the maps answer every address as the routes do.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use common::{Plane, boundaries};
+use fib::{Family, Fib, FibConfig, NextHopId, NextHopKey, SetId, Status};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert { prefix: IpNet, members: u8 },
+    Remove { prefix: IpNet },
+    Commit { grace: bool, failing: u8 },
+}
+
+/// Naive longest match.
+fn longest<T: Copy>(routes: &[(IpNet, T)], address: IpAddr) -> Option<(IpNet, T)> {
+    routes.iter().filter(|(net, _)| net.contains(&address)).max_by_key(|(net, _)| net.prefix_len()).copied()
+}
+
+/// The members of a route's set.
+fn members(fib: &Fib, set: SetId) -> BTreeSet<NextHopId> {
+    fib.set_members(set).expect("a route names a live set").iter().copied().collect()
+}
+
+/// Prefixes that crowd: the top four or six bits, the last bits below one /24 or /120, and a few in between.
+fn prefix() -> impl Strategy<Value = IpNet> {
+    let shape = prop_oneof![
+        5 => (0_u8..16, 0_u8..=4).prop_map(|(bits, len)| (u128::from(bits) << 124, len)),
+        2 => (0_u8..64, 0_u8..=6).prop_map(|(bits, len)| (u128::from(bits) << 122, len)),
+        3 => (0_u8..32, 24_u8..=32).prop_map(|(bits, len)| {
+            ((0x0a32_0100_u128 << 96) | (u128::from(bits) << 96), len)
+        }),
+        2 => (0_u8..=255, 6_u8..=26).prop_map(|(bits, len)| {
+            ((0x0a32_0000_u128 << 96) | (u128::from(bits) << 106), len)
+        }),
+    ];
+    (shape, any::<bool>()).prop_map(|((bits, len), v6)| {
+        if v6 {
+            // The same shape, stretched to 128 bits below a length of 24.
+            let (low, len) = if len >= 24 { ((bits >> 96) & 0xff, len + 96) } else { (0, len) };
+            Ipv6Net::new((bits | low).into(), len).expect("a valid length").trunc().into()
+        } else {
+            Ipv4Net::new(((bits >> 96) as u32).into(), len).expect("a valid length").trunc().into()
+        }
+    })
+}
+
+fn ops(failing: bool) -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        8 => (prefix(), prop_oneof![4 => prop::sample::select(vec![1_u8, 2, 4]), 1 => 1_u8..16])
+            .prop_map(|(prefix, members)| Op::Insert { prefix, members }),
+        4 => prefix().prop_map(|prefix| Op::Remove { prefix }),
+        3 => (any::<bool>(), if failing { 0_u8..=4 } else { 0..=0 })
+            .prop_map(|(grace, failing)| Op::Commit { grace, failing }),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+struct Lab {
+    fib: Fib,
+    plane: Plane,
+    hops: Vec<NextHopId>,
+    /// The uncompressed routes, by members.
+    routes: BTreeMap<IpNet, BTreeSet<NextHopId>>,
+    status: BTreeMap<IpNet, Status>,
+    asked: BTreeSet<IpNet>,
+    random: u64,
+}
+
+impl Lab {
+    fn new(capacity_v4: usize, capacity_v6: usize) -> Self {
+        let config = FibConfig {
+            capacity_v4,
+            capacity_v6,
+            sets: 64,
+            members: 600,
+            next_hops: 8,
+            adjacencies: 8,
+            ecmp_slots: 8,
+        };
+        let mut fib = Fib::new(config);
+        let hops =
+            (0..4).map(|i| fib.next_hop(NextHopKey::Glean { ifindex: i }).expect("there is room")).collect();
+        Self {
+            fib,
+            plane: Plane::new(capacity_v4, capacity_v6),
+            hops,
+            routes: BTreeMap::new(),
+            status: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            random: 1,
+        }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random >> 16
+    }
+
+    fn run(&mut self, op: &Op) {
+        match op {
+            Op::Insert { prefix, members } => {
+                let members: Vec<NextHopId> =
+                    (0..4).filter(|i| members & (1 << i) != 0).map(|i| self.hops[i]).collect();
+                // Ids and slots that wait for a grace period can use up the small pools.
+                let Ok(set) = self.fib.set(&members) else { return self.commit(true, 0) };
+                self.fib.insert(*prefix, set).expect("the set lives");
+                if self.routes.insert(*prefix, members.into_iter().collect()).is_none() {
+                    self.status.remove(prefix);
+                }
+                self.asked.insert(*prefix);
+            }
+            Op::Remove { prefix } => {
+                self.fib.remove(*prefix);
+                self.routes.remove(prefix);
+                self.status.remove(prefix);
+                self.asked.insert(*prefix);
+            }
+            Op::Commit { grace, failing } => self.commit(*grace, *failing),
+        }
+    }
+
+    fn commit(&mut self, grace: bool, failing: u8) {
+        let mut edits = Vec::new();
+        self.fib.commit(&mut edits);
+        let picks: Vec<bool> = edits.iter().map(|_| self.random() % 16 < u64::from(failing)).collect();
+        let mut picks = picks.into_iter();
+        let failed = self.plane.apply(&edits, |_| picks.next().unwrap_or(false));
+        for prefix in failed {
+            self.fib.write_failed(prefix);
+        }
+        if grace {
+            self.plane.grace();
+            self.fib.grace_elapsed();
+        }
+        let mut changes = Vec::new();
+        self.fib.drain_status_changes(&mut changes);
+        for change in changes {
+            self.status.insert(change.prefix, change.status);
+        }
+    }
+
+    fn status(&self, prefix: IpNet) -> Status {
+        self.status.get(&prefix).copied().unwrap_or(Status::Installed)
+    }
+
+    fn addresses(&mut self) -> BTreeSet<IpAddr> {
+        let mut addresses = boundaries(self.asked.iter());
+        for _ in 0..32 {
+            let bits = u128::from(self.random()) << 80 | u128::from(self.random());
+            addresses.insert(IpAddr::V6(bits.into()));
+            addresses.insert(IpAddr::V4(((bits >> 96) as u32).into()));
+        }
+        addresses
+    }
+
+    /// Each address is answered by the most specific route that counts as installed; one whose answer
+    /// differs must belong to a route that is known to have failed.
+    fn check(&mut self) {
+        let addresses = self.addresses();
+        let fits = |net: &IpNet| self.status(*net) != Status::Full;
+        let routes: Vec<(IpNet, &BTreeSet<NextHopId>)> =
+            self.routes.iter().filter(|(net, _)| fits(net)).map(|(net, members)| (*net, members)).collect();
+        for &address in &addresses {
+            let meant = longest(&routes, address);
+            let got = self.plane.answer(address);
+            if got.as_ref() != meant.map(|(_, members)| members) {
+                let stale = self.plane.uncertain.iter().any(|net| net.contains(&address));
+                let excused = meant.map_or(stale, |(net, _)| self.status(net) == Status::WriteFailed);
+                assert!(excused, "{address}: {got:?} instead of {meant:?}");
+            }
+        }
+        for (prefix, members_of) in &self.routes {
+            let view = self.fib.route(*prefix).expect("the route is held");
+            assert_eq!(view.status, self.status(*prefix), "told status of {prefix}");
+            assert_eq!(members(&self.fib, view.set), *members_of);
+        }
+        let stats = self.fib.stats();
+        assert_eq!(stats.ipv4.routes + stats.ipv6.routes, self.routes.len());
+        assert!(stats.ipv4.entries <= stats.ipv4.capacity && stats.ipv6.entries <= stats.ipv6.capacity);
+        let full = self.routes.keys().filter(|net| self.status(**net) == Status::Full).count();
+        assert_eq!(stats.ipv4.full + stats.ipv6.full, full);
+    }
+
+    /// What the FIB believes to be in the maps is in the maps, in pages of any size.
+    fn check_entries(&self) {
+        let mut listed = BTreeMap::new();
+        for family in Family::ALL {
+            let mut after = None;
+            loop {
+                let page = self.fib.entries(family, after, 3);
+                let Some((last, _)) = page.last() else { break };
+                after = Some(*last);
+                listed.extend(page.into_iter().map(|(net, set)| (net, set.0)));
+            }
+        }
+        assert_eq!(listed, self.plane.routes);
+        let stats = self.fib.stats();
+        assert_eq!(stats.ipv4.entries + stats.ipv6.entries, listed.len());
+    }
+
+    fn check_listing(&self) {
+        let mut listed = Vec::new();
+        for family in Family::ALL {
+            let mut after = None;
+            loop {
+                let page = self.fib.routes(family, after, 4);
+                let Some(last) = page.last() else { break };
+                after = Some(last.prefix);
+                listed.extend(page.into_iter().map(|route| route.prefix));
+            }
+        }
+        let held: Vec<IpNet> = self.routes.keys().copied().collect();
+        assert_eq!(listed, held);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_maps_answer_as_the_routes_do(ops in ops(false)) {
+        let mut lab = Lab::new(10_000, 10_000);
+        for op in &ops {
+            lab.run(op);
+            if matches!(op, Op::Commit { .. }) {
+                lab.check();
+                lab.check_entries();
+            }
+        }
+        lab.commit(true, 0);
+        lab.check();
+        lab.check_entries();
+        lab.check_listing();
+        let routes: Vec<(IpNet, ())> = lab.routes.keys().map(|net| (*net, ())).collect();
+        for address in lab.addresses() {
+            let view = lab.fib.longest_match(address);
+            prop_assert_eq!(view.map(|view| view.prefix), longest(&routes, address).map(|(net, ())| net));
+            let entry = lab.fib.entry_for(address).map(|(_, set)| members(&lab.fib, set));
+            prop_assert_eq!(entry, lab.plane.answer(address));
+        }
+    }
+
+    #[test]
+    fn a_history_leaves_no_more_entries_than_a_fresh_build(ops in ops(false)) {
+        let mut lab = Lab::new(10_000, 10_000);
+        for op in &ops {
+            lab.run(op);
+        }
+        lab.commit(true, 0);
+        let mut fresh = Lab::new(10_000, 10_000);
+        for (prefix, members_of) in &lab.routes {
+            let list: Vec<NextHopId> = members_of.iter().copied().collect();
+            let set = fresh.fib.set(&list).expect("there is room");
+            fresh.fib.insert(*prefix, set).expect("the set lives");
+        }
+        fresh.commit(true, 0);
+        prop_assert_eq!(lab.fib.stats().ipv4.entries, fresh.fib.stats().ipv4.entries);
+        prop_assert_eq!(lab.fib.stats().ipv6.entries, fresh.fib.stats().ipv6.entries);
+    }
+
+    #[test]
+    fn a_full_map_leaves_routes_out_and_answers_right_for_the_rest(
+        ops in ops(false), v4 in 0_usize..12, v6 in 0_usize..12,
+    ) {
+        let mut lab = Lab::new(v4, v6);
+        for op in &ops {
+            lab.run(op);
+            if matches!(op, Op::Commit { .. }) {
+                lab.check();
+                lab.check_entries();
+            }
+        }
+        lab.commit(true, 0);
+        lab.check();
+        let prefixes: Vec<IpNet> = lab.routes.keys().copied().collect();
+        for prefix in prefixes.iter().take(prefixes.len() / 2) {
+            lab.run(&Op::Remove { prefix: *prefix });
+        }
+        lab.commit(true, 0);
+        lab.check();
+        for prefix in &prefixes {
+            lab.run(&Op::Remove { prefix: *prefix });
+        }
+        lab.commit(true, 0);
+        prop_assert!(lab.plane.routes.is_empty());
+    }
+
+    #[test]
+    fn a_failed_write_is_told_and_repeated_until_it_works(ops in ops(true), tight in any::<bool>()) {
+        let capacity = if tight { 10 } else { 10_000 };
+        let mut lab = Lab::new(capacity, capacity);
+        for op in &ops {
+            lab.run(op);
+            if matches!(op, Op::Commit { .. }) {
+                lab.check();
+            }
+        }
+        for _ in 0..3000 {
+            lab.commit(true, 0);
+            if lab.fib.stats().ipv4.failed_entries + lab.fib.stats().ipv6.failed_entries == 0 {
+                break;
+            }
+        }
+        lab.commit(true, 0);
+        lab.plane.uncertain.clear();
+        prop_assert!(lab.status.values().all(|status| *status != Status::WriteFailed));
+        lab.check();
+        lab.check_entries();
+    }
+}

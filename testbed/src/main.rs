@@ -1,0 +1,259 @@
+//! `testbed`: the lab, a feeder for any router, and full-table measurements, as commands.
+//!
+//! `scripts/lab` and `scripts/bench` are thin callers of this.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use testbed::feeder::{Feeder, FeederConfig};
+use testbed::table::{Announcer, Table};
+use testbed::{full_table, lab, netns};
+
+/// Set when the user has interrupted: the signal's thread then clears up and exits.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Network-namespace labs for Peregrine.
+#[derive(Debug, Parser)]
+#[command(name = "testbed", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The demonstration: two hosts, the router under test and BIRD; `lab down` clears it away.
+    Lab(LabArguments),
+    /// Announce a table to a router over BGP, and stay.
+    Feed(FeedArguments),
+    /// Time a full table through the daemon.
+    Table(TableArguments),
+}
+
+#[derive(Debug, Args)]
+struct LabArguments {
+    /// `down`: clear away what `--keep` has left.
+    action: Option<LabAction>,
+    /// Leave the lab running at the end and print commands to play with.
+    #[arg(long)]
+    keep: bool,
+    /// Who routes between the hosts.
+    #[arg(long, value_enum, default_value = "peregrine")]
+    router: RouterKind,
+    /// Seconds that each iperf3 runs.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Throughput in Mbit/s that TCP must reach.
+    #[arg(long, default_value_t = 1000)]
+    megabits: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LabAction {
+    Down,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RouterKind {
+    Peregrine,
+    /// BIRD and the kernel: checks the lab itself.
+    Bird,
+}
+
+#[derive(Debug, Args)]
+struct TableSource {
+    /// Files of lines `prefix origin-asn`; may be given more than once.
+    #[arg(long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Generate a table of this many IPv4 prefixes instead; IPv6 comes to 23 % of it.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    generate: usize,
+    /// Seed of the generator.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl TableSource {
+    fn table(&self) -> Result<Table> {
+        if self.files.is_empty() {
+            return Ok(Table::generate(self.generate, self.generate * 23 / 100, self.seed));
+        }
+        Table::load(&self.files.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())
+    }
+}
+
+#[derive(Debug, Args)]
+struct FeedArguments {
+    /// Our address on the link to the router.
+    #[arg(long)]
+    local: IpAddr,
+    /// The router.
+    #[arg(long)]
+    remote: SocketAddr,
+    /// Our AS number.
+    #[arg(long, default_value_t = 64501)]
+    asn: u32,
+    /// Our BGP identifier.
+    #[arg(long, default_value = "192.0.2.1")]
+    router_id: Ipv4Addr,
+    /// Next hop of IPv4 routes; our address when that is IPv4.
+    #[arg(long)]
+    next_hop_v4: Option<Ipv4Addr>,
+    /// Next hop of IPv6 routes; our address when that is IPv6.
+    #[arg(long)]
+    next_hop_v6: Option<Ipv6Addr>,
+    #[command(flatten)]
+    source: TableSource,
+}
+
+#[derive(Debug, Args)]
+struct TableArguments {
+    #[command(flatten)]
+    source: TableSource,
+    /// How many feeders announce the table, each by paths of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    feeders: u8,
+    /// Without the forwarding plane.
+    #[arg(long)]
+    no_fib: bool,
+    /// Give up after this many seconds.
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Lab(arguments) => lab_command(arguments),
+        Command::Feed(arguments) => feed(arguments),
+        Command::Table(arguments) => table(arguments),
+    };
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        // What failed did so because the lab is being cleared away under it.
+        loop {
+            std::thread::park();
+        }
+    }
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\ntestbed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// From now on Ctrl-C, SIGTERM and a closed terminal clear this sandbox away before the end.
+fn clear_when_interrupted(sandbox: &'static str) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("watch for signals")?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            eprintln!("\ninterrupted, clearing the {sandbox} away");
+            // The main thread stops at its next line: what fails from here on is our doing.
+            let _silence = std::io::stdout().lock();
+            if let Err(error) = netns::clear(sandbox) {
+                eprintln!("testbed: {error:#}");
+            }
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+fn lab_command(arguments: &LabArguments) -> Result<()> {
+    ensure!(nix::unistd::Uid::effective().is_root(), "the lab needs root: it makes network namespaces");
+    if arguments.action == Some(LabAction::Down) {
+        let namespaces = netns::namespaces_of(lab::NAME)?.len();
+        netns::clear(lab::NAME)?;
+        println!("cleared away: {namespaces} namespaces and what ran in them");
+        return Ok(());
+    }
+    clear_when_interrupted(lab::NAME)?;
+    lab::run(lab::Options {
+        keep: arguments.keep,
+        stand_in: arguments.router == RouterKind::Bird,
+        seconds: arguments.seconds,
+        megabits: arguments.megabits,
+    })
+}
+
+fn feed(arguments: &FeedArguments) -> Result<()> {
+    let (own_v4, own_v6) = match arguments.local {
+        IpAddr::V4(address) => (Some(address), None),
+        IpAddr::V6(address) => (None, Some(address)),
+    };
+    let table = arguments.source.table()?;
+    let (v4, v6) = table.counts();
+    let next_hop_v4 = arguments.next_hop_v4.or(own_v4);
+    let next_hop_v6 = arguments.next_hop_v6.or(own_v6);
+    let announcer = Announcer {
+        asn: arguments.asn,
+        next_hop_v4: next_hop_v4.context("--next-hop-v4 is needed when --local is IPv6")?,
+        next_hop_v6: next_hop_v6.context("--next-hop-v6 is needed when --local is IPv4")?,
+        seed: arguments.source.seed,
+    };
+    let messages = table.encode(&announcer);
+    println!("{v4} IPv4 and {v6} IPv6 prefixes encoded, {} MiB", messages.len() >> 20);
+    let config = FeederConfig {
+        local: arguments.local,
+        remote: arguments.remote,
+        asn: arguments.asn,
+        router_id: arguments.router_id,
+        hold_time: 90,
+    };
+    let feeder = Feeder::connect(&config, Duration::from_mins(1))?;
+    println!("Established with {}", arguments.remote);
+    let start = std::time::Instant::now();
+    feeder.send(&messages)?;
+    println!("sent in {:.2} s; the session stays until Ctrl-C", start.elapsed().as_secs_f64());
+    let mut shown = (0, 0);
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let (routes, updates, closed) = {
+            let inbox = feeder.inbox();
+            (inbox.routes.len(), inbox.updates, inbox.closed.clone())
+        };
+        if let Some(reason) = closed {
+            bail!("the session has ended: {reason}");
+        }
+        if shown != (routes, updates) {
+            shown = (routes, updates);
+            println!("received: {routes} routes in {updates} UPDATEs");
+        }
+    }
+}
+
+fn table(arguments: &TableArguments) -> Result<()> {
+    const SANDBOX: &str = "table";
+    ensure!(nix::unistd::Uid::effective().is_root(), "needs root: it makes network namespaces");
+    clear_when_interrupted(SANDBOX)?;
+    let table = arguments.source.table()?;
+    let report = full_table::run(&full_table::Plan {
+        name: SANDBOX,
+        table: &table,
+        feeders: arguments.feeders,
+        fib: !arguments.no_fib,
+        timeout: Duration::from_secs(arguments.timeout),
+    })?;
+    let (v4, v6) = report.prefixes;
+    println!("feeders            {}", arguments.feeders);
+    println!("prefixes           {v4} IPv4, {v6} IPv6");
+    println!(
+        "all best{}  {:.2} s",
+        if arguments.no_fib { "         " } else { ", in FIB " },
+        report.elapsed.as_secs_f64()
+    );
+    println!("resident memory    {} MiB", report.resident_bytes >> 20);
+    if !arguments.no_fib {
+        println!("map entries        {} IPv4, {} IPv6", report.entries.0, report.entries.1);
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! BIRD 2, the reference peer.
+//!
+//! Started in the foreground with a control socket of its own; questions go through `birdc`. The
+//! configuration is the caller's text: [`Bird::start`] only adds the log and the device protocol
+//! that every configuration needs.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use crate::netns::{Namespace, Sandbox, output};
+use crate::process::{Process, wait_until};
+
+/// Lines that each configuration starts with.
+const PREAMBLE: &str = "log stderr all;\nprotocol device { }\n";
+
+/// The programs that this driver needs.
+pub const PROGRAMS: [&str; 2] = ["bird", "birdc"];
+
+/// A running BIRD.
+#[derive(Debug)]
+pub struct Bird {
+    name: String,
+    namespace: Namespace,
+    config: PathBuf,
+    socket: PathBuf,
+    process: Option<Process>,
+}
+
+impl Bird {
+    /// Starts BIRD with this configuration and waits until it answers.
+    pub fn start(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
+        let directory = sandbox.directory();
+        let path = directory.join(format!("{name}.conf"));
+        fs::write(&path, format!("{PREAMBLE}{config}"))
+            .with_context(|| format!("write {}", path.display()))?;
+        let mut bird = Self {
+            name: name.to_owned(),
+            namespace: namespace.clone(),
+            config: path,
+            socket: directory.join(format!("{name}.ctl")),
+            process: None,
+        };
+        bird.launch(sandbox)?;
+        Ok(bird)
+    }
+
+    /// Starts the process again, after [`Bird::kill_9`].
+    pub fn launch(&mut self, sandbox: &Sandbox) -> Result<()> {
+        ensure!(self.process.is_none(), "{} runs already", self.name);
+        let config = self.config.display().to_string();
+        let socket = self.socket.display().to_string();
+        let words = ["bird", "-f", "-c", &config, "-s", &socket];
+        let mut process = Process::spawn(sandbox, &self.namespace, &self.name, &words)?;
+        wait_until("BIRD answers on its control socket", Duration::from_secs(5), || {
+            process.ensure_running()?;
+            self.query("show status")
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it without a farewell to its peers.
+    pub fn kill_9(&mut self) -> Result<()> {
+        self.process.take().with_context(|| format!("{} does not run", self.name))?.kill_9()
+    }
+
+    /// What `birdc` answers.
+    pub fn query(&self, question: &str) -> Result<String> {
+        let socket = self.socket.display().to_string();
+        let mut command = std::process::Command::new("birdc");
+        command.args(["-s", &socket]).args(question.split_whitespace());
+        let answer = output(&mut command)?;
+        // The first line greets: "BIRD 2.0.12 ready."
+        let text = answer.split_once('\n').map_or("", |(_, rest)| rest).to_owned();
+        for complaint in ["syntax error", "Unable to connect"] {
+            ensure!(!text.contains(complaint), "birdc `{question}`: {text}");
+        }
+        Ok(text)
+    }
+
+    /// Replaces the configuration and waits until it is in force.
+    pub fn reconfigure(&self, config: &str) -> Result<()> {
+        fs::write(&self.config, format!("{PREAMBLE}{config}"))
+            .with_context(|| format!("write {}", self.config.display()))?;
+        let answer = self.query("configure")?;
+        ensure!(answer.contains("Reconfig"), "birdc configure: {answer}");
+        Ok(())
+    }
+
+    /// Waits until a protocol's state line says "Established".
+    pub fn wait_established(&self, protocol: &str, timeout: Duration) -> Result<()> {
+        wait_until(&format!("{} Established with {protocol}", self.name), timeout, || {
+            let answer = self.query(&format!("show protocols {protocol}"))?;
+            if answer.contains("Established") { Ok(()) } else { Err(anyhow!("{}", answer.trim())) }
+        })
+    }
+
+    /// Number of routes that a protocol exports in one channel (`ipv4` or `ipv6`).
+    pub fn exported(&self, protocol: &str, channel: &str) -> Result<u64> {
+        self.channel_figure(protocol, channel, "exported")
+    }
+
+    /// Number of routes that a protocol has imported in one channel.
+    pub fn imported(&self, protocol: &str, channel: &str) -> Result<u64> {
+        self.channel_figure(protocol, channel, "imported")
+    }
+
+    /// One figure of the line `Routes: 3 imported, 2 exported, 1 preferred` of a channel.
+    fn channel_figure(&self, protocol: &str, channel: &str, figure: &str) -> Result<u64> {
+        let answer = self.query(&format!("show protocols all {protocol}"))?;
+        let heading = format!("Channel {channel}");
+        let mut lines = answer.lines().skip_while(|line| line.trim() != heading).skip(1);
+        let routes = lines
+            .by_ref()
+            .take_while(|line| !line.trim().starts_with("Channel"))
+            .find_map(|line| line.trim().strip_prefix("Routes:"))
+            .with_context(|| format!("no routes of {channel} in: {answer}"))?;
+        for part in routes.split(',') {
+            if let Some(number) = part.trim().strip_suffix(figure) {
+                return number.trim().parse().with_context(|| format!("figure in: {routes}"));
+            }
+        }
+        bail!("no figure \"{figure}\" in: {routes}")
+    }
+
+    /// `show route for PREFIX all`: every path with its attributes, the best marked `*`.
+    pub fn routes(&self, prefix: &str) -> Result<String> {
+        self.query(&format!("show route {prefix} all"))
+    }
+
+    /// The log so far.
+    pub fn log_text(&self) -> String {
+        self.process.as_ref().map(Process::log_text).unwrap_or_default()
+    }
+
+    /// The process, while it runs.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+}

@@ -1,0 +1,175 @@
+//! Packets through the XDP program between real hosts, judged by ping, tshark and `ip route`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use testbed::daemon::{self, Daemon};
+use testbed::full_table::wait_metrics_agree;
+use testbed::netns::Sandbox;
+use testbed::peers::bird::{self, Bird};
+use testbed::process::{Process, wait_until};
+use testbed::topology::{FAMILIES, Topology, V4};
+use testbed::{capture, lab, tools};
+
+const SESSION: Duration = Duration::from_secs(30);
+const ROUTES: Duration = Duration::from_secs(15);
+
+fn ready(test: &str) -> bool {
+    let programs = [&bird::PROGRAMS[..], &tools::PROGRAMS, &capture::PROGRAMS].concat();
+    daemon::ready(&format!("forwarding::{test}"), &programs)
+}
+
+/// The lab's network with sessions up and both hosts reaching each other.
+struct Running {
+    daemon: Daemon,
+    bird: Bird,
+    topology: Topology,
+}
+
+fn start(name: &str) -> Result<Running> {
+    let topology = Topology::build(Sandbox::new(name)?)?;
+    let bird = topology.start_bird()?;
+    let daemon = topology.start_daemon("")?;
+    for family in &FAMILIES {
+        bird.wait_established(family.session, SESSION)?;
+        daemon.wait_installed(family.net_b, true, ROUTES)?;
+        wait_until("host B answers", ROUTES, || tools::ping_all(&topology.host_a, None, family.host_b, 1))?;
+    }
+    Ok(Running { daemon, bird, topology })
+}
+
+#[test]
+fn packets_are_forwarded_by_the_program_and_the_kernel_has_no_route() -> Result<()> {
+    if !ready("packets_are_forwarded_by_the_program_and_the_kernel_has_no_route") {
+        return Ok(());
+    }
+    let Running { mut daemon, bird: _bird, topology } = start("fwd-basic")?;
+    let operator = topology.operator_defaults()?;
+    for family in &FAMILIES {
+        let before = daemon.verdicts()?;
+        tools::ping_all(&topology.host_a, None, family.host_b, 10)?;
+        tools::ping_all(&topology.host_b, None, family.host_a, 10)?;
+        let forwarded = daemon.verdicts()?["forwarded"] - before["forwarded"];
+        // Requests and answers of both: 40, plus whatever else (BGP goes to the host).
+        ensure!(forwarded >= 40, "{forwarded} packets forwarded by the program, expected at least 40");
+        lab::capture_hop_limits(&topology, family)?;
+        let hops = tools::traceroute(&topology.host_a, family.host_b)?;
+        ensure!(hops == [family.router_lan, family.bird, family.host_b], "hops: {hops:?}");
+        // The router's own packets, from each of its addresses.
+        for source in [family.router_wan, family.router_lan] {
+            tools::ping_all(&topology.router, Some(source), family.host_b, 3)?;
+        }
+    }
+    topology.no_bgp_route_in_the_kernel()?;
+    ensure!(topology.operator_defaults()? == operator, "the operator's routes have changed");
+    wait_metrics_agree(&daemon, true)?;
+    daemon.terminate()?;
+    lab::nothing_left(&topology)?;
+    ensure!(topology.operator_defaults()? == operator, "the operator's routes have changed at the end");
+    Ok(())
+}
+
+#[test]
+fn tcp_runs_through_the_program_both_ways() -> Result<()> {
+    if !ready("tcp_runs_through_the_program_both_ways") {
+        return Ok(());
+    }
+    let running = start("fwd-tcp")?;
+    let topology = &running.topology;
+    let _server = Process::spawn(&topology.sandbox, &topology.host_b, "iperf-b", &["iperf3", "-s"])?;
+    let _other = Process::spawn(&topology.sandbox, &topology.host_a, "iperf-a", &["iperf3", "-s"])?;
+    for family in &FAMILIES {
+        for (from, to) in [(&topology.host_a, family.host_b), (&topology.host_b, family.host_a)] {
+            let rate = wait_until("iperf3 runs", Duration::from_secs(10), || tools::iperf3(from, to, 1))?;
+            // The lab asks for a Gbit/s; here a stall is what must not happen.
+            ensure!(rate > 0.05, "{} to {to}: {rate} Gbit/s", family.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_withdrawn_route_stops_forwarding_at_once() -> Result<()> {
+    if !ready("a_withdrawn_route_stops_forwarding_at_once") {
+        return Ok(());
+    }
+    let Running { daemon, bird, topology } = start("fwd-withdraw")?;
+    for family in &FAMILIES {
+        bird.query(&format!("disable {}", family.announcements))?;
+        daemon.wait_installed(family.net_b, false, ROUTES)?;
+        let before = daemon.verdicts()?;
+        tools::ping_none(&topology.host_a, family.host_b, 3)?;
+        let dropped = daemon.verdicts()?["no_route"] - before["no_route"];
+        ensure!(dropped >= 3, "{dropped} dropped for want of a route");
+        bird.query(&format!("enable {}", family.announcements))?;
+        daemon.wait_installed(family.net_b, true, ROUTES)?;
+        tools::ping_all(&topology.host_a, None, family.host_b, 3)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_neighbor_takes_its_routes_along_and_brings_them_back() -> Result<()> {
+    if !ready("a_killed_neighbor_takes_its_routes_along_and_brings_them_back") {
+        return Ok(());
+    }
+    let Running { daemon, mut bird, topology } = start("fwd-kill")?;
+    bird.kill_9()?;
+    for family in &FAMILIES {
+        daemon.wait_down(family.bird, SESSION)?;
+        daemon.wait_installed(family.net_b, false, ROUTES)?;
+        tools::ping_none(&topology.host_a, family.host_b, 3)?;
+    }
+    bird.launch(&topology.sandbox)?;
+    for family in &FAMILIES {
+        daemon.wait_established(family.bird, Duration::from_secs(90))?;
+        daemon.wait_installed(family.net_b, true, ROUTES)?;
+        tools::ping_all(&topology.host_a, None, family.host_b, 3)?;
+    }
+    Ok(())
+}
+
+/// The next hop's MAC as the daemon knows it.
+fn mac_of_bird(daemon: &Daemon) -> Result<String> {
+    let next_hops = daemon.show_json(&["nexthops"])?;
+    let all = next_hops.as_array().context("show nexthops is no list")?;
+    let next_hop = all
+        .iter()
+        .find(|next_hop| next_hop["name"].as_str().is_some_and(|name| name.contains(V4.bird)))
+        .with_context(|| format!("no next hop {} in {next_hops}", V4.bird))?;
+    Ok(next_hop["mac"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_neighbor_that_changes_its_mac_is_followed() -> Result<()> {
+    if !ready("a_neighbor_that_changes_its_mac_is_followed") {
+        return Ok(());
+    }
+    let Running { daemon, bird: _bird, topology } = start("fwd-mac")?;
+    let old = topology.bird.mac("wan")?;
+    ensure!(mac_of_bird(&daemon)? == old, "the next hop has another MAC than BIRD's {old}");
+    let new = "02:00:00:00:99:02";
+    topology.bird.ip(&["link", "set", "dev", "wan", "address", new])?;
+    // As a router does that has taken over an address (gratuitous ARP).
+    topology.router.ip(&["neigh", "replace", V4.bird, "lladdr", new, "dev", "wan", "nud", "reachable"])?;
+    wait_until("the new MAC", ROUTES, || {
+        let mac = mac_of_bird(&daemon)?;
+        if mac == new { Ok(()) } else { Err(anyhow!("{mac}")) }
+    })?;
+    tools::ping_all(&topology.host_a, None, V4.host_b, 5).map(drop)
+}
+
+#[test]
+fn a_port_that_goes_down_stops_forwarding_and_comes_back() -> Result<()> {
+    if !ready("a_port_that_goes_down_stops_forwarding_and_comes_back") {
+        return Ok(());
+    }
+    let Running { mut daemon, bird: _bird, topology } = start("fwd-down")?;
+    topology.router.ip(&["link", "set", "dev", "lan", "down"])?;
+    tools::ping_none(&topology.host_a, V4.host_b, 2)?;
+    daemon.process().ensure_running()?;
+    topology.router.ip(&["link", "set", "dev", "lan", "up"])?;
+    // The kernel drops IPv6 addresses of a port that goes down, so IPv4 is what comes back.
+    wait_until("host B answers again", ROUTES, || tools::ping_all(&topology.host_a, None, V4.host_b, 1))?;
+    tools::ping_all(&topology.host_a, None, V4.host_b, 5).map(drop)
+}
