@@ -56,14 +56,18 @@ impl<A: Address> Failures<A> {
         self.entries.contains_key(&entry)
     }
 
-    /// Failed entries that cover a prefix or lie in it.
-    pub(crate) fn related(&self, prefix: Prefix<A>) -> Vec<Prefix<A>> {
-        let last = Prefix { bits: prefix.bits.last(prefix.len), len: A::WIDTH };
-        let covering = (0..prefix.len).map(|len| Prefix::new(prefix.bits, len));
-        covering
-            .filter(|entry| self.entries.contains_key(entry))
-            .chain(self.entries.range(prefix..=last).map(|(&entry, _)| entry))
-            .collect()
+    /// The failed entries.
+    pub(crate) fn prefixes(&self) -> Vec<Prefix<A>> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Only these routes still suffer from a failed entry; answers those that suffer from none any more.
+    pub(crate) fn acquit(&mut self, entry: Prefix<A>, suffering: &[Prefix<A>]) -> Vec<Prefix<A>> {
+        let Some(failure) = self.entries.get_mut(&entry) else { return Vec::new() };
+        let suffering: BTreeSet<_> = suffering.iter().copied().collect();
+        let acquitted: Vec<_> = failure.routes.difference(&suffering).copied().collect();
+        failure.routes.retain(|route| suffering.contains(route));
+        acquitted.into_iter().filter(|&route| release(&mut self.routes, route)).collect()
     }
 
     /// The write of an entry failed in commit number `commit`.
@@ -105,16 +109,7 @@ impl<A: Address> Failures<A> {
         let Self { entries, routes } = self;
         entries.retain(|_, failure| {
             if failure.retrying {
-                for route in &failure.routes {
-                    let left = routes.get_mut(route).map_or(0, |count| {
-                        *count -= 1;
-                        *count
-                    });
-                    if left == 0 {
-                        routes.remove(route);
-                        healed.push(*route);
-                    }
-                }
+                healed.extend(failure.routes.iter().copied().filter(|&route| release(routes, route)));
             }
             !failure.retrying
         });
@@ -136,6 +131,18 @@ impl<A: Address> Failures<A> {
             failure.retrying = true;
         }
     }
+}
+
+/// A route suffers from one entry less; whether that was the last one.
+fn release<A: Address>(routes: &mut BTreeMap<Prefix<A>, u32>, route: Prefix<A>) -> bool {
+    let left = routes.get_mut(&route).map_or(0, |count| {
+        *count -= 1;
+        *count
+    });
+    if left == 0 {
+        routes.remove(&route);
+    }
+    left == 0
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(crate) struct LpmTrie<A> {
     queue: Vec<Change<A>>,
     capacity: usize,
     commits: u64,
-    /// Routes inserted in this batch; only kept when the batch may not fit or entries have failed.
+    /// Routes inserted in this batch; only kept when the batch may not fit.
     changed: Vec<Prefix<A>>,
     /// Left-out routes, shortest first.
     full: BTreeSet<(u8, A)>,
@@ -248,7 +248,7 @@ impl<A: Address> LpmTrie<A> {
         if self.failures.is_empty() {
             return;
         }
-        self.blame_failures(outcome);
+        self.blame_again();
         for &(prefix, ..) in &outcome.writes {
             self.failures.retrying(prefix);
             self.stuck.remove(&prefix);
@@ -266,23 +266,26 @@ impl<A: Address> LpmTrie<A> {
         }
     }
 
-    /// Routes and entries of this batch may now depend on an entry that failed earlier.
-    fn blame_failures(&mut self, outcome: &Outcome<A>) {
-        let suspects: BTreeSet<Prefix<A>> = self
-            .changed
-            .iter()
-            .chain(outcome.writes.iter().map(|(prefix, ..)| prefix))
-            .chain(&outcome.removes)
-            .flat_map(|&prefix| self.failures.related(prefix))
-            .collect();
-        for entry in suspects {
-            self.blame(entry);
+    /// Whatever changed in this batch, failed entries may now decide for other routes than before. All
+    /// of them are looked at again: a table with failed writes has worse problems than this takes time.
+    fn blame_again(&mut self) {
+        for entry in self.failures.prefixes() {
+            let decided = self.trie.decided_by(entry);
+            for route in self.failures.acquit(entry, &decided) {
+                self.tell(route);
+            }
+            self.blame_for(entry, decided);
         }
     }
 
     /// Lets the routes that depend on a failed entry count as not installed.
     fn blame(&mut self, entry: Prefix<A>) {
-        for route in self.trie.decided_by(entry) {
+        let decided = self.trie.decided_by(entry);
+        self.blame_for(entry, decided);
+    }
+
+    fn blame_for(&mut self, entry: Prefix<A>, decided: Vec<Prefix<A>>) {
+        for route in decided {
             if self.failures.blame(entry, route) {
                 self.tell(route);
             }
