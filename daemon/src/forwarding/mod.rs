@@ -9,8 +9,7 @@
 //!
 //! [`start`] brings everything up or says what is wrong; from then on nothing here gives up: what can not
 //! be done is logged, counted, shown and tried again. [`ForwardingHandle`] is how the rest of the daemon
-//! speaks to it. Route changes go over a bounded channel: a full one makes the RIB wait, and through
-//! it the neighbours.
+//! speaks to it. Route changes go over a bounded channel; while it is full they wait in the RIB.
 
 mod forwarder;
 mod net;
@@ -48,11 +47,12 @@ use ports::PortSpec;
 pub use ports::PortStatus;
 use query::Query;
 pub use query::{FibRow, NextHopRow, NextHopState, PAGE, PlaneCounters, RouteFilter, RouteSource};
-use thread::{Inputs, RibInput};
+use thread::Inputs;
 pub use topology::{Reason, Way};
 
-/// Messages of the RIB that may wait.
-const RIB_QUEUE: usize = 8;
+/// Batches of the RIB that may wait: one, while another is worked on. Changes that find no room wait in the
+/// RIB, where those of one prefix become one.
+const RIB_QUEUE: usize = 1;
 /// Batches of events, and questions, that may wait.
 const QUEUE: usize = 64;
 
@@ -158,6 +158,29 @@ pub struct RouteChange {
     pub next_hops: Vec<IpAddr>,
 }
 
+/// What the RIB hands on at once.
+#[derive(Debug)]
+pub struct RibBatch {
+    /// Next hops that came into use or went out of it: those in use are resolved, and reported to the
+    /// sink. Taken before the routes.
+    pub next_hops: Vec<NextHopInterest>,
+    /// Changed best paths, each prefix once.
+    pub routes: Vec<RouteChange>,
+    /// When the oldest UPDATE behind the routes was read.
+    pub arrived: Instant,
+}
+
+/// Room for one batch in the FIB thread's queue.
+#[derive(Debug)]
+pub struct Room<'a>(mpsc::Permit<'a, RibBatch>);
+
+impl Room<'_> {
+    /// Fills it; never waits.
+    pub fn send(self, batch: RibBatch) {
+        self.0.send(batch);
+    }
+}
+
 /// Hears from the FIB thread, on that thread. Must not wait for anything that may wait for the FIB thread.
 pub trait NextHopSink: Send {
     /// A tracked next hop can or can not be reached. Said once when it is new, then at each change.
@@ -188,7 +211,7 @@ pub struct ForwardingStats {
 /// [`ForwardingHandle::stop`] waits for that.
 #[derive(Clone, Debug)]
 pub struct ForwardingHandle {
-    rib: mpsc::Sender<RibInput>,
+    rib: mpsc::Sender<RibBatch>,
     queries: mpsc::Sender<Query>,
     stats: Arc<RwLock<ForwardingStats>>,
     stop: watch::Sender<bool>,
@@ -202,15 +225,18 @@ struct Running {
 }
 
 impl ForwardingHandle {
-    /// Hands on changed best paths; waits while too many are on their way. `arrived` is when the oldest
-    /// UPDATE behind them was read. After a stop they go nowhere.
-    pub async fn routes(&self, changes: Vec<RouteChange>, arrived: Instant) {
-        let _ = self.rib.send(RibInput::Routes(changes, arrived)).await;
+    /// Room for a batch of the RIB, if there is some now.
+    pub fn try_room(&self) -> Result<Option<Room<'_>>, ForwardingStopped> {
+        match self.rib.try_reserve() {
+            Ok(permit) => Ok(Some(Room(permit))),
+            Err(mpsc::error::TrySendError::Full(())) => Ok(None),
+            Err(mpsc::error::TrySendError::Closed(())) => Err(ForwardingStopped),
+        }
     }
 
-    /// Next hops came into use or went out of it: those in use are resolved, and reported to the sink.
-    pub async fn track(&self, interests: Vec<NextHopInterest>) {
-        let _ = self.rib.send(RibInput::Track(interests)).await;
+    /// Waits for room for a batch of the RIB.
+    pub async fn room(&self) -> Result<Room<'_>, ForwardingStopped> {
+        self.rib.reserve().await.map(Room).map_err(|_| ForwardingStopped)
     }
 
     /// Counts and ports as of the last burst.

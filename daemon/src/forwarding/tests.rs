@@ -18,7 +18,7 @@ use super::forwarder::{Forwarder, Kept, Outputs};
 use super::plane::Plane;
 use super::ports::PortSpec;
 use super::query::{Query, RouteFilter, RouteSource};
-use super::thread::{Inputs, RibInput, run};
+use super::thread::{Inputs, run};
 use super::{ForwardingConfig, ForwardingStats, NextHopSink, NextHopState, Reason, RouteChange};
 use crate::netlink::{Link, Mac, Neighbour, NetEvent, RouteHop, VlanLink};
 use crate::xdp::{AttachedMode, XdpError, XdpMode};
@@ -669,10 +669,11 @@ async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_to
 
     let addr = ip("10.0.0.9");
     let interest = NextHopInterest { addr, added: true };
-    rib.send(RibInput::Track(vec![interest])).await.ok().unwrap();
+    let batch = |next_hops, routes| super::RibBatch { next_hops, routes, arrived: Instant::now() };
+    rib.send(batch(vec![interest], Vec::new())).await.unwrap();
     for (third, next_hops) in [(1, vec![addr]), (2, vec![addr]), (1, Vec::new())] {
         let change = RouteChange { prefix: net(&format!("192.0.{third}.0/24")), next_hops };
-        rib.send(RibInput::Routes(vec![change], Instant::now())).await.ok().unwrap();
+        rib.send(batch(Vec::new(), vec![change])).await.unwrap();
     }
     // The inputs of the RIB and questions are different queues: ask until the routes are in.
     let mut rows = Vec::new();

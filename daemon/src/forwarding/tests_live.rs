@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bgp::rib::NextHopInterest;
 use fib::{Family, FibConfig};
 
-use super::{ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RouteChange, RouteFilter, start};
+use super::{
+    ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RibBatch, RouteChange, RouteFilter, start,
+};
 use crate::netlink::tests::{in_fresh_namespace, sh};
 use crate::xdp::{AttachedMode, XdpMode};
 
@@ -50,10 +52,13 @@ fn the_forwarding_plane_starts_follows_the_kernel_and_stops_without_a_trace() {
         assert!(ports.iter().all(|port| port.mode == Some(AttachedMode::Native)), "{ports:?}");
 
         let addr: IpAddr = "10.1.0.9".parse().unwrap();
-        handle.track(vec![NextHopInterest { addr, added: true }]).await;
+        let batch = |next_hops, routes| RibBatch { next_hops, routes, arrived: Instant::now() };
+        let tracked = vec![NextHopInterest { addr, added: true }];
+        handle.room().await.unwrap().send(batch(tracked, Vec::new()));
         assert_eq!(heard.recv().await, Some((addr, true)));
         let prefix = "192.0.2.0/24".parse().unwrap();
-        handle.routes(vec![RouteChange { prefix, next_hops: vec![addr] }], Instant::now()).await;
+        let routes = vec![RouteChange { prefix, next_hops: vec![addr] }];
+        handle.room().await.unwrap().send(batch(Vec::new(), routes));
         sh("ip neigh replace 10.1.0.9 lladdr 02:00:00:00:00:09 dev p1 nud reachable");
         loop {
             let rows = handle.fib_routes(RouteFilter::Exact(prefix)).await.unwrap();

@@ -1,49 +1,28 @@
-//! The FIB thread: takes what comes in, in bursts, and flushes once for each.
+//! The FIB thread: takes what comes in, and flushes once for each batch of it.
 //!
-//! The network's state goes before routes: a link that went down is in the tables within one burst,
-//! however many routes wait. Questions are answered between bursts.
+//! The network's state goes before routes: a link that went down is in the tables after one batch,
+//! however many routes wait. Questions are answered between batches.
 
-use std::time::Instant;
-
-use bgp::rib::NextHopInterest;
 use tokio::sync::{mpsc, watch};
 
-use super::RouteChange;
+use super::RibBatch;
 use super::forwarder::Forwarder;
 use super::plane::Plane;
 use super::query::Query;
 use crate::netlink::NetEvent;
 
-/// Route changes taken in one burst: about as many as one commit writes in 20 ms.
-const BURST: usize = 16_384;
-
-/// What the RIB says, in its order.
-pub(super) enum RibInput {
-    /// Best paths changed; the oldest UPDATE behind them arrived then.
-    Routes(Vec<RouteChange>, Instant),
-    /// Next hops came into use or went out of it.
-    Track(Vec<NextHopInterest>),
-}
-
 pub(super) struct Inputs {
     pub(super) net: mpsc::Receiver<Vec<NetEvent>>,
     pub(super) queries: mpsc::Receiver<Query>,
-    pub(super) rib: mpsc::Receiver<RibInput>,
+    pub(super) rib: mpsc::Receiver<RibBatch>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 /// Runs until told to stop, or until nobody is left who could tell. Then the program is detached.
 pub(super) async fn run<P: Plane>(mut forwarder: Forwarder<P>, mut inputs: Inputs) {
     while next(&mut forwarder, &mut inputs).await {
-        let mut taken = 0;
-        while taken < BURST {
-            if let Ok(events) = inputs.net.try_recv() {
-                forwarder.net_all(events);
-            } else if let Ok(input) = inputs.rib.try_recv() {
-                taken += take(&mut forwarder, input);
-            } else {
-                break;
-            }
+        while let Ok(events) = inputs.net.try_recv() {
+            forwarder.net_all(events);
         }
         forwarder.flush(true);
     }
@@ -68,27 +47,17 @@ async fn next<P: Plane>(forwarder: &mut Forwarder<P>, inputs: &mut Inputs) -> bo
             None => return false,
         },
         Some(query) = inputs.queries.recv() => forwarder.answer(query),
-        Some(input) = inputs.rib.recv() => {
-            take(forwarder, input);
-        }
+        Some(batch) = inputs.rib.recv() => take(forwarder, batch),
         () = alarm => {}
     }
     true
 }
 
-/// Takes an input of the RIB; how much work it was.
-fn take<P: Plane>(forwarder: &mut Forwarder<P>, input: RibInput) -> usize {
-    match input {
-        RibInput::Routes(changes, arrived) => {
-            let count = changes.len();
-            forwarder.routes(changes, arrived);
-            count
-        }
-        RibInput::Track(interests) => {
-            for interest in &interests {
-                forwarder.track(interest.addr, interest.added);
-            }
-            interests.len()
-        }
+fn take<P: Plane>(forwarder: &mut Forwarder<P>, batch: RibBatch) {
+    for interest in &batch.next_hops {
+        forwarder.track(interest.addr, interest.added);
+    }
+    if !batch.routes.is_empty() {
+        forwarder.routes(batch.routes, batch.arrived);
     }
 }

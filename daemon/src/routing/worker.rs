@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bgp::rib::{BestChange, Forwarding, NextHopState, Rib, RibConfig};
+use bgp::rib::{BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig};
 use bgp::types::PeerId;
 use bgp::wire::{Attributes, Update};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 
 use super::{FibNews, INPUT_QUEUE, Input, PeerUp, Question, RibHandle, UpdateBatch};
-use crate::forwarding::{ForwardingHandle, RouteChange};
+use crate::forwarding::{ForwardingHandle, RibBatch, RouteChange};
 use crate::monitor::{Monitor, unix_time};
 
 /// Inputs taken in one turn.
@@ -24,7 +24,7 @@ const TURN_INPUTS: usize = 16;
 /// Prefixes looked at in one turn for work that is spread out.
 const TURN_WORK: usize = 20_000;
 /// Best-path changes in one message to the FIB thread.
-const CHANGES_AT_ONCE: usize = 16_384;
+const CHANGES_AT_ONCE: usize = 65_536;
 /// Octets of encoded UPDATEs in one message to a session.
 const EXPORT_BYTES: usize = 64 * 1024;
 /// Questions that may wait.
@@ -53,6 +53,7 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
         receivers: Vec::new(),
         oldest: None,
         changes: Vec::new(),
+        interests: Vec::new(),
         addresses: config.neighbors.iter().map(|neighbor| neighbor.address).collect(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -89,6 +90,8 @@ struct Worker {
     /// When the oldest UPDATE arrived whose changes have not been handed on.
     oldest: Option<Instant>,
     changes: Vec<BestChange>,
+    /// Next hops that the forwarding plane has not been told of.
+    interests: Vec<NextHopInterest>,
     /// Of the neighbours, in the order of their ids, which start at 1.
     addresses: Vec<IpAddr>,
 }
@@ -96,19 +99,26 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         loop {
-            if !self.rib.has_work() && self.rib.pending_changes() == 0 && !self.wait().await {
+            if !self.rib.has_work() && !self.wait().await {
                 return;
             }
             self.take_waiting();
             self.rib.work(TURN_WORK);
-            self.track_next_hops().await;
-            self.hand_on_changes().await;
+            self.hand_on();
             self.fill_queues();
         }
     }
 
     /// Sleeps until there is something to do; false when nobody can ask for anything any more.
     async fn wait(&mut self) -> bool {
+        let to_hand_on = self.has_to_hand_on();
+        let forwarding = self.outlets.forwarding.clone();
+        let room = async {
+            match &forwarding {
+                Some(forwarding) => drop(forwarding.room().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             question = self.asked.recv() => match question {
@@ -125,6 +135,7 @@ impl Worker {
                 None => return false,
             },
             () = self.drained.notified() => {}
+            () = room, if to_hand_on => {}
         }
         true
     }
@@ -190,29 +201,37 @@ impl Worker {
         self.oldest.get_or_insert(batch.arrived);
     }
 
-    async fn track_next_hops(&mut self) {
-        let interests = self.rib.drain_next_hops();
-        if let Some(forwarding) = &self.outlets.forwarding
-            && !interests.is_empty()
-        {
-            forwarding.track(interests).await;
-        }
-    }
-
-    async fn hand_on_changes(&mut self) {
-        while self.rib.pending_changes() > 0 {
+    /// Hands on what changed, as far as there is room. What finds none stays in the RIB, where the
+    /// changes of a prefix become one: so a busy forwarding plane gets fewer and larger batches, and
+    /// nobody waits for it.
+    fn hand_on(&mut self) {
+        self.interests.extend(self.rib.drain_next_hops());
+        while self.has_to_hand_on() {
+            let room = match self.outlets.forwarding.as_ref().map(ForwardingHandle::try_room) {
+                Some(Ok(Some(room))) => Some(room),
+                Some(Ok(None)) => return,
+                // No forwarding plane, or not any more: only monitors want to know.
+                Some(Err(_)) | None => None,
+            };
             self.changes.clear();
             self.rib.drain_changes(CHANGES_AT_ONCE, &mut self.changes);
             if self.outlets.monitor.routes.is_followed() {
                 self.publish();
             }
-            if let Some(forwarding) = &self.outlets.forwarding {
-                let changes = self.changes.drain(..).map(route_change).collect();
-                // Waiting here is how a slow forwarding plane slows the neighbours down.
-                forwarding.routes(changes, self.oldest.unwrap_or_else(Instant::now)).await;
+            let next_hops = std::mem::take(&mut self.interests);
+            if let Some(room) = room {
+                room.send(RibBatch {
+                    next_hops,
+                    routes: self.changes.drain(..).map(route_change).collect(),
+                    arrived: self.oldest.unwrap_or_else(Instant::now),
+                });
             }
         }
         self.oldest = None;
+    }
+
+    fn has_to_hand_on(&self) -> bool {
+        !self.interests.is_empty() || self.rib.pending_changes() > 0
     }
 
     fn publish(&self) {
