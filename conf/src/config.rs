@@ -135,7 +135,7 @@ pub enum XdpMode {
 pub struct Api {
     /// The Unix socket.
     pub socket: PathBuf,
-    /// The TCP address, with looking glass and metrics; `None`: the Unix socket only.
+    /// The TCP address, reading only, with the metrics; `None`: the Unix socket only.
     pub listen: Option<SocketAddr>,
 }
 

@@ -112,3 +112,12 @@ fn the_policy_of_the_edge_router_does_what_its_comments_say() {
     assert_eq!(run(4, "192.0.2.0/24", "64511 3356", &[]), leak);
     assert_eq!(run(4, "8.8.8.0/24", "64511", &[]), leak);
 }
+
+#[test]
+fn the_first_configuration_of_the_readme_is_valid() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let text = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = conf::parse("README.md", text, []).unwrap();
+    assert_eq!(config.warnings(), []);
+    assert_eq!(config.neighbors.len(), 2);
+}

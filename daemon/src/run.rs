@@ -46,11 +46,23 @@ pub(crate) fn main(path: &Path) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line: what failed, why, and what to do.
-            eprintln!("peregrine: {error:#}");
+            eprintln!("peregrine: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What failed, why, and what to do. Causes that the text names already are not repeated.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 fn log() {
@@ -144,4 +156,19 @@ async fn start_forwarding(
     }
     let settings = ForwardingConfig::from_conf(config);
     Ok(Some(forwarding::start(settings, Box::new(routing::NewsSink(news))).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("address in use");
+        let error =
+            anyhow::Error::new(cause).context("cannot listen (address in use); stop the other daemon");
+        assert_eq!(one_line(&error), "cannot listen (address in use); stop the other daemon");
+        let error = anyhow::Error::msg("no memory").context("cannot start the runtime");
+        assert_eq!(one_line(&error), "cannot start the runtime: no memory");
+    }
 }

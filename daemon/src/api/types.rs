@@ -51,6 +51,8 @@ pub struct NeighborBrief {
     pub since_seconds: Option<u64>,
     /// Why the session last went down.
     pub last_error: Option<String>,
+    /// Seconds since then.
+    pub last_error_seconds: Option<u64>,
     /// Routes by negotiated family; empty while the session is down.
     pub families: BTreeMap<String, NeighborCounts>,
 }

@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use hyper::Method;
 
 pub use client::{Client, ClientError};
@@ -23,7 +24,7 @@ pub const DEFAULT_SOCKET: &str = "/run/peregrine/peregrine.sock";
 #[derive(Debug, Parser)]
 #[command(name = "peregrine", version, about, arg_required_else_help = true)]
 pub struct Cli {
-    /// The daemon's API socket.
+    /// The daemon's API socket; `run` and `check` take theirs from the configuration.
     #[arg(long, global = true, env = "PEREGRINE_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
     socket: PathBuf,
     #[command(subcommand)]
@@ -152,8 +153,18 @@ pub struct RouteFilter {
 
 /// Runs the command line; the process exits with what it returns.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let socket_given = matches
+        .subcommand()
+        .is_some_and(|(_, matches)| matches.value_source("socket") == Some(ValueSource::CommandLine));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.command {
+        Command::Run(_) | Command::Check(_) if socket_given => {
+            eprintln!(
+                "peregrine: --socket is for the commands that ask a running daemon; set `socket` in [api]"
+            );
+            ExitCode::from(2)
+        }
         Command::Run(file) => crate::run::main(&file.config),
         Command::Check(file) => check(&file.config),
         command => client_command(&cli.socket, command),

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::client::{Client, ClientError};
-use super::table::{Align, Table, duration, print_line, print_text};
+use super::table::{Align, Table, duration, print_line, print_text, wrap};
 use super::{RouteFilter, Show};
 use crate::api::types::{
     FibRoute, NeighborBrief, NeighborDetail, NextHopInfo, Path, PortInfo, Route, Summary, VerdictCount,
@@ -167,7 +167,9 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
         ];
         let note = neighbor.description.clone().unwrap_or_default();
         if neighbor.families.is_empty() {
-            let note = neighbor.last_error.clone().unwrap_or(note);
+            let error = neighbor.last_error.iter().map(|error| format!("({error})"));
+            let note = [note].into_iter().filter(|note| !note.is_empty()).chain(error);
+            let note = note.collect::<Vec<_>>().join(" ");
             lead.extend(["-", "-", "-", "-"].map(str::to_owned));
             lead.push(note);
             table.row(lead);
@@ -196,7 +198,7 @@ fn neighbor(neighbor: &NeighborDetail) -> Result<(), ClientError> {
             "State",
             format!("{}, for {}", brief.state, brief.since_seconds.map_or_else(|| "-".into(), duration)),
         ),
-        ("Last error", brief.last_error.clone().unwrap_or_else(|| "none".into())),
+        ("Last error", last_error(brief)),
     ];
     if let Some(seconds) = neighbor.retry_seconds {
         lines.push(("Next try", format!("in {}", duration(seconds))));
@@ -211,7 +213,7 @@ fn neighbor(neighbor: &NeighborDetail) -> Result<(), ClientError> {
         lines.push(("Timers", format!("hold {hold}s, keepalive {keepalive}s")));
     }
     if !neighbor.capabilities.is_empty() {
-        lines.push(("Capabilities", neighbor.capabilities.join(", ")));
+        lines.push(("It offers", neighbor.capabilities.join(", ")));
     }
     let names =
         |list: &[String]| if list.is_empty() { "none configured".to_owned() } else { list.join(", ") };
@@ -226,10 +228,16 @@ fn neighbor(neighbor: &NeighborDetail) -> Result<(), ClientError> {
             ),
         ));
     }
-    let messages: Vec<String> =
-        neighbor.messages.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    lines.push(("Messages", messages.join(", ")));
-    lines.push(("Came up", format!("{} times", neighbor.established_transitions)));
+    for direction in ["received", "sent"] {
+        let of = |(name, count): (&String, &u64)| {
+            let kind = name.strip_prefix(direction)?.trim();
+            (*count > 0).then(|| format!("{count} {kind}"))
+        };
+        let counts: Vec<String> = neighbor.messages.iter().filter_map(of).collect();
+        let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
+        lines.push(("Messages", format!("{direction} {counts}")));
+    }
+    lines.push(("Established", format!("{} so far", times(neighbor.established_transitions))));
     if neighbor.update_errors > 0 {
         lines.push((
             "Bad updates",
@@ -240,8 +248,21 @@ fn neighbor(neighbor: &NeighborDetail) -> Result<(), ClientError> {
             ),
         ));
     }
-    let text: String = lines.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect();
+    let text: String =
+        lines.iter().map(|(name, value)| format!("{name:<13} {}\n", wrap(value, 84, 14))).collect();
     print_text(&text)
+}
+
+fn last_error(brief: &NeighborBrief) -> String {
+    match (&brief.last_error, brief.last_error_seconds) {
+        (Some(error), Some(seconds)) => format!("{error}, {} ago", duration(seconds)),
+        (Some(error), None) => error.clone(),
+        (None, _) => "none".to_owned(),
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError> {
@@ -260,43 +281,33 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
     if filter.json {
         return json_array(client, &path).await;
     }
-    print_line(
-        format!(
-            "{:2} {:<28} {:<24} {:>5} {:>6}  {:<30} {}",
-            "", "Prefix", "Next hop", "Pref", "MED", "AS path", "From, why"
-        )
-        .as_bytes(),
-    )?;
-    client
-        .lines(&path, |line| {
-            let route: Route = serde_json::from_slice(line)?;
-            for (index, path) in route.paths.iter().enumerate() {
-                let mark = if path.best {
-                    "*>"
-                } else if path.multipath {
-                    "*="
-                } else if path.usable {
-                    "* "
-                } else {
-                    "x "
-                };
-                let prefix = if index == 0 { route.prefix.as_str() } else { "" };
-                print_line(
-                    format!(
-                        "{mark} {prefix:<28} {:<24} {:>5} {:>6}  {:<30} {}, {}",
-                        path.next_hop,
-                        optional(path.local_pref),
-                        optional(path.med),
-                        format!("{} {}", path.as_path, origin_letter(&path.origin)).trim_start(),
-                        source(path),
-                        path.reason
-                    )
-                    .as_bytes(),
-                )?;
-            }
-            Ok(true)
-        })
-        .await
+    let head = route_line("", "Prefix", "Next hop", ["Pref", "MED"], "From", "AS path, or why not usable");
+    listing(client, &path, filter.prefix.as_deref(), &head, |route: Route| {
+        let shown = |(index, path)| path_line(if index == 0 { &route.prefix } else { "" }, path);
+        route.paths.iter().enumerate().map(shown).collect::<Vec<_>>().join("\n")
+    })
+    .await
+}
+
+fn path_line(prefix: &str, path: &Path) -> String {
+    let mark = match path {
+        Path { best: true, .. } => "*>",
+        Path { multipath: true, .. } => "*=",
+        Path { usable: true, .. } => "*",
+        _ => "x",
+    };
+    let last = if path.usable {
+        format!("{} {}", path.as_path, origin_letter(&path.origin))
+    } else {
+        path.reason.clone()
+    };
+    let numbers = [optional(path.local_pref), optional(path.med)];
+    let numbers = numbers.each_ref().map(String::as_str);
+    route_line(mark, prefix, &path.next_hop, numbers, &source(path), last.trim_start())
+}
+
+fn route_line(mark: &str, prefix: &str, hop: &str, [pref, med]: [&str; 2], from: &str, last: &str) -> String {
+    format!("{mark:2} {prefix:<20} {hop:<16} {pref:>5} {med:>5}  {from:<16} {last}")
 }
 
 async fn fib(client: &Client, prefix: Option<&str>, json: bool) -> Result<(), ClientError> {
@@ -304,23 +315,41 @@ async fn fib(client: &Client, prefix: Option<&str>, json: bool) -> Result<(), Cl
     if json {
         return json_array(client, &path).await;
     }
-    print_line(
-        format!("{:<28} {:<10} {:>5}  {:<12} {}", "Prefix", "Source", "Set", "State", "Next hops").as_bytes(),
-    )?;
-    client
-        .lines(&path, |line| {
-            let route: FibRoute = serde_json::from_slice(line)?;
-            let hops = route.next_hops.join(", ");
-            print_line(
-                format!(
-                    "{:<28} {:<10} {:>5}  {:<12} {hops}",
-                    route.prefix, route.source, route.set, route.state
-                )
-                .as_bytes(),
-            )?;
-            Ok(true)
-        })
-        .await
+    let line = |prefix: &str, source: &str, set: &str, state: &str, hops: &str| {
+        format!("{prefix:<26} {source:<10} {set:>5}  {state:<12} {hops}")
+    };
+    let head = line("Prefix", "Source", "Set", "State", "Next hops");
+    listing(client, &path, prefix, &head, |route: FibRoute| {
+        let (set, hops) = (route.set.to_string(), route.next_hops.join(", "));
+        line(&route.prefix, &route.source, &set, &route.state, &hops)
+    })
+    .await
+}
+
+/// A list that arrives a line each, under a head. What was asked for by name and is not there is an
+/// error; a list that is empty is not.
+async fn listing<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    asked: Option<&str>,
+    head: &str,
+    text: impl Fn(T) -> String,
+) -> Result<(), ClientError> {
+    let mut rows = 0_usize;
+    let row = |line: &[u8]| {
+        let line = text(serde_json::from_slice(line)?);
+        if rows == 0 {
+            print_line(head.as_bytes())?;
+        }
+        rows += 1;
+        print_line(line.as_bytes()).map(|()| true)
+    };
+    client.lines(path, row).await?;
+    match asked {
+        Some(asked) if rows == 0 => Err(ClientError::Refused(format!("no such route: {asked}"))),
+        None if rows == 0 => print_line(head.as_bytes()),
+        _ => Ok(()),
+    }
 }
 
 /// A line-by-line answer as one JSON array.
@@ -340,23 +369,23 @@ fn next_hops(hops: &[NextHopInfo]) -> Result<(), ClientError> {
     let mut table = Table::new(&[
         ("Id", Right),
         ("Next hop", Left),
-        ("State", Left),
         ("Port", Left),
         ("MAC", Left),
         ("Sets", Right),
         ("Packets", Right),
         ("Bytes", Right),
+        ("State", Left),
     ]);
     for hop in hops {
         table.row(vec![
             hop.id.to_string(),
             hop.name.clone(),
-            hop.state.clone(),
             hop.port.clone().unwrap_or_else(|| "-".into()),
             hop.mac.clone().unwrap_or_else(|| "-".into()),
             hop.sets.to_string(),
             hop.packets.to_string(),
             hop.bytes.to_string(),
+            hop.state.clone(),
         ]);
     }
     table.print()

@@ -73,6 +73,26 @@ pub(super) fn print_line(line: &[u8]) -> Result<(), ClientError> {
     Ok(out.write_all(b"\n")?)
 }
 
+/// Breaks text at spaces into lines of at most `width` characters; those after the first are indented.
+pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut wrapped = String::new();
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            used = 0;
+        } else if used > 0 {
+            wrapped.push(' ');
+            used += 1;
+        }
+        wrapped.push_str(word);
+        used += length;
+    }
+    wrapped
+}
+
 /// `1d02h`, `3h04m`, `5m06s`, `7s`.
 pub(super) fn duration(seconds: u64) -> String {
     match seconds {
@@ -93,6 +113,13 @@ mod tests {
         table.row(vec!["a".into(), "7".into(), String::new()]);
         table.row(vec!["longer".into(), "1234567".into(), "x".into()]);
         assert_eq!(table.render(), "Name      Count  Note\na             7\nlonger  1234567  x\n");
+    }
+
+    #[test]
+    fn long_text_is_broken_at_spaces() {
+        assert_eq!(wrap("one two three", 7, 2), "one two\n  three");
+        assert_eq!(wrap("unbreakable", 4, 2), "unbreakable");
+        assert_eq!(wrap("", 4, 2), "");
     }
 
     #[test]

@@ -96,6 +96,10 @@ pub(super) fn neighbor(
             state: snapshot.state.as_str().to_owned(),
             since_seconds: Some(snapshot.in_state.as_secs()),
             last_error: snapshot.last_error.as_ref().map(|error| error.text.clone()),
+            last_error_seconds: snapshot
+                .last_error
+                .as_ref()
+                .map(|error| now.saturating_duration_since(error.at).as_secs()),
             families,
         },
         kind: match session.config().kind() {
