@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::policy::PolicyChain;
 use bgp::rib::out::GroupConfig;
-use bgp::rib::{BestChange, PeerSession, Rib, RibConfig, ShardSpec};
+use bgp::rib::{BestChange, Ineligible, PeerSession, Rib, RibConfig, ShardSpec};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -368,4 +368,20 @@ fn shards_divide_the_prefixes_among_them() {
         seen += held;
     }
     assert_eq!(seen, 1000);
+}
+
+#[test]
+fn a_prefix_that_may_not_be_routed_is_kept_with_its_reason_and_goes_nowhere() {
+    let mut rib = rib(|_| {});
+    let martian: IpNet = "224.1.0.0/16".parse().unwrap();
+    let routable: IpNet = "198.51.100.0/24".parse().unwrap();
+    let mut stream = BytesMut::new();
+    let nlri = [martian, routable].into_iter();
+    encode_announce(&mut stream, Family::Ipv4Unicast, &attributes(A, 1), nlri, &ENCODE).unwrap();
+    send(&mut rib, A, &stream);
+    let mut changes = Vec::new();
+    rib.drain_changes(10, &mut changes);
+    assert_eq!(changes.iter().map(|change| change.prefix).collect::<Vec<_>>(), [routable]);
+    let view = rib.lookup(martian).unwrap();
+    assert_eq!(view.paths[0].ineligible, Some(Ineligible::MartianPrefix));
 }

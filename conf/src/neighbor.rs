@@ -198,6 +198,8 @@ fn unicast(address: IpAddr) -> Read<IpAddr> {
         "the unspecified address"
     } else if address.is_multicast() {
         "a multicast address"
+    } else if address != address.to_canonical() {
+        "an IPv4 address written as IPv6"
     } else if address == Ipv4Addr::BROADCAST {
         "the broadcast address"
     } else {

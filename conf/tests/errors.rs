@@ -390,6 +390,10 @@ fn the_address_of_a_neighbor_is_one_host() {
         "p.toml:6: neighbor.address: 0.0.0.0 is the unspecified address; expected one unicast address"
     );
     assert_eq!(
+        error("::ffff:10.0.0.2"),
+        "p.toml:6: neighbor.address: ::ffff:10.0.0.2 is an IPv4 address written as IPv6; expected one unicast address"
+    );
+    assert_eq!(
         error("ff02::1"),
         "p.toml:6: neighbor.address: ff02::1 is a multicast address; expected one unicast address"
     );

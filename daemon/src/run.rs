@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +36,7 @@ pub(crate) fn main(path: &Path) -> ExitCode {
     };
     log();
     die_whole();
+    raise_file_limit();
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
@@ -73,6 +75,17 @@ fn log() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+/// Sessions, their listeners and the API's clients all take descriptors: as many as we may have.
+fn raise_file_limit() {
+    let raise = || {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    };
+    if let Err(error) = raise() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 /// A panic is a broken invariant in one of the rooms. A daemon without its RIB or FIB thread would hold
@@ -129,10 +142,21 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
         "peregrine is running"
     );
 
+    let mut lost = false;
     loop {
+        let forwarding_ended = async {
+            match &forwarding {
+                Some(forwarding) => forwarding.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = forwarding_ended => {
+                lost = true;
+                break;
+            }
             _ = hangup.recv() => {
                 tracing::warn!("SIGHUP ignored: this version reads its configuration only at start");
             }
@@ -143,6 +167,7 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
     if let Some(forwarding) = forwarding {
         forwarding.stop().await;
     }
+    anyhow::ensure!(!lost, "the forwarding plane has ended by itself; the log says why");
     Ok(())
 }
 

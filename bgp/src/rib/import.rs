@@ -110,14 +110,17 @@ impl Core {
 
     /// The path that a prefix gets.
     #[inline]
-    pub(crate) fn imported(&mut self, incoming: &mut Incoming, prefix: impl FnOnce() -> IpNet) -> Path {
+    pub(crate) fn imported<K: Bits>(&mut self, incoming: &mut Incoming, bits: K, length: u8) -> Path {
         if let Some((chain, context, attributes)) = incoming.policy.take() {
-            let (attr, flags) = self.apply(&chain, context, &attributes, incoming.received, prefix());
+            let (attr, flags) = self.apply(&chain, context, &attributes, incoming.received, bits.net(length));
             incoming.policy = Some((chain, context, attributes));
             incoming.settle(self, attr, flags);
             self.attrs.release(attr);
         }
         let (attr, mut flags) = incoming.outcome.unwrap_or((incoming.received, 0));
+        if bits.is_martian(length) {
+            flags = Ineligible::MartianPrefix.flags();
+        }
         if !self.reachable(attr) {
             flags |= Path::UNREACHABLE;
         }
@@ -227,7 +230,7 @@ impl<K: Bits> Plane<K> {
         let mut count = 0;
         for (bits, length) in K::prefixes(list) {
             if length <= K::WIDTH && core.shard.owns(bits, length) {
-                let path = core.imported(incoming, || bits.net(length));
+                let path = core.imported(incoming, bits, length);
                 self.put(core, bits, length, path);
                 count += 1;
             }

@@ -36,6 +36,11 @@ pub(crate) trait Bits: Copy + Eq + Ord + Debug + Default + 'static {
     /// The prefixes of a list of this family.
     fn prefixes(list: Nlri<'_>) -> impl Iterator<Item = (Self, u8)>;
 
+    /// Whether a prefix lies in address space that is never routed (RFC 6890): multicast and what is
+    /// beyond it, loopback, link-local, "this network", IPv4 written as IPv6. A prefix that merely covers
+    /// such space, a default route say, is none.
+    fn is_martian(self, length: u8) -> bool;
+
     /// Bits and length of a prefix, when it is of this family.
     fn of_net(prefix: &IpNet) -> Option<(Self, u8)> {
         let length = prefix.prefix_len();
@@ -48,9 +53,23 @@ pub(crate) trait Bits: Copy + Eq + Ord + Debug + Default + 'static {
     }
 }
 
+/// 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, and 224.0.0.0/3.
+const MARTIANS_V4: [(u32, u8); 4] = [(0, 8), (127 << 24, 8), (0xa9fe << 16, 16), (0xe000_0000, 3)];
+/// `::/96` with the unspecified address and loopback, `::ffff:0:0/96`, `fe80::/10`, and `ff00::/8`.
+const MARTIANS_V6: [(u128, u8); 4] = [(0, 96), (0xffff << 32, 96), (0xfe80 << 112, 10), (0xff00 << 112, 8)];
+
+#[inline]
+fn within<K: Bits>(bits: K, length: u8, ranges: &[(K, u8)]) -> bool {
+    ranges.iter().any(|&(range, range_length)| range.covers(range_length, bits, length))
+}
+
 impl Bits for u32 {
     const FAMILY: Family = Family::Ipv4Unicast;
     const WIDTH: u8 = 32;
+
+    fn is_martian(self, length: u8) -> bool {
+        within(self, length, &MARTIANS_V4)
+    }
 
     #[inline]
     fn mask(self, length: u8) -> Self {
@@ -82,6 +101,10 @@ impl Bits for u32 {
 impl Bits for u128 {
     const FAMILY: Family = Family::Ipv6Unicast;
     const WIDTH: u8 = 128;
+
+    fn is_martian(self, length: u8) -> bool {
+        within(self, length, &MARTIANS_V6)
+    }
 
     #[inline]
     fn mask(self, length: u8) -> Self {
@@ -132,6 +155,44 @@ mod tests {
         assert!(!0x0a01_0000_u32.covers(16, 0x0a00_0000, 8));
         assert!(!0x0a00_0000_u32.covers(8, 0x0b00_0000, 16));
         assert!(0_u32.covers(0, 0xffff_ffff, 32));
+    }
+
+    #[test]
+    fn martians_lie_within_space_that_is_never_routed() {
+        fn martian(text: &str) -> bool {
+            match text.parse().unwrap() {
+                IpNet::V4(net) => net.network().to_bits().is_martian(net.prefix_len()),
+                IpNet::V6(net) => net.network().to_bits().is_martian(net.prefix_len()),
+            }
+        }
+        let martians = [
+            "0.0.0.0/8",
+            "127.0.0.1/32",
+            "169.254.0.0/16",
+            "224.0.0.0/4",
+            "255.255.255.255/32",
+            "::/96",
+            "::1/128",
+            "::ffff:192.0.2.0/120",
+            "fe80::/10",
+            "ff02::/16",
+        ];
+        for text in martians {
+            assert!(martian(text), "{text}");
+        }
+        let routable = [
+            "0.0.0.0/0",
+            "0.0.0.0/7",
+            "10.0.0.0/8",
+            "192.0.2.0/24",
+            "::/0",
+            "::/8",
+            "2001:db8::/32",
+            "64:ff9b::/96",
+        ];
+        for text in routable {
+            assert!(!martian(text), "{text}");
+        }
     }
 
     #[test]

@@ -314,13 +314,16 @@ impl Rib {
         attributes.next_hop = unspecified.into();
         let received = self.core.attrs.intern_attributes(&attributes);
         let Some(mut incoming) = self.core.incoming(PeerId::LOCAL.0, received) else { return };
-        let path = self.core.imported(&mut incoming, || prefix);
         match prefix {
             IpNet::V4(net) => {
-                self.v4.put(&mut self.core, net.network().to_bits(), net.prefix_len(), path);
+                let (bits, length) = (net.network().to_bits(), net.prefix_len());
+                let path = self.core.imported(&mut incoming, bits, length);
+                self.v4.put(&mut self.core, bits, length, path);
             }
             IpNet::V6(net) => {
-                self.v6.put(&mut self.core, net.network().to_bits(), net.prefix_len(), path);
+                let (bits, length) = (net.network().to_bits(), net.prefix_len());
+                let path = self.core.imported(&mut incoming, bits, length);
+                self.v6.put(&mut self.core, bits, length, path);
             }
         }
         incoming.finish(&mut self.core);

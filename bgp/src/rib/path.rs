@@ -108,6 +108,9 @@ pub enum Ineligible {
     NoPolicy,
     /// Import policy rejected it.
     RejectedByPolicy,
+    /// No such prefix may be routed: multicast, loopback, link-local and the like (RFC 4271 section 6.3,
+    /// RFC 6890).
+    MartianPrefix,
     /// The AS path does not begin with the peer's AS number (RFC 4271 section 6.3).
     FirstAsMismatch,
     /// Nothing is known of how to reach its next hop, or it is known not to be reachable.
@@ -115,13 +118,14 @@ pub enum Ineligible {
 }
 
 impl Ineligible {
-    const CODES: [Self; 6] = [
+    const CODES: [Self; 7] = [
         Self::AsLoop,
         Self::OriginatorLoop,
         Self::ClusterLoop,
         Self::NoPolicy,
         Self::RejectedByPolicy,
         Self::FirstAsMismatch,
+        Self::MartianPrefix,
     ];
 
     /// The bits in a path's flags. Reachability has a bit of its own: it changes by itself.
@@ -144,6 +148,7 @@ impl Ineligible {
             Self::ClusterLoop => "own cluster in the cluster list",
             Self::NoPolicy => "no import policy for this external peer",
             Self::RejectedByPolicy => "rejected by import policy",
+            Self::MartianPrefix => "a prefix that may not be routed",
             Self::FirstAsMismatch => "AS path does not begin with the peer's AS number",
             Self::NextHopUnreachable => "next hop unreachable",
         }

@@ -146,7 +146,7 @@ impl<K: Bits> Plane<K> {
         let (bits, length) = self.table.prefix(id);
         core.attrs.retain(path.received);
         if let Some(mut incoming) = core.incoming(path.peer, path.received) {
-            let fresh = core.imported(&mut incoming, || bits.net(length));
+            let fresh = core.imported(&mut incoming, bits, length);
             self.replace(core, id, index, fresh);
             incoming.finish(core);
         }

@@ -140,7 +140,8 @@ impl Rib {
         }
     }
 
-    /// Up to `limit` routes of a family behind `after` that a peer is sent, as it is sent them.
+    /// Routes of a family behind `after` that a peer is sent, as it is sent them. At most `limit` are looked
+    /// at: what export policy keeps back leaves a page short, or empty, and is no sign of its end.
     pub fn advertised(
         &self,
         peer: PeerId,
@@ -170,27 +171,15 @@ impl Rib {
         limit: usize,
     ) -> Page<(IpNet, Attributes)> {
         let Some(config) = self.export_config(peer) else { return Page { items: Vec::new(), next: None } };
-        let mut after = after.as_ref().and_then(K::of_net);
-        let mut items = Vec::new();
-        // What policy keeps back leaves a page short; go on until it is full or all is seen.
-        loop {
-            let wanted = |id| plane.table.best(id).is_some_and(|best| best.peer != peer.0);
-            let ids = plane.table.page(after, None, limit, wanted);
-            for &id in &ids {
-                let (bits, length) = plane.table.prefix(id);
-                after = Some((bits, length));
-                if let Some(attributes) = plane.exported(&self.core, config, peer, id) {
-                    items.push((bits.net(length), attributes));
-                }
-                if items.len() == limit {
-                    break;
-                }
-            }
-            if ids.len() < limit || items.len() == limit || limit == 0 {
-                let next = after.filter(|_| limit > 0 && items.len() == limit);
-                return Page { items, next: next.map(|(bits, length)| bits.net(length)) };
-            }
-        }
+        let wanted = |id| plane.table.best(id).is_some_and(|best| best.peer != peer.0);
+        let ids = plane.table.page(after.as_ref().and_then(K::of_net), None, limit, wanted);
+        let next = ids.last().filter(|_| ids.len() == limit).map(|&id| plane.table.prefix(id));
+        let exported = |id| {
+            let (bits, length) = plane.table.prefix(id);
+            Some((bits.net(length), plane.exported(&self.core, config, peer, id)?))
+        };
+        let items = ids.iter().filter_map(|&id| exported(id)).collect();
+        Page { items, next: next.map(|(bits, length)| bits.net(length)) }
     }
 }
 

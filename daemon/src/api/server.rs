@@ -5,22 +5,36 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use super::types::ApiError;
 use super::{App, handlers};
 
 /// Owner and group may use the socket.
 const SOCKET_MODE: u32 = 0o660;
+/// Connections served at a time on the Unix socket; monitors among them stay.
+const UNIX_CONNECTIONS: usize = 256;
+/// The same on the TCP address, which is open to more people.
+const TCP_CONNECTIONS: usize = 64;
+/// A client that takes longer to ask, or to ask again on a connection that it keeps, is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after an error of `accept` itself, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -39,6 +53,12 @@ pub enum ApiListenError {
         /// The path of `[api] socket`.
         path: PathBuf,
     },
+    /// Something else has its name.
+    #[error("{} exists and is no socket: give `socket` in [api] another path", path.display())]
+    NoSocket {
+        /// The path of `[api] socket`.
+        path: PathBuf,
+    },
     /// The TCP address.
     #[error("cannot listen on {address} for the API: {source}; check `listen` in [api]")]
     Tcp {
@@ -52,49 +72,74 @@ pub enum ApiListenError {
 /// The API's listening sockets, open but not served yet.
 pub(crate) struct Listeners {
     unix: UnixListener,
-    path: PathBuf,
     tcp: Option<TcpListener>,
+    file: SocketFile,
 }
 
 impl Listeners {
     /// Opens the sockets that the configuration names.
     pub(crate) async fn open(config: &conf::Api) -> Result<Self, ApiListenError> {
-        let unix = open_unix(&config.socket).await?;
+        let (unix, file) = open_unix(&config.socket).await?;
         let tcp = match config.listen {
             None => None,
             Some(address) => Some(
                 TcpListener::bind(address).await.map_err(|source| ApiListenError::Tcp { address, source })?,
             ),
         };
-        Ok(Self { unix, path: config.socket.clone(), tcp })
+        Ok(Self { unix, tcp, file })
     }
 
-    /// Serves until the process ends.
-    pub(crate) fn serve(self, app: Arc<App>) -> ServedSocket {
+    /// Serves until the process ends; the socket's file goes with what is returned.
+    pub(crate) fn serve(self, app: Arc<App>) -> SocketFile {
         let reading = reading_routes();
         let writing = Router::new().route("/v1/neighbors/{address}/clear", post(handlers::clear));
         let everything = reading.clone().merge(writing).fallback(unknown).with_state(Arc::clone(&app));
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(self.unix, everything).await {
-                tracing::error!(%error, "the API socket failed");
-            }
-        });
+        let unix = self.unix;
+        tokio::spawn(serve(async move || Ok(unix.accept().await?.0), everything, UNIX_CONNECTIONS));
         if let Some(tcp) = self.tcp {
             let reading = reading.fallback(unknown).with_state(app);
-            tokio::spawn(async move {
-                if let Err(error) = axum::serve(tcp, reading).await {
-                    tracing::error!(%error, "the API's TCP socket failed");
-                }
-            });
+            tokio::spawn(serve(async move || Ok(tcp.accept().await?.0), reading, TCP_CONNECTIONS));
         }
-        ServedSocket(self.path)
+        self.file
     }
 }
 
-/// Removes the Unix socket's file when the daemon stops.
-pub(crate) struct ServedSocket(PathBuf);
+/// Serves the connections that `accept` brings, so many of them at a time: more wait in the kernel, and
+/// whoever is slow to ask loses the connection. Clients of the API must not use up what BGP needs.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    mut accept: impl AsyncFnMut() -> io::Result<S>,
+    routes: Router,
+    connections: usize,
+) {
+    let places = Arc::new(Semaphore::new(connections));
+    // The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let stream = match accept().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection to the API");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "API connection");
+            }
+            drop(place);
+        });
+    }
+}
 
-impl Drop for ServedSocket {
+/// The file of the Unix socket; removed with this.
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0) {
             tracing::debug!(%error, path = %self.0.display(), "cannot remove the API socket");
@@ -102,12 +147,15 @@ impl Drop for ServedSocket {
     }
 }
 
-async fn open_unix(path: &Path) -> Result<UnixListener, ApiListenError> {
+async fn open_unix(path: &Path) -> Result<(UnixListener, SocketFile), ApiListenError> {
     let failed = |source| ApiListenError::Unix { path: path.to_path_buf(), source };
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(failed)?;
     }
-    if path.exists() {
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return Err(ApiListenError::NoSocket { path: path.to_path_buf() });
+        }
         // A socket that nobody answers on was left by a daemon that was killed.
         if UnixStream::connect(path).await.is_ok() {
             return Err(ApiListenError::InUse { path: path.to_path_buf() });
@@ -115,8 +163,9 @@ async fn open_unix(path: &Path) -> Result<UnixListener, ApiListenError> {
         std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
+    let file = SocketFile(path.to_path_buf());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
-    Ok(listener)
+    Ok((listener, file))
 }
 
 fn reading_routes() -> Router<Arc<App>> {

@@ -64,7 +64,7 @@ pub(super) async fn explain(client: &Client, prefix: &str, json: bool) -> Result
             source(path),
             path.reason,
             path.next_hop,
-            path.as_path,
+            wrap(&path.as_path, 84, 8),
             path.origin,
             optional(path.local_pref),
             optional(path.med),
@@ -297,13 +297,23 @@ fn path_line(prefix: &str, path: &Path) -> String {
         _ => "x",
     };
     let last = if path.usable {
-        format!("{} {}", path.as_path, origin_letter(&path.origin))
+        format!("{} {}", shortened(&path.as_path), origin_letter(&path.origin))
     } else {
         path.reason.clone()
     };
     let numbers = [optional(path.local_pref), optional(path.med)];
     let numbers = numbers.each_ref().map(String::as_str);
     route_line(mark, prefix, &path.next_hop, numbers, &source(path), last.trim_start())
+}
+
+/// An AS path of ordinary length as it is; of a longer one the beginning and how long it is.
+fn shortened(as_path: &str) -> String {
+    const SHOWN: usize = 60;
+    if as_path.len() <= SHOWN {
+        return as_path.to_owned();
+    }
+    let end = as_path[..SHOWN].rfind(' ').unwrap_or(SHOWN);
+    format!("{} ... ({} AS numbers)", &as_path[..end], as_path.split_whitespace().count())
 }
 
 fn route_line(mark: &str, prefix: &str, hop: &str, [pref, med]: [&str; 2], from: &str, last: &str) -> String {

@@ -23,9 +23,9 @@ use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
 use super::plane::Plane;
-use super::ports::{PortSpec, Ports};
+use super::ports::Ports;
 use super::topology::{Own, Topology, Way};
-use super::{ForwardingStats, NextHopSink, RouteChange};
+use super::{ForwardingStats, NextHopSink, RouteChange, RouteTarget};
 use crate::netlink::NetEvent;
 use crate::xdp::XdpError;
 
@@ -62,8 +62,8 @@ pub(super) struct Forwarder<P> {
     pub(super) next_hops: HashMap<IpAddr, BgpNextHop>,
     pub(super) own: BTreeMap<IpNet, Own>,
     /// BGP routes whose prefix has a route of our own.
-    pub(super) shadowed: HashMap<IpNet, Vec<IpAddr>>,
-    pub(super) refused: BTreeMap<IpNet, Vec<IpAddr>>,
+    pub(super) shadowed: HashMap<IpNet, RouteTarget>,
+    pub(super) refused: BTreeMap<IpNet, RouteTarget>,
     sink: Box<dyn NextHopSink>,
     kept: watch::Sender<Kept>,
     stats: Arc<RwLock<ForwardingStats>>,
@@ -91,11 +91,11 @@ pub(super) struct Outputs {
 }
 
 impl<P: Plane> Forwarder<P> {
-    pub(super) fn new(fib: Fib, plane: P, ports: Vec<PortSpec>, outputs: Outputs) -> Self {
+    pub(super) fn new(fib: Fib, plane: P, ports: Ports, outputs: Outputs) -> Self {
         Self {
             fib,
             plane,
-            ports: Ports::new(ports),
+            ports,
             topology: Topology::default(),
             next_hops: HashMap::new(),
             own: BTreeMap::new(),
@@ -136,18 +136,14 @@ impl<P: Plane> Forwarder<P> {
 
     /// Best paths changed.
     pub(super) fn routes(&mut self, changes: Vec<RouteChange>, arrived: Instant) {
-        for RouteChange { prefix, next_hops } in changes {
+        for RouteChange { prefix, target } in changes {
             let prefix = prefix.trunc();
-            if self.own.contains_key(&prefix) {
-                if next_hops.is_empty() {
-                    self.shadowed.remove(&prefix);
-                } else {
-                    self.shadowed.insert(prefix, next_hops);
-                }
-            } else if next_hops.is_empty() {
-                self.remove(prefix);
-            } else {
-                self.insert(prefix, next_hops);
+            let own = self.own.contains_key(&prefix);
+            match target {
+                RouteTarget::Withdrawn if own => drop(self.shadowed.remove(&prefix)),
+                RouteTarget::Withdrawn => self.remove(prefix),
+                target if own => drop(self.shadowed.insert(prefix, target)),
+                target => self.insert(prefix, target),
             }
         }
         self.arrivals.push(arrived);
@@ -230,9 +226,9 @@ impl<P: Plane> Forwarder<P> {
         self.ports.detach_all(&mut self.plane);
     }
 
-    /// Points a prefix at next hops; refused routes are kept for another try.
-    pub(super) fn insert(&mut self, prefix: IpNet, next_hops: Vec<IpAddr>) {
-        match self.try_insert(prefix, &next_hops) {
+    /// Points a prefix at its target; refused routes are kept for another try.
+    pub(super) fn insert(&mut self, prefix: IpNet, target: RouteTarget) {
+        match self.try_insert(prefix, &target) {
             Ok(()) => {
                 if !self.refused.is_empty() {
                     self.refused.remove(&prefix);
@@ -244,13 +240,21 @@ impl<P: Plane> Forwarder<P> {
                 }
                 // The route before must not stay in place of this one.
                 self.fib.remove(prefix);
-                self.refused.insert(prefix, next_hops);
+                self.refused.insert(prefix, target);
                 self.sink.route_status(prefix, false);
             }
         }
     }
 
-    fn try_insert(&mut self, prefix: IpNet, next_hops: &[IpAddr]) -> Result<(), FibError> {
+    fn try_insert(&mut self, prefix: IpNet, target: &RouteTarget) -> Result<(), FibError> {
+        let next_hops = match target {
+            RouteTarget::Via(next_hops) => next_hops.as_slice(),
+            RouteTarget::Reject => return self.insert_single(prefix, NextHopKey::Reject),
+            RouteTarget::Withdrawn => {
+                self.remove(prefix);
+                return Ok(());
+            }
+        };
         let mut members = Vec::with_capacity(next_hops.len());
         for &addr in next_hops {
             let member = match self.next_hop(addr) {
@@ -266,6 +270,28 @@ impl<P: Plane> Forwarder<P> {
             other => other?,
         };
         self.fib.insert(prefix, set)
+    }
+
+    /// Points a prefix at one next hop that only routes keep.
+    pub(super) fn insert_single(&mut self, prefix: IpNet, key: NextHopKey) -> Result<(), FibError> {
+        let known = self.fib.find_next_hop(key).is_some();
+        let id = match self.fib.next_hop(key) {
+            Err(FibError::NextHopsFull { .. }) if self.make_room() => self.fib.next_hop(key)?,
+            other => other?,
+        };
+        if !known {
+            self.reset_counters(id);
+        }
+        let set = match self.fib.set(&[id]) {
+            Err(FibError::SetsFull { .. } | FibError::MembersFull { .. }) if self.make_room() => {
+                self.fib.set(&[id])
+            }
+            other => other,
+        };
+        let installed = set.and_then(|set| self.fib.insert(prefix, set));
+        // From here on the routes alone keep the next hop.
+        self.fib.release_next_hop(id)?;
+        installed
     }
 
     pub(super) fn remove(&mut self, prefix: IpNet) {
@@ -409,8 +435,8 @@ impl<P: Plane> Forwarder<P> {
 
     fn retry_refused(&mut self) {
         let again: Vec<_> = self.refused.iter().take(RETRY_ROUTES).map(|(p, n)| (*p, n.clone())).collect();
-        for (prefix, next_hops) in again {
-            if self.try_insert(prefix, &next_hops).is_err() {
+        for (prefix, target) in again {
+            if self.try_insert(prefix, &target).is_err() {
                 break;
             }
             self.refused.remove(&prefix);

@@ -43,8 +43,8 @@ use crate::xdp::{DataPlane, PlaneConfig, XdpError, XdpMode};
 
 use forwarder::{Forwarder, Outputs};
 use net::NetTask;
-use ports::PortSpec;
 pub use ports::PortStatus;
+use ports::{PortSpec, Ports};
 use query::Query;
 pub use query::{FibRow, NextHopRow, NextHopState, PAGE, PlaneCounters, RouteFilter, RouteSource};
 use thread::Inputs;
@@ -61,7 +61,7 @@ const QUEUE: usize = 64;
 pub struct ForwardingConfig {
     /// Routed ports: interfaces that XDP is attached to.
     pub interfaces: Vec<String>,
-    /// How it is attached.
+    /// How it is attached, to the ports and to the router's own end of the veth pair alike.
     pub mode: XdpMode,
     /// The router's identifier, which is its preferred source address where it has that address.
     pub router_id: Ipv4Addr,
@@ -149,13 +149,25 @@ pub enum ForwardingError {
 #[error("the forwarding plane has stopped")]
 pub struct ForwardingStopped;
 
-/// Best next hops of a prefix.
+/// A changed best path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteChange {
     /// The prefix.
     pub prefix: IpNet,
-    /// Where it leads now; nowhere: the route is withdrawn.
-    pub next_hops: Vec<IpAddr>,
+    /// Where it leads now.
+    pub target: RouteTarget,
+}
+
+/// Where a best path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// Nowhere: there is no route.
+    Withdrawn,
+    /// To these next hops, which share the traffic.
+    Via(Vec<IpAddr>),
+    /// To this router, which originates the prefix: what no more specific route takes is answered as
+    /// unreachable. Else it would follow a default route back to where it came from.
+    Reject,
 }
 
 /// What the RIB hands on at once.
@@ -303,7 +315,8 @@ pub async fn start(
     let (kept_sender, kept) = watch::channel(BTreeSet::new());
     let stats = Arc::new(RwLock::new(ForwardingStats::default()));
     let outputs = Outputs { sink, kept: kept_sender, stats: Arc::clone(&stats) };
-    let mut forwarder = Forwarder::new(Fib::new(config.tables), plane, specs(&config), outputs);
+    let ports = Ports::new(specs(&config), config.mode);
+    let mut forwarder = Forwarder::new(Fib::new(config.tables), plane, ports, outputs);
     // The router's own addresses first: packets to them must not be lost when the hook is in place.
     forwarder.net_all(netlink.mirror().events());
     forwarder.flush(false);
@@ -342,9 +355,8 @@ pub async fn start(
 /// The ports of the configuration, and our end of the pair.
 fn specs(config: &ForwardingConfig) -> Vec<PortSpec> {
     let routed = config.interfaces.iter();
-    let mut specs: Vec<_> =
-        routed.map(|name| PortSpec { name: name.clone(), mode: config.mode, host: false }).collect();
-    specs.push(PortSpec { name: host::XDP_END.to_owned(), mode: XdpMode::Auto, host: true });
+    let mut specs: Vec<_> = routed.map(|name| PortSpec { name: name.clone(), host: false }).collect();
+    specs.push(PortSpec { name: host::XDP_END.to_owned(), host: true });
     specs
 }
 

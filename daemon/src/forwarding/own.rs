@@ -1,15 +1,14 @@
-//! Routes that follow from the kernel's state alone: local, host and connected ones.
+//! Routes that follow from the kernel's state alone: local, host, connected and static ones.
 //!
 //! They go before BGP routes of the same prefix, which are put aside and come back when theirs goes.
 //! [`Topology::own_routes`](super::topology::Topology::own_routes) says what there should be; here the
 //! FIB is brought in line with that.
 
-use std::net::IpAddr;
-
 use fib::{FibError, NextHopKey};
 use ipnet::IpNet;
 use tracing::error;
 
+use super::RouteTarget;
 use super::forwarder::Forwarder;
 use super::plane::Plane;
 use super::query::RouteSource;
@@ -22,7 +21,7 @@ impl<P: Plane> Forwarder<P> {
         let before = std::mem::take(&mut self.own);
         for &prefix in before.keys().filter(|prefix| !wanted.contains_key(prefix)) {
             match self.shadowed.remove(&prefix) {
-                Some(next_hops) => self.insert(prefix, next_hops),
+                Some(target) => self.insert(prefix, target),
                 None => self.remove(prefix),
             }
         }
@@ -62,46 +61,34 @@ impl<P: Plane> Forwarder<P> {
     fn install_own(&mut self, prefix: IpNet, own: Own) -> Result<(), FibError> {
         let key = match own {
             Own::Local => NextHopKey::Local,
-            Own::Connected { ifindex } => NextHopKey::Glean { ifindex },
+            Own::Connected { ifindex } | Own::Kernel { ifindex } => NextHopKey::Glean { ifindex },
             Own::Host { ifindex } => NextHopKey::Via { addr: prefix.addr(), ifindex },
         };
-        let known = self.fib.find_next_hop(key).is_some();
-        let id = match self.fib.next_hop(key) {
-            Err(FibError::NextHopsFull { .. }) if self.make_room() => self.fib.next_hop(key)?,
-            other => other?,
-        };
-        if !known {
-            self.reset_counters(id);
-        }
-        let set = match self.fib.set(&[id]) {
-            Err(FibError::SetsFull { .. } | FibError::MembersFull { .. }) if self.make_room() => {
-                self.fib.set(&[id])
-            }
-            other => other,
-        };
-        let installed = set.and_then(|set| self.fib.insert(prefix, set));
-        // From here on the routes alone keep the next hop.
-        self.fib.release_next_hop(id)?;
-        installed
+        self.insert_single(prefix, key)
     }
 
     /// Puts the BGP route of a prefix aside.
     fn shadow(&mut self, prefix: IpNet) {
-        if let Some(next_hops) = self.refused.remove(&prefix) {
-            self.shadowed.insert(prefix, next_hops);
+        if let Some(target) = self.refused.remove(&prefix) {
+            self.shadowed.insert(prefix, target);
             return;
         }
         let Some(route) = self.fib.route(prefix) else { return };
         let members = self.fib.set_members(route.set).unwrap_or_default();
-        let next_hops: Vec<IpAddr> = members
-            .iter()
-            .filter_map(|&id| match self.fib.next_hop_view(id)?.key {
-                NextHopKey::Via { addr, ifindex: 0 } => Some(addr),
-                _ => None,
-            })
-            .collect();
+        let keys = members.iter().filter_map(|&id| Some(self.fib.next_hop_view(id)?.key));
+        let mut next_hops = Vec::with_capacity(members.len());
+        for key in keys {
+            match key {
+                NextHopKey::Via { addr, ifindex: 0 } => next_hops.push(addr),
+                NextHopKey::Reject => {
+                    self.shadowed.insert(prefix, RouteTarget::Reject);
+                    return;
+                }
+                _ => {}
+            }
+        }
         if !next_hops.is_empty() {
-            self.shadowed.insert(prefix, next_hops);
+            self.shadowed.insert(prefix, RouteTarget::Via(next_hops));
         }
     }
 
@@ -111,6 +98,7 @@ impl<P: Plane> Forwarder<P> {
             Some(Own::Local) => RouteSource::Local,
             Some(Own::Host { .. }) => RouteSource::Host,
             Some(Own::Connected { .. }) => RouteSource::Connected,
+            Some(Own::Kernel { .. }) => RouteSource::Kernel,
             None => RouteSource::Bgp,
         }
     }

@@ -3,11 +3,16 @@
 //! A port keeps its id for the life of the daemon; the interface behind it may vanish and come back with
 //! another index. A VLAN interface has no hook of its own: the program is attached to the device
 //! below, and the port is that device together with the tags.
+//!
+//! All hooks are of one mode. A native program can redirect only to devices that have the native hook
+//! too, and the kernel drops without a word what goes to another one. So where the mode is left
+//! to us, one interface that knows only generic XDP makes all of them generic, for good.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use fib_abi::{Port, PortKey, port_flags};
+use tracing::warn;
 
 use super::plane::Plane;
 use super::topology::Egress;
@@ -18,7 +23,6 @@ use crate::xdp::{AttachedMode, XdpError, XdpMode};
 #[derive(Clone, Debug)]
 pub(super) struct PortSpec {
     pub(super) name: String,
-    pub(super) mode: XdpMode,
     /// The router's own end of the veth pair, not a port that packets are routed to.
     pub(super) host: bool,
 }
@@ -36,6 +40,26 @@ struct Slot {
     spec: PortSpec,
     bound: Option<Bound>,
     error: Option<String>,
+}
+
+impl Slot {
+    fn fail(&mut self, error: XdpError, failures: &mut Vec<(String, XdpError)>) {
+        let text = error.to_string();
+        // The same failure again is no news.
+        if self.error.as_ref() != Some(&text) {
+            failures.push((self.spec.name.clone(), error));
+        }
+        self.error = Some(text);
+        self.bound = None;
+    }
+}
+
+/// The hook to try.
+fn hook(mode: XdpMode) -> XdpMode {
+    match mode {
+        XdpMode::Auto | XdpMode::Native => XdpMode::Native,
+        XdpMode::Generic => XdpMode::Generic,
+    }
 }
 
 /// A port as `show` tells it.
@@ -59,13 +83,15 @@ pub struct PortStatus {
 #[derive(Debug)]
 pub(super) struct Ports {
     slots: Vec<Slot>,
+    /// `Auto` until an interface turns out to have no native hook; then `Generic`.
+    mode: XdpMode,
     attached: HashMap<u32, AttachedMode>,
 }
 
 impl Ports {
-    pub(super) fn new(specs: Vec<PortSpec>) -> Self {
+    pub(super) fn new(specs: Vec<PortSpec>, mode: XdpMode) -> Self {
         let slots = specs.into_iter().map(|spec| Slot { spec, bound: None, error: None }).collect();
-        Self { slots, attached: HashMap::new() }
+        Self { slots, mode, attached: HashMap::new() }
     }
 
     /// Binds the ports to the interfaces that exist. Answers ports and causes of what failed; such a
@@ -101,24 +127,62 @@ impl Ports {
             let Some(wanted) = wanted.filter(|wanted| self.slots[id].bound != Some(*wanted)) else {
                 continue;
             };
-            let slot = &mut self.slots[id];
-            match bind_one(plane, &mut self.attached, &slot.spec, id as u32, wanted) {
+            let mut done = self.bind_one(plane, id, wanted);
+            if let Err(error) = &done
+                && self.mode == XdpMode::Auto
+                && error.generic_may_help()
+            {
+                warn!(
+                    port = self.slots[id].spec.name, %error,
+                    "this port has no native XDP: all ports use generic XDP, which is slower"
+                );
+                self.become_generic(plane, &mut failures);
+                done = self.bind_one(plane, id, wanted);
+            }
+            match done {
                 Ok(()) => {
-                    slot.bound = Some(wanted);
-                    slot.error = None;
+                    self.slots[id].bound = Some(wanted);
+                    self.slots[id].error = None;
                 }
-                Err(error) => {
-                    let text = error.to_string();
-                    // The same failure again is no news.
-                    if slot.error.as_ref() != Some(&text) {
-                        failures.push((slot.spec.name.clone(), error));
-                    }
-                    slot.error = Some(text);
-                    slot.bound = None;
-                }
+                Err(error) => self.slots[id].fail(error, &mut failures),
             }
         }
         failures
+    }
+
+    /// Maps first, then the hook: the program finds all it needs with the first packet.
+    fn bind_one(&mut self, plane: &mut impl Plane, id: usize, bound: Bound) -> Result<(), XdpError> {
+        let spec = &self.slots[id].spec;
+        let flags = if spec.host { port_flags::HOST } else { 0 };
+        plane.set_port(bound.key, Port { id: id as u32, flags, mac: bound.mac.0 })?;
+        let device = bound.key.ifindex;
+        let hooked = plane.set_egress(device).and_then(|()| {
+            if let Entry::Vacant(free) = self.attached.entry(device) {
+                free.insert(plane.attach(device, &spec.name, hook(self.mode))?);
+            }
+            Ok(())
+        });
+        if hooked.is_err() {
+            // Without its hook the port is not one; that this fails too changes nothing.
+            let _ = plane.remove_port(bound.key);
+        }
+        hooked
+    }
+
+    /// Attaches anew, in generic mode, what is attached natively.
+    fn become_generic(&mut self, plane: &mut impl Plane, failures: &mut Vec<(String, XdpError)>) {
+        self.mode = XdpMode::Generic;
+        for (device, _) in std::mem::take(&mut self.attached) {
+            // The kernel refuses one hook while the other is in use.
+            plane.detach(device);
+            for id in 0..self.slots.len() {
+                let on_it = |bound: &Bound| bound.key.ifindex == device;
+                let Some(bound) = self.slots[id].bound.filter(on_it) else { continue };
+                if let Err(error) = self.bind_one(plane, id, bound) {
+                    self.slots[id].fail(error, failures);
+                }
+            }
+        }
     }
 
     /// An interface vanished. One that comes back under its old index is another one.
@@ -186,30 +250,6 @@ impl Ports {
             slot.bound = None;
         }
     }
-}
-
-/// Maps first, then the hook: the program finds all it needs with the first packet.
-fn bind_one(
-    plane: &mut impl Plane,
-    attached: &mut HashMap<u32, AttachedMode>,
-    spec: &PortSpec,
-    id: u32,
-    bound: Bound,
-) -> Result<(), XdpError> {
-    let flags = if spec.host { port_flags::HOST } else { 0 };
-    plane.set_port(bound.key, Port { id, flags, mac: bound.mac.0 })?;
-    let device = bound.key.ifindex;
-    let hooked = plane.set_egress(device).and_then(|()| {
-        if let Entry::Vacant(free) = attached.entry(device) {
-            free.insert(plane.attach(device, &spec.name, spec.mode)?);
-        }
-        Ok(())
-    });
-    if hooked.is_err() {
-        // Without its hook the port is not one; that this fails too changes nothing.
-        let _ = plane.remove_port(bound.key);
-    }
-    hooked
 }
 
 /// The interface with this name, traced down through at most two VLAN tags.

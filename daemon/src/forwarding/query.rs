@@ -25,7 +25,9 @@ pub enum RouteSource {
     Host,
     /// A connected subnet.
     Connected,
-    /// BGP.
+    /// A route through a gateway in the kernel's main table.
+    Kernel,
+    /// BGP, or a network originated here.
     Bgp,
 }
 
@@ -35,6 +37,7 @@ impl fmt::Display for RouteSource {
             Self::Local => "local",
             Self::Host => "host",
             Self::Connected => "connected",
+            Self::Kernel => "kernel",
             Self::Bgp => "bgp",
         })
     }
@@ -73,8 +76,10 @@ pub struct FibRow {
 pub enum NextHopState {
     /// Sends them to a neighbour.
     Forward,
-    /// Hands them to the kernel, which resolves the neighbour.
+    /// Hands them to the kernel, which has the rest of the way.
     Glean,
+    /// Hands them to the kernel, which resolves the neighbour.
+    Resolving,
     /// Delivers them to the router itself.
     Local,
     /// Drops them.
@@ -88,6 +93,7 @@ impl fmt::Display for NextHopState {
         match self {
             Self::Forward => f.write_str("forward"),
             Self::Glean => f.write_str("glean"),
+            Self::Resolving => f.write_str("resolving"),
             Self::Local => f.write_str("local"),
             Self::Drop => f.write_str("drop"),
             Self::Down(reason) => write!(f, "down: {reason}"),
@@ -207,7 +213,8 @@ impl<P: Plane> Forwarder<P> {
         let state = match (view.key, view.resolution) {
             (NextHopKey::Local, _) => NextHopState::Local,
             (NextHopKey::Blackhole | NextHopKey::Reject, _) => NextHopState::Drop,
-            (NextHopKey::Glean { .. }, _) | (_, Some(Resolution::Glean { .. })) => NextHopState::Glean,
+            (NextHopKey::Glean { .. }, _) => NextHopState::Glean,
+            (_, Some(Resolution::Glean { .. })) => NextHopState::Resolving,
             (_, Some(Resolution::Forward { .. })) => NextHopState::Forward,
             (_, Some(Resolution::Down) | None) => NextHopState::Down(match way {
                 Some(Way::Unreachable(reason)) => reason,

@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::forwarder::{Forwarder, Kept, Outputs};
 use super::plane::Plane;
-use super::ports::PortSpec;
+use super::ports::{PortSpec, Ports};
 use super::query::{Query, RouteFilter, RouteSource};
 use super::thread::{Inputs, run};
-use super::{ForwardingConfig, ForwardingStats, NextHopSink, NextHopState, Reason, RouteChange};
+use super::{ForwardingConfig, ForwardingStats, NextHopSink, NextHopState, Reason, RouteChange, RouteTarget};
 use crate::netlink::{Link, Mac, Neighbour, NetEvent, RouteHop, VlanLink};
 use crate::xdp::{AttachedMode, XdpError, XdpMode};
 
@@ -32,6 +32,8 @@ const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 #[derive(Debug, Default)]
 struct Maps {
     attached: BTreeSet<u32>,
+    /// Devices in the generic hook.
+    generic: BTreeSet<u32>,
     egress: BTreeSet<u32>,
     ports: BTreeMap<(u32, u16, u16), Port>,
     routes: BTreeMap<IpNet, u32>,
@@ -42,6 +44,8 @@ struct Maps {
     /// Prefixes whose writes fail.
     refuse: BTreeSet<IpNet>,
     refuse_attach: BTreeSet<u32>,
+    /// Devices without a native hook.
+    refuse_native: BTreeSet<u32>,
     applied: Vec<usize>,
     graces: usize,
 }
@@ -79,16 +83,25 @@ fn refusal() -> XdpError {
 }
 
 impl Plane for Paper {
-    fn attach(&mut self, ifindex: u32, _: &str, _: XdpMode) -> Result<AttachedMode, XdpError> {
+    fn attach(&mut self, ifindex: u32, _: &str, mode: XdpMode) -> Result<AttachedMode, XdpError> {
+        if mode == XdpMode::Native && self.maps().refuse_native.contains(&ifindex) {
+            let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            return Err(XdpError::System { action: "attach".to_owned(), call: "BPF_LINK_CREATE", source });
+        }
         if self.maps().refuse_attach.contains(&ifindex) {
             return Err(refusal());
         }
         assert!(self.maps().attached.insert(ifindex), "attached twice to {ifindex}");
+        if mode == XdpMode::Generic {
+            self.maps().generic.insert(ifindex);
+            return Ok(AttachedMode::Generic);
+        }
         Ok(AttachedMode::Native)
     }
 
     fn detach(&mut self, ifindex: u32) {
         self.maps().attached.remove(&ifindex);
+        self.maps().generic.remove(&ifindex);
     }
 
     fn set_port(&mut self, key: PortKey, port: Port) -> Result<(), XdpError> {
@@ -248,12 +261,11 @@ impl Lab {
             kept: sender,
             stats: Arc::new(RwLock::new(ForwardingStats::default())),
         };
-        let mut specs: Vec<_> = ports
-            .iter()
-            .map(|name| PortSpec { name: (*name).to_owned(), mode: XdpMode::Auto, host: false })
-            .collect();
-        specs.push(PortSpec { name: "pg-xdp".to_owned(), mode: XdpMode::Auto, host: true });
-        let mut forwarder = Forwarder::new(Fib::new(tables), paper.clone(), specs, outputs);
+        let mut specs: Vec<_> =
+            ports.iter().map(|name| PortSpec { name: (*name).to_owned(), host: false }).collect();
+        specs.push(PortSpec { name: "pg-xdp".to_owned(), host: true });
+        let ports = Ports::new(specs, XdpMode::Auto);
+        let mut forwarder = Forwarder::new(Fib::new(tables), paper.clone(), ports, outputs);
         forwarder.net_all(vec![
             NetEvent::Link(link(ETH0, "eth0")),
             NetEvent::Link(link(ETH1, "eth1")),
@@ -277,8 +289,13 @@ impl Lab {
     }
 
     fn route(&mut self, prefix: &str, next_hops: &[&str]) {
-        let next_hops = next_hops.iter().map(|text| ip(text)).collect();
-        self.forwarder.routes(vec![RouteChange { prefix: net(prefix), next_hops }], Instant::now());
+        let next_hops: Vec<IpAddr> = next_hops.iter().map(|text| ip(text)).collect();
+        let target = if next_hops.is_empty() { RouteTarget::Withdrawn } else { RouteTarget::Via(next_hops) };
+        self.change(prefix, target);
+    }
+
+    fn change(&mut self, prefix: &str, target: RouteTarget) {
+        self.forwarder.routes(vec![RouteChange { prefix: net(prefix), target }], Instant::now());
         self.forwarder.flush(true);
     }
 
@@ -551,6 +568,84 @@ fn a_port_that_cannot_be_attached_is_shown_with_its_reason_and_tried_again() {
 }
 
 #[test]
+fn one_port_without_native_xdp_makes_all_generic_and_they_stay_so() {
+    let mut lab = Lab::with(small_tables(), &["eth0", "eth1", "late", "eth0.100"]);
+    lab.net(NetEvent::Link(link(9, "pg-xdp")));
+    let vlan = Some(VlanLink { parent: ETH0, vid: 100 });
+    lab.net(NetEvent::Link(Link { vlan, ..link(20, "eth0.100") }));
+    assert!(lab.paper.maps().generic.is_empty());
+    let ports = lab.paper.maps().ports.clone();
+
+    lab.paper.maps().refuse_native.insert(30);
+    lab.net(NetEvent::Link(link(30, "late")));
+    assert_eq!(lab.paper.maps().generic, BTreeSet::from([ETH0, ETH1, 9, 30]));
+    let status = lab.forwarder.ports.status();
+    assert!(status.iter().all(|port| port.mode == Some(AttachedMode::Generic)), "{status:?}");
+    assert!(ports.iter().all(|port| lab.paper.maps().ports.get(port.0) == Some(port.1)));
+
+    lab.net(NetEvent::LinkGone { ifindex: 30 });
+    lab.net(NetEvent::LinkGone { ifindex: ETH1 });
+    lab.net(NetEvent::Link(link(31, "eth1")));
+    assert_eq!(lab.paper.maps().generic, BTreeSet::from([ETH0, 9, 31]));
+}
+
+#[test]
+fn an_originated_network_rejects_what_nothing_more_specific_takes() {
+    let mut lab = Lab::new();
+    lab.net(neighbour(ETH1, "10.1.0.2", Some(PEER_MAC)));
+    lab.route("0.0.0.0/0", &["10.1.0.2"]);
+    lab.change("10.0.0.0/16", RouteTarget::Reject);
+    lab.change("10.0.0.0/24", RouteTarget::Reject);
+    lab.route("10.0.7.0/24", &["10.1.0.2"]);
+    assert_eq!(lab.kind("10.0.9.1"), Some(NextHopKind::Reject));
+    assert_eq!(lab.kind("10.0.7.1"), Some(NextHopKind::Forward));
+    assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Glean), "connected");
+    assert_eq!(lab.kind("10.0.0.1"), Some(NextHopKind::Local));
+    let row = &lab.ask(|reply| Query::Routes(RouteFilter::Exact(net("10.0.0.0/16")), reply))[0];
+    assert_eq!(row.next_hops[0].to_string(), "reject");
+
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Reject), "it was put aside");
+    lab.net(connected("10.0.0.0/24", ETH0));
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Reject), "and again");
+    lab.change("10.0.0.0/16", RouteTarget::Withdrawn);
+    assert_eq!(lab.kind("10.0.9.1"), Some(NextHopKind::Forward), "the default route");
+}
+
+#[test]
+fn a_static_route_of_the_kernel_goes_before_bgp_and_up_to_the_kernel() {
+    let mut lab = Lab::new();
+    lab.net(neighbour(ETH1, "10.1.0.2", Some(PEER_MAC)));
+    lab.route("192.0.2.0/24", &["10.1.0.2"]);
+    let by = |ifindex, gateway| vec![RouteHop { ifindex, gateway: Some(ip(gateway)) }];
+    let row =
+        |lab: &Lab| lab.ask(|reply| Query::Routes(RouteFilter::Exact(net("192.0.2.0/24")), reply)).remove(0);
+    for (ifindex, gateway) in [(ETH0, "10.0.0.2"), (MGMT, "172.16.0.2")] {
+        lab.net(NetEvent::Route { prefix: net("192.0.2.0/24"), hops: by(ifindex, gateway) });
+        assert_eq!(lab.kind("192.0.2.1"), Some(NextHopKind::Glean));
+        assert_eq!(row(&lab).source.to_string(), "kernel");
+    }
+    lab.track("192.0.2.9");
+    assert_eq!(lab.heard.next_hops(), [(ip("192.0.2.9"), false)], "resolved by it: off the ports");
+    lab.net(NetEvent::Route { prefix: net("192.0.2.0/24"), hops: Vec::new() });
+    assert_eq!(lab.kind("192.0.2.1"), Some(NextHopKind::Forward));
+    assert_eq!(row(&lab).source, RouteSource::Bgp);
+}
+
+#[test]
+fn a_next_hop_whose_neighbour_is_not_resolved_yet_is_shown_as_resolving() {
+    let mut lab = Lab::new();
+    lab.route("192.0.2.0/24", &["10.1.0.2"]);
+    let shown = |lab: &Lab, prefix: &str| {
+        let rows = lab.ask(|reply| Query::Routes(RouteFilter::Exact(net(prefix)), reply));
+        rows[0].next_hops[0].state.to_string()
+    };
+    assert_eq!(shown(&lab, "192.0.2.0/24"), "resolving");
+    assert_eq!(shown(&lab, "10.1.0.0/24"), "glean");
+}
+
+#[test]
 fn a_failed_write_is_counted_reported_and_the_rest_goes_on() {
     let mut lab = Lab::new();
     lab.paper.maps().refuse.insert(net("192.0.2.0/24"));
@@ -671,8 +766,9 @@ async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_to
     let interest = NextHopInterest { addr, added: true };
     let batch = |next_hops, routes| super::RibBatch { next_hops, routes, arrived: Instant::now() };
     rib.send(batch(vec![interest], Vec::new())).await.unwrap();
-    for (third, next_hops) in [(1, vec![addr]), (2, vec![addr]), (1, Vec::new())] {
-        let change = RouteChange { prefix: net(&format!("192.0.{third}.0/24")), next_hops };
+    let via = RouteTarget::Via(vec![addr]);
+    for (third, target) in [(1, via.clone()), (2, via), (1, RouteTarget::Withdrawn)] {
+        let change = RouteChange { prefix: net(&format!("192.0.{third}.0/24")), target };
         rib.send(batch(Vec::new(), vec![change])).await.unwrap();
     }
     // The inputs of the RIB and questions are different queues: ask until the routes are in.

@@ -7,7 +7,8 @@ use bgp::rib::NextHopInterest;
 use fib::{Family, FibConfig};
 
 use super::{
-    ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RibBatch, RouteChange, RouteFilter, start,
+    ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RibBatch, RouteChange, RouteFilter,
+    RouteTarget, start,
 };
 use crate::netlink::tests::{in_fresh_namespace, sh};
 use crate::xdp::{AttachedMode, XdpMode};
@@ -57,7 +58,7 @@ fn the_forwarding_plane_starts_follows_the_kernel_and_stops_without_a_trace() {
         handle.room().await.unwrap().send(batch(tracked, Vec::new()));
         assert_eq!(heard.recv().await, Some((addr, true)));
         let prefix = "192.0.2.0/24".parse().unwrap();
-        let routes = vec![RouteChange { prefix, next_hops: vec![addr] }];
+        let routes = vec![RouteChange { prefix, target: RouteTarget::Via(vec![addr]) }];
         handle.room().await.unwrap().send(batch(Vec::new(), routes));
         sh("ip neigh replace 10.1.0.9 lladdr 02:00:00:00:00:09 dev p1 nud reachable");
         loop {

@@ -2,7 +2,8 @@
 //!
 //! - [`Topology::own_routes`]: which routes follow from the kernel's state alone. An address of the router
 //!   is delivered locally; a neighbour whose MAC is known, on a routed port, has a route of its own; the
-//!   rest of a connected subnet goes up to the kernel, which resolves the destination (glean).
+//!   rest of a connected subnet goes up to the kernel, which resolves the destination (glean), and so
+//!   does what the operator's static routes cover.
 //! - [`Topology::way_to`]: how a next hop is reached. By longest match over the kernel's routes it is on a
 //!   connected subnet, or behind a gateway that is; the way must leave by a routed port that is up.
 //!
@@ -40,6 +41,8 @@ pub(super) enum Own {
     Host { ifindex: u32 },
     /// A connected subnet.
     Connected { ifindex: u32 },
+    /// A route through a gateway in the kernel's main table: the kernel forwards by it.
+    Kernel { ifindex: u32 },
 }
 
 /// How a next hop is reached.
@@ -129,10 +132,17 @@ impl Topology {
     pub(super) fn own_routes(&self) -> BTreeMap<IpNet, Own> {
         let mut own = BTreeMap::new();
         for (prefix, hops) in self.routes.iter() {
-            if let [RouteHop { ifindex, gateway: None }, ..] = *hops
-                && self.is_up(ifindex)
-            {
-                own.insert(prefix, Own::Connected { ifindex });
+            let own_route = match *hops {
+                [RouteHop { ifindex, gateway: None }, ..] => {
+                    self.is_up(ifindex).then_some(Own::Connected { ifindex })
+                }
+                _ => hops
+                    .iter()
+                    .find(|hop| self.is_up(hop.ifindex))
+                    .map(|hop| Own::Kernel { ifindex: hop.ifindex }),
+            };
+            if let Some(own_route) = own_route {
+                own.insert(prefix, own_route);
             }
         }
         let addresses: HashSet<IpAddr> = self.addresses.iter().map(|(_, net)| net.addr()).collect();

@@ -10,7 +10,8 @@
 //! IPv4 removes routes without a word when their device goes down or their source address is
 //! deleted. In both cases [`Netlink`] dumps everything anew and reports the difference.
 //!
-//! Routes are read for the resolution of next hops only: main table, unicast, no default routes.
+//! Routes are those of the main table, unicast, without default routes: next hops are resolved by them, and
+//! the operator's own static routes are among them.
 //! Of several routes to a prefix the one with the lowest metric is reported.
 
 mod connection;

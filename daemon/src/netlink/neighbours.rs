@@ -25,6 +25,8 @@ use super::connection::Reason;
 #[derive(Debug, Default)]
 pub struct NeighbourKeeper {
     kept: BTreeSet<(u32, IpAddr)>,
+    /// Those that the last refresh found in nobody's care, and asked for.
+    asked: BTreeSet<(u32, IpAddr)>,
     fallback_said: bool,
 }
 
@@ -57,23 +59,35 @@ impl NeighbourKeeper {
 
     /// Asks again for what the kernel does not care for.
     pub async fn refresh(&mut self, handle: &Handle, mirror: &Mirror) {
+        let mut asked = BTreeSet::new();
         let mut unmanaged = false;
         for &key in &self.kept {
             match mirror.neighbour(key.0, key.1) {
                 Some(neighbour) if neighbour.managed || neighbour.permanent => continue,
-                Some(_) => unmanaged = true,
+                // The kernel's word on a request comes with the events, and a request may be but just
+                // made: only what was asked for a whole period ago tells what the kernel can do.
+                Some(_) => {
+                    unmanaged |= self.asked.contains(&key);
+                    asked.insert(key);
+                }
                 None => {}
             }
             if mirror.link(key.0).is_some_and(|link| link.up) {
                 request(handle, key, true).await;
             }
         }
+        self.asked = asked;
         if unmanaged && !self.fallback_said {
             self.fallback_said = true;
             info!(
                 "the kernel does not keep neighbours resolved by itself (Linux 5.16 does), refreshing them"
             );
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn fell_back(&self) -> bool {
+        self.fallback_said
     }
 
     /// Hands everything back.

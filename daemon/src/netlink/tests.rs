@@ -407,6 +407,24 @@ fn routes_that_the_kernel_drops_silently_are_missed() {
 }
 
 #[test]
+fn a_kernel_is_called_old_only_when_a_request_has_had_a_period_to_show() {
+    in_fresh_namespace("a_kernel_is_called_old_only_when_a_request_has_had_a_period_to_show", || async {
+        sh("ip link add p1 type veth peer name x1 && ip link set p1 up && ip link set x1 up");
+        sh("ip addr add 10.0.0.1/24 dev p1");
+        sh("ip neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev p1 nud reachable");
+        // What this one knows never changes: the answers to requests are not heard.
+        let netlink = Netlink::connect().await.unwrap();
+        let a = netlink.mirror().link_named("p1").unwrap().ifindex;
+        let mut keeper = NeighbourKeeper::default();
+        keeper.keep_resolved(&netlink.handle(), netlink.mirror(), &[(a, ip("10.0.0.9"))].into()).await;
+        keeper.refresh(&netlink.handle(), netlink.mirror()).await;
+        assert!(!keeper.fell_back(), "the request may be but just made");
+        keeper.refresh(&netlink.handle(), netlink.mirror()).await;
+        assert!(keeper.fell_back());
+    });
+}
+
+#[test]
 fn a_neighbour_is_kept_resolved_by_the_kernel_until_it_is_released() {
     in_fresh_namespace("a_neighbour_is_kept_resolved_by_the_kernel_until_it_is_released", || async {
         sh("ip link add p1 type veth peer name x1 && ip link set p1 up && ip link set x1 up");
@@ -422,6 +440,8 @@ fn a_neighbour_is_kept_resolved_by_the_kernel_until_it_is_released() {
         assert!(shown.lines().any(|line| line.contains("10.0.0.7") && line.contains("PERMANENT")), "{shown}");
 
         let netlink = Netlink::connect().await.unwrap();
+        keeper.refresh(&netlink.handle(), netlink.mirror()).await;
+        assert!(!keeper.fell_back());
         keeper.keep_resolved(&netlink.handle(), netlink.mirror(), &[].into()).await;
         let shown = sh("ip neigh show dev p1");
         assert!(!shown.contains("managed") && shown.contains("PERMANENT"), "{shown}");

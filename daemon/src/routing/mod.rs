@@ -29,7 +29,7 @@ use crate::forwarding::NextHopSink;
 pub(crate) use worker::{Outlets, start};
 
 /// Batches of UPDATEs that may wait for the RIB thread.
-const INPUT_QUEUE: usize = 256;
+const INPUT_QUEUE: usize = 32;
 /// Batches of encoded UPDATEs that may wait for one session.
 pub(crate) const EXPORT_QUEUE: usize = 2;
 

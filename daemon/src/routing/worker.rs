@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 
 use super::{FibNews, INPUT_QUEUE, Input, PeerUp, Question, RibHandle, UpdateBatch};
-use crate::forwarding::{ForwardingHandle, RibBatch, RouteChange};
+use crate::forwarding::{ForwardingHandle, RibBatch, RouteChange, RouteTarget};
 use crate::monitor::{Monitor, unix_time};
 
 /// Inputs taken in one turn.
@@ -119,8 +119,8 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
+        // Not biased: questions without end must not keep routes waiting, nor the other way round.
         tokio::select! {
-            biased;
             question = self.asked.recv() => match question {
                 Some(question) => question(&mut self.rib),
                 None => return false,
@@ -142,7 +142,7 @@ impl Worker {
 
     /// Takes what is there, in turns, without waiting.
     fn take_waiting(&mut self) {
-        while let Ok(question) = self.asked.try_recv() {
+        if let Ok(question) = self.asked.try_recv() {
             question(&mut self.rib);
         }
         while let Ok(news) = self.outlets.news.try_recv() {
@@ -274,11 +274,13 @@ impl Worker {
     }
 }
 
-/// What the forwarding plane needs of a change: a route originated here is none of its own.
+/// What the forwarding plane needs of a change. A prefix originated here is ours: what nothing more specific
+/// takes of it goes nowhere else.
 fn route_change(change: BestChange) -> RouteChange {
-    let next_hops = match change.best.map(|best| best.forwarding) {
-        Some(Forwarding::Via(next_hops)) => next_hops.into_vec(),
-        Some(Forwarding::Originated) | None => Vec::new(),
+    let target = match change.best.map(|best| best.forwarding) {
+        Some(Forwarding::Via(next_hops)) => RouteTarget::Via(next_hops.into_vec()),
+        Some(Forwarding::Originated) => RouteTarget::Reject,
+        None => RouteTarget::Withdrawn,
     };
-    RouteChange { prefix: change.prefix, next_hops }
+    RouteChange { prefix: change.prefix, target }
 }

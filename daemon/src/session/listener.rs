@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bgp::wire::Notification;
 use bgp::wire::notification::codes;
@@ -15,23 +15,50 @@ use super::Peers;
 /// Pause after an error of `accept` itself, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 
+/// At most one line in the log about strangers, or about failures to accept, in this time.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
 /// Accepts connections until the process ends.
 pub(crate) async fn accept(listener: TcpListener, peers: Arc<Peers>) {
+    let (mut strangers, mut failures) = (Seldom::default(), Seldom::default());
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => hand_over(stream, remote, &peers).await,
+            Ok((stream, remote)) => hand_over(stream, remote, &peers, &mut strangers).await,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a BGP connection");
+                if let Some(unsaid) = failures.say() {
+                    tracing::warn!(%error, unsaid, "cannot accept a BGP connection");
+                }
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
 }
 
-async fn hand_over(stream: TcpStream, remote: SocketAddr, peers: &Peers) {
+/// Keeps what outsiders can cause at will from filling the log.
+#[derive(Default)]
+struct Seldom {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Seldom {
+    /// Whether it may be said now, and how often it was not since the last time.
+    fn say(&mut self) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() < LOG_PAUSE) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+async fn hand_over(stream: TcpStream, remote: SocketAddr, peers: &Peers, strangers: &mut Seldom) {
     let address = canonical(remote.ip());
     if peers.id(address).is_none() {
-        tracing::info!(%remote, "connection from an address that is no neighbor refused");
+        if let Some(unsaid) = strangers.say() {
+            tracing::info!(%remote, unsaid, "connection from an address that is no neighbor refused");
+        }
         tokio::spawn(refuse(stream));
     } else if let Err(error) = peers.incoming(address, stream).await {
         tracing::debug!(%remote, %error, "connection while the daemon stops");

@@ -20,7 +20,8 @@ const NATIVE: u32 = 1 << 2;
 /// How the operator wants the program attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// In the driver where it can, else in the kernel's generic hook.
+    /// In the driver where it can, else in the kernel's generic hook. A native program can not redirect to
+    /// an interface in the other mode: what has several interfaces chooses one mode for all.
     #[default]
     Auto,
     /// In the driver, or not at all.
@@ -71,11 +72,11 @@ impl Attachment {
         if mode != XdpMode::Generic {
             match sys::link_xdp(program, ifindex, NATIVE) {
                 Ok(link) => return Ok(attached(link, AttachedMode::Native)),
-                Err(error) if mode == XdpMode::Native || !generic_may_help(&error) => {
-                    return Err(failed("native ", error));
-                }
                 Err(error) => {
                     let error = failed("native ", error);
+                    if mode == XdpMode::Native || !error.generic_may_help() {
+                        return Err(error);
+                    }
                     tracing::warn!(interface = name, %error, "falling back to generic XDP, which is slower");
                 }
             }
@@ -85,12 +86,4 @@ impl Attachment {
             Err(error) => Err(failed("generic ", error)),
         }
     }
-}
-
-/// Whether a native refusal is the driver's, which the generic hook does not ask.
-fn generic_may_help(error: &io::Error) -> bool {
-    !matches!(
-        error.raw_os_error(),
-        Some(libc::EPERM | libc::EACCES | libc::EBUSY | libc::EEXIST | libc::ENODEV | libc::ENOSYS)
-    )
 }

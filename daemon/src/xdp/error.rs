@@ -56,6 +56,15 @@ impl XdpError {
         matches!(self.errno(), Some(libc::E2BIG | libc::ENOSPC))
     }
 
+    /// Whether a refusal of the native hook is the driver's, which the generic hook does not ask.
+    pub fn generic_may_help(&self) -> bool {
+        let Self::System { call: super::attach::CALL, source, .. } = self else { return false };
+        !matches!(
+            source.raw_os_error(),
+            Some(libc::EPERM | libc::EACCES | libc::EBUSY | libc::EEXIST | libc::ENODEV | libc::ENOSYS)
+        )
+    }
+
     /// From aya's errors: a system call that failed keeps its name and number.
     pub(super) fn from_aya(action: &str, error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
