@@ -223,11 +223,11 @@ pub struct FibRoute {
 /// One next hop in `GET /v1/nexthops`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NextHopInfo {
-    /// Its id in the maps.
-    pub id: u32,
+    /// Its id in the maps; absent while no route leads there.
+    pub id: Option<u32>,
     /// The next hop in words: an address, `local`, `glean`, ...
     pub name: String,
-    /// `forward`, `glean`, `local`, `down`, ...
+    /// `forward`, `resolving`, `glean`, `local`, `drop`, `unused`, or `down` with the reason.
     pub state: String,
     /// Port that it leaves by.
     pub port: Option<String>,

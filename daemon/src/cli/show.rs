@@ -388,7 +388,7 @@ fn next_hops(hops: &[NextHopInfo]) -> Result<(), ClientError> {
     ]);
     for hop in hops {
         table.row(vec![
-            hop.id.to_string(),
+            optional(hop.id),
             hop.name.clone(),
             hop.port.clone().unwrap_or_else(|| "-".into()),
             hop.mac.clone().unwrap_or_else(|| "-".into()),

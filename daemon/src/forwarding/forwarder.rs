@@ -46,7 +46,9 @@ pub(super) type Kept = BTreeSet<(u32, IpAddr)>;
 /// A next hop of BGP routes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BgpNextHop {
-    pub(super) id: NextHopId,
+    /// Its id in the tables, once a route leads there: addresses that nothing is forwarded to, which a
+    /// neighbour can name without end, take up no room there.
+    pub(super) id: Option<NextHopId>,
     pub(super) way: Way,
     /// Tracked for the RIB, which uses it or may come to.
     tracked: bool,
@@ -158,21 +160,20 @@ impl<P: Plane> Forwarder<P> {
             }
             return;
         }
-        match self.next_hop(addr) {
-            Ok(_) => {
-                self.untracked.remove(&addr);
-                if let Some(next_hop) = self.next_hops.get_mut(&addr) {
-                    next_hop.tracked = true;
-                    // Whoever asks anew is told anew.
-                    next_hop.told = None;
-                }
-                self.tell(addr);
-            }
-            Err(error) => {
-                error!(%addr, %error, "a next hop can not be used");
-                self.sink.next_hop(addr, false);
-            }
-        }
+        self.untracked.remove(&addr);
+        let next_hop = self.known(addr);
+        next_hop.tracked = true;
+        // Whoever asks anew is told anew.
+        next_hop.told = None;
+        self.tell(addr);
+    }
+
+    fn known(&mut self, addr: IpAddr) -> &mut BgpNextHop {
+        let (topology, kept_changed) = (&self.topology, &mut self.kept_changed);
+        self.next_hops.entry(addr).or_insert_with(|| {
+            *kept_changed = true;
+            BgpNextHop { id: None, way: topology.way_to(addr), tracked: false, told: None }
+        })
     }
 
     /// Binds the ports to their interfaces, which is otherwise part of [`Self::flush`]; for start-up, where a
@@ -303,16 +304,18 @@ impl<P: Plane> Forwarder<P> {
 
     /// The FIB's next hop for an address, made and resolved if it is new.
     fn next_hop(&mut self, addr: IpAddr) -> Result<NextHopId, FibError> {
-        if let Some(next_hop) = self.next_hops.get(&addr) {
-            return Ok(next_hop.id);
+        let next_hop = self.known(addr);
+        if let Some(id) = next_hop.id {
+            return Ok(id);
+        }
+        let (way, tracked) = (next_hop.way, next_hop.tracked);
+        if !tracked {
+            self.untracked.insert(addr);
         }
         let id = self.fib.next_hop(NextHopKey::Via { addr, ifindex: 0 })?;
-        let way = self.topology.way_to(addr);
         self.fib.resolve(id, self.topology.resolution(way))?;
         self.reset_counters(id);
-        self.next_hops.insert(addr, BgpNextHop { id, way, tracked: false, told: None });
-        self.untracked.insert(addr);
-        self.kept_changed = true;
+        self.known(addr).id = Some(id);
         Ok(id)
     }
 
@@ -344,8 +347,9 @@ impl<P: Plane> Forwarder<P> {
                 debug!(next_hop = %addr, ?way, "next hop is reached another way");
             }
             next_hop.way = way;
-            let id = next_hop.id;
-            if let Err(error) = self.fib.resolve(id, self.topology.resolution(way)) {
+            if let Some(id) = next_hop.id
+                && let Err(error) = self.fib.resolve(id, self.topology.resolution(way))
+            {
                 error!(next_hop = %addr, %error, "cannot resolve a next hop");
             }
             self.tell(addr);
@@ -358,10 +362,13 @@ impl<P: Plane> Forwarder<P> {
         let mut dropped = false;
         self.untracked.retain(|addr| {
             let Some(next_hop) = next_hops.get(addr) else { return false };
-            let used = fib.next_hop_view(next_hop.id).is_some_and(|view| view.sets > 0);
+            let view = next_hop.id.and_then(|id| fib.next_hop_view(id));
+            let used = view.is_some_and(|view| view.sets > 0);
             if !used {
-                // It is ours to release: a failure means that it is gone.
-                let _ = fib.release_next_hop(next_hop.id);
+                if let Some(id) = next_hop.id {
+                    // It is ours to release: a failure means that it is gone.
+                    let _ = fib.release_next_hop(id);
+                }
                 next_hops.remove(addr);
                 dropped = true;
             }

@@ -165,8 +165,8 @@ pub enum RouteTarget {
     Withdrawn,
     /// To these next hops, which share the traffic.
     Via(Vec<IpAddr>),
-    /// To this router, which originates the prefix: what no more specific route takes is answered as
-    /// unreachable. Else it would follow a default route back to where it came from.
+    /// To this router, which originates the prefix: what no more specific route takes is dropped. Else it
+    /// would follow a default route back to where it came from.
     Reject,
 }
 

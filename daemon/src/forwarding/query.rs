@@ -84,6 +84,8 @@ pub enum NextHopState {
     Local,
     /// Drops them.
     Drop,
+    /// Nothing: no route leads there.
+    Unused,
     /// Drops them, because it can not be reached.
     Down(Reason),
 }
@@ -96,6 +98,7 @@ impl fmt::Display for NextHopState {
             Self::Resolving => f.write_str("resolving"),
             Self::Local => f.write_str("local"),
             Self::Drop => f.write_str("drop"),
+            Self::Unused => f.write_str("unused"),
             Self::Down(reason) => write!(f, "down: {reason}"),
         }
     }
@@ -104,8 +107,8 @@ impl fmt::Display for NextHopState {
 /// A next hop of the forwarding table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHopRow {
-    /// Its id in the maps.
-    pub id: u32,
+    /// Its id in the maps; none while nothing is forwarded to it.
+    pub id: Option<u32>,
     /// What it is.
     pub key: NextHopKey,
     /// What it does.
@@ -164,7 +167,8 @@ impl<P: Plane> Forwarder<P> {
         match query {
             Query::Routes(filter, reply) => drop(reply.send(self.rows(filter))),
             Query::NextHops(reply) => {
-                drop(reply.send(self.fib.next_hops().map(|view| self.next_hop_row(view)).collect()));
+                let rows = self.fib.next_hops().map(|view| self.next_hop_row(view));
+                drop(reply.send(rows.chain(self.unused_next_hops()).collect()));
             }
             Query::Counters(reply) => drop(reply.send(self.counters())),
         }
@@ -236,7 +240,7 @@ impl<P: Plane> Forwarder<P> {
             _ => (ifindex.and_then(|ifindex| self.interface_name(ifindex)), None),
         };
         NextHopRow {
-            id: view.id.0,
+            id: Some(view.id.0),
             key: view.key,
             state,
             gateway: neighbour.map(|(_, gateway)| gateway).filter(|gateway| match view.key {
@@ -248,6 +252,29 @@ impl<P: Plane> Forwarder<P> {
             sets: view.sets,
             counter: self.next_hop_counter(view.id),
         }
+    }
+
+    /// Next hops that the RIB asks about and no route leads to: those that cannot be reached, mostly.
+    fn unused_next_hops(&self) -> impl Iterator<Item = NextHopRow> + '_ {
+        let unused = self.next_hops.iter().filter(|(_, next_hop)| next_hop.id.is_none());
+        unused.map(|(&addr, next_hop)| {
+            let (state, gateway, ifindex) = match next_hop.way {
+                Way::OnLink { ifindex, gateway } => {
+                    (NextHopState::Unused, Some(gateway).filter(|gateway| *gateway != addr), Some(ifindex))
+                }
+                Way::Unreachable(reason) => (NextHopState::Down(reason), None, None),
+            };
+            NextHopRow {
+                id: None,
+                key: NextHopKey::Via { addr, ifindex: 0 },
+                state,
+                gateway,
+                port: ifindex.and_then(|ifindex| self.interface_name(ifindex)).map(str::to_owned),
+                mac: None,
+                sets: 0,
+                counter: Counter::default(),
+            }
+        })
     }
 
     fn interface_name(&self, ifindex: u32) -> Option<&str> {

@@ -1,5 +1,7 @@
 //! The FIB thread's state against a data plane that is only written down.
 
+mod limits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -785,16 +787,4 @@ async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_to
     stop.send_replace(true);
     task.await.unwrap();
     assert!(lab.paper.maps().attached.is_empty());
-}
-
-#[test]
-fn every_port_and_the_device_below_it_fit_into_the_port_maps() {
-    let config = ForwardingConfig {
-        interfaces: vec!["eth0.1".to_owned(), "eth1.1".to_owned()],
-        mode: XdpMode::Auto,
-        router_id: Ipv4Addr::new(10, 99, 0, 1),
-        tables: small_tables(),
-        hash_seed: 0,
-    };
-    assert_eq!(config.plane().ports, 5);
 }

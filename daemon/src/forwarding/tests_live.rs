@@ -111,3 +111,27 @@ fn a_port_that_is_taken_is_an_error_and_nothing_is_left_behind() {
         assert!(!sh("ip rule; ip link").contains("5179") && !sh("ip link").contains("pg-"));
     });
 }
+
+#[test]
+fn a_port_without_native_xdp_makes_every_hook_generic_the_routers_own_end_too() {
+    let name = "a_port_without_native_xdp_makes_every_hook_generic_the_routers_own_end_too";
+    in_fresh_namespace(name, || async {
+        lay_out();
+        sh("ip link add br0 type bridge && ip link set br0 up");
+        let (sender, _heard) = tokio::sync::mpsc::unbounded_channel();
+        let native = ForwardingConfig { mode: XdpMode::Native, ..config(&["p1", "br0"]) };
+        let error = start(native, Box::new(Heard(sender.clone()))).await.unwrap_err();
+        assert!(error.to_string().starts_with("port br0: cannot attach native XDP to br0"), "{error}");
+        assert!(!sh("ip link").contains("xdp"));
+
+        let generic = ForwardingConfig { mode: XdpMode::Generic, ..config(&["p1"]) };
+        for config in [generic, config(&["p1", "br0"])] {
+            let handle = start(config, Box::new(Heard(sender.clone()))).await.unwrap();
+            let ports = handle.stats().ports;
+            assert!(ports.iter().all(|port| port.mode == Some(AttachedMode::Generic)), "{ports:?}");
+            let shown = sh("ip -o link show p1; ip -o link show pg-xdp");
+            assert_eq!(shown.matches("xdpgeneric").count(), 2, "{shown}");
+            handle.stop().await;
+        }
+    });
+}

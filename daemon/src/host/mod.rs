@@ -120,7 +120,7 @@ impl Host {
             rules: BTreeSet::new(),
             sources: None,
             mtu: None,
-            sysctls: Sysctls::default(),
+            sysctls: Sysctls::resume(),
         };
         if let Err(error) = host.complete(plan).await {
             host.tear_down().await;

@@ -4,24 +4,51 @@
 //! chose. IPv6 knows only one switch for all. Turning it on makes Linux forget default routes that it
 //! learned from router advertisements, unless `accept_ra` is 2: interfaces that listen to
 //! advertisements get that first, for the operator's default must survive.
+//!
+//! What was changed is noted in a file before it is: a daemon that was killed can not put anything back, so
+//! the next one does. The file is of one network namespace, and a line of it counts only
+//! while the value is the one that we set.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::{fmt, fs};
 
 use tracing::{debug, warn};
 
 use super::{HOST_END, HostError, XDP_END};
 
 const ROOT: &str = "/proc/sys/net";
+/// Where the notes are; gone after a reboot, as is what they are about.
+const NOTES: &str = "/run/peregrine";
 
 /// What was changed, in order, with the values before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sysctls {
-    before: Vec<(PathBuf, String)>,
+    changes: Vec<Change>,
+    notes: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Change {
+    path: PathBuf,
+    before: String,
+    /// What we set.
+    ours: String,
 }
 
 impl Sysctls {
+    /// With what an earlier run changed and did not put back.
+    pub(super) fn resume() -> Self {
+        let notes = notes();
+        let text = notes.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let changes: Vec<Change> = text.lines().filter_map(Change::parse).collect();
+        if !changes.is_empty() {
+            debug!(count = changes.len(), "sysctls of an earlier run will be put back in the end");
+        }
+        Self { changes, notes }
+    }
+
     /// No router advertisements, duplicate address detection or reverse-path filter on the pair.
     pub(super) fn quiet_pair() -> Result<(), HostError> {
         set_if_present(&format!("ipv4/conf/{HOST_END}/rp_filter"), "0")?;
@@ -57,13 +84,17 @@ impl Sysctls {
 
     /// Puts everything back, last change first.
     pub(super) fn restore(&mut self) {
-        for (path, value) in self.before.drain(..).rev() {
+        for Change { path, before, .. } in self.changes.drain(..).rev() {
             // An interface that is gone took its sysctls along.
             if path.exists()
-                && let Err(error) = fs::write(&path, &value)
+                && let Err(error) = fs::write(&path, &before)
             {
-                warn!(path = %path.display(), value, %error, "cannot put a sysctl back");
+                warn!(path = %path.display(), value = before, %error, "cannot put a sysctl back");
             }
+        }
+        if let Some(path) = &self.notes {
+            // Nothing was noted if nothing was changed.
+            let _ = fs::remove_file(path);
         }
     }
 
@@ -73,15 +104,56 @@ impl Sysctls {
         if before == value {
             return Ok(());
         }
-        write(name, value)?;
-        debug!(name, before, value, "sysctl set");
         let path = Path::new(ROOT).join(name);
         // An interface that vanished and came back starts afresh: its first value is the one to keep.
-        if self.before.iter().all(|(known, _)| *known != path) {
-            self.before.push((path, before));
+        if self.changes.iter().all(|known| known.path != path) {
+            self.changes.push(Change { path, before: before.clone(), ours: value.to_owned() });
+            self.note();
         }
+        write(name, value)?;
+        debug!(name, before, value, "sysctl set");
         Ok(())
     }
+
+    /// Writes the file anew. Without it only a killed daemon's changes are not put back.
+    fn note(&self) {
+        let Some(path) = &self.notes else { return };
+        let text: String = self.changes.iter().map(ToString::to_string).collect();
+        let fresh = path.with_extension("new");
+        let written = fs::create_dir_all(NOTES)
+            .and_then(|()| fs::write(&fresh, text))
+            .and_then(|()| fs::rename(&fresh, path));
+        if let Err(error) = written {
+            debug!(path = %path.display(), %error, "cannot note which sysctls are changed");
+        }
+    }
+}
+
+impl Change {
+    /// A line of the file, if it is still true: namespaces may reuse each other's numbers.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split('\t').map(str::to_owned);
+        let (name, before, ours) = (fields.next()?, fields.next()?, fields.next()?);
+        let path = Path::new(&name);
+        // Nothing but sysctls is written, whatever the file says.
+        let below = path.strip_prefix(ROOT).ok()?;
+        if !below.components().all(|part| matches!(part, Component::Normal(_))) {
+            return None;
+        }
+        (read(below.to_str()?)? == ours).then(|| Self { path: path.to_owned(), before, ours })
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\t{}\t{}", self.path.display(), self.before, self.ours)
+    }
+}
+
+/// The file of the network namespace that this thread is in.
+fn notes() -> Option<PathBuf> {
+    let namespace = fs::metadata("/proc/thread-self/ns/net").ok()?.ino();
+    Some(Path::new(NOTES).join(format!("sysctls-{namespace}")))
 }
 
 pub(super) fn exists(name: &str) -> bool {

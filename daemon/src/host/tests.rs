@@ -87,6 +87,8 @@ fn everything_is_made_and_removed_without_a_trace() {
 fn what_a_killed_daemon_left_is_taken_over_and_removed_in_the_end() {
     in_fresh_namespace("what_a_killed_daemon_left_is_taken_over_and_removed_in_the_end", || async {
         lay_out();
+        let sysctls = || state().lines().filter(|line| line.contains(" = ")).map(str::to_owned).collect();
+        let before: Vec<String> = sysctls();
         let netlink = network().await;
         let first = Host::set_up(netlink.handle(), &plan(&netlink, &["p1", "p2"])).await.unwrap();
         let made = state();
@@ -97,10 +99,17 @@ fn what_a_killed_daemon_left_is_taken_over_and_removed_in_the_end() {
         // Another configuration: what it does not want goes.
         let third = Host::set_up(netlink.handle(), &plan(&netlink, &["p1"])).await.unwrap();
         assert!(state().contains("iif p1") && !state().contains("iif p2"));
-        drop(third);
-        super::remove_all(&netlink.handle()).await;
+        third.tear_down().await;
         let left = state();
         assert!(!left.contains("pg-") && !left.contains("5179"), "{left}");
+        assert_eq!(sysctls(), before, "what the first one changed");
+
+        // Notes that are not true any more, as of another namespace of that number.
+        drop(Host::set_up(netlink.handle(), &plan(&netlink, &["p1"])).await.unwrap());
+        sh("echo 0 > /proc/sys/net/ipv4/conf/p1/rp_filter");
+        let host = Host::set_up(netlink.handle(), &plan(&netlink, &["p1"])).await.unwrap();
+        host.tear_down().await;
+        assert!(sysctls().contains(&"ipv4/conf/p1/rp_filter = Some(\"0\")".to_owned()));
     });
 }
 

@@ -124,7 +124,7 @@ fn advice(call: &str, error: &io::Error) -> &'static str {
              `ethtool -K INTERFACE lro off` may help"
         }
         Some(libc::EOPNOTSUPP) if attaching => {
-            ": the driver has no native XDP; set xdp-mode = \"generic\" or \"auto\""
+            ": the driver has no native XDP; xdp-mode = \"generic\" or \"auto\" does without"
         }
         Some(libc::ENODEV) => ": there is no such interface",
         Some(libc::E2BIG | libc::ENOSPC) => ": the map is full; raise its capacity in the configuration",
