@@ -14,8 +14,8 @@ use bgp::rib::{NextHopState, PeerSession, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
-    AsPath, Attributes, Community, DecodeContext, EncodeContext, MAX_MESSAGE, Message, UpdateLayout, decode,
-    encode_announce, frame_len,
+    AsPath, Attributes, Community, DecodeContext, EncodeContext, MAX_MESSAGE, Message, Update, UpdateLayout,
+    decode, encode_announce, frame_len,
 };
 use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
@@ -117,10 +117,13 @@ fn feed(table: &[(IpNet, Asn)], feeder: u16) -> Vec<(Bytes, UpdateLayout)> {
         (prefix.addr().is_ipv6(), origin, variant(prefix))
     });
     let mut out = BytesMut::new();
-    for run in order.chunk_by(|&a, &b| {
-        let key = |index: usize| (table[index].0.addr().is_ipv6(), table[index].1, variant(table[index].0));
-        key(a) == key(b)
-    }) {
+    let key = |index: usize| (table[index].0.addr().is_ipv6(), table[index].1, variant(table[index].0));
+    let mut runs: Vec<&[usize]> = order.chunk_by(|&a, &b| key(a) == key(b)).collect();
+    // Feeders do not agree on an order.
+    for last in (1..runs.len()).rev() {
+        runs.swap(last, numbers.next(last as u64 + 1) as usize);
+    }
+    for run in runs {
         let (prefix, origin) = table[run[0]];
         let family = Family::of(&prefix);
         let next_hop: IpAddr = match family {
@@ -176,10 +179,9 @@ fn run(feeds: &[Vec<(Bytes, UpdateLayout)>], prefixes: usize) {
     for round in (0..longest).step_by(200) {
         let started = Stopwatch::start();
         for (feeder, feed) in feeds.iter().enumerate() {
-            for (frame, layout) in feed.iter().skip(round).take(200) {
-                let update = bgp::wire::Update::from_layout(frame, *layout);
-                rib.update(PeerId(feeder as u16 + 1), &update);
-            }
+            let messages = feed.iter().skip(round).take(200);
+            let updates = messages.map(|(frame, layout)| Update::from_layout(frame, *layout));
+            rib.updates(PeerId(feeder as u16 + 1), updates);
         }
         updating += started.elapsed();
 

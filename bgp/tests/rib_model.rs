@@ -412,13 +412,15 @@ impl Bench {
     fn send(&mut self, peer: u16, mut stream: &[u8]) {
         let ebgp = kind(peer) == PeerKind::Ebgp;
         let context = DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp };
+        let mut updates = Vec::new();
         while let Some(length) = frame_len(stream, MAX_MESSAGE).unwrap() {
             let (frame, rest) = stream.split_at(length);
             let Message::Update(update) = decode(frame, &context).unwrap() else { panic!("an UPDATE") };
-            self.rib.update(PeerId(peer), &update);
+            updates.push(update);
             stream = rest;
         }
         assert!(stream.is_empty());
+        self.rib.updates(PeerId(peer), updates.into_iter());
     }
 
     /// Reads one batch as a peer; whether there was one.

@@ -74,13 +74,14 @@ fn attributes(peer: PeerId, hops: u32) -> Attributes {
 }
 
 fn send(rib: &mut Rib, peer: PeerId, stream: &[u8]) {
-    let mut rest = stream;
+    let (mut rest, mut updates) = (stream, Vec::new());
     while let Some(length) = frame_len(rest, MAX_EXTENDED_MESSAGE).unwrap() {
         let (frame, tail) = rest.split_at(length);
         let Message::Update(update) = decode(frame, &DECODE).unwrap() else { panic!("an UPDATE") };
-        rib.update(peer, &update);
+        updates.push(update);
         rest = tail;
     }
+    rib.updates(peer, updates.into_iter());
 }
 
 fn announce(rib: &mut Rib, peer: PeerId, hops: u32, prefixes: &[IpNet]) {
@@ -384,4 +385,26 @@ fn a_prefix_that_may_not_be_routed_is_kept_with_its_reason_and_goes_nowhere() {
     assert_eq!(changes.iter().map(|change| change.prefix).collect::<Vec<_>>(), [routable]);
     let view = rib.lookup(martian).unwrap();
     assert_eq!(view.paths[0].ineligible, Some(Ineligible::MartianPrefix));
+}
+
+#[test]
+fn a_peer_that_may_get_nothing_gets_end_of_rib_and_costs_nothing() {
+    let mut rib = rib(|_| {});
+    rib.export_up(B, GroupConfig { export: PolicyChain::none(), ..group(false) });
+    rib.export_up(C, GroupConfig { export: PolicyChain::default(), ..group(false) });
+    let before = rib.totals().bytes;
+    let mut announce = BytesMut::new();
+    encode_announce(&mut announce, Family::Ipv4Unicast, &attributes(A, 1), prefixes(500), &ENCODE).unwrap();
+    send(&mut rib, A, &announce);
+    let with_silent = rib.totals().bytes;
+    for peer in [B, C] {
+        let sent: Vec<Bytes> = std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).flatten().collect();
+        assert_eq!(sent.concat().len(), 23, "End-of-RIB and nothing else");
+        assert!(!rib.has_pending(peer));
+        assert!(rib.refresh(peer, Family::Ipv4Unicast));
+        assert!(std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).flatten().next().is_none());
+        rib.export_down(peer);
+    }
+    assert_eq!(rib.totals().bytes, with_silent, "no journal was kept");
+    assert!(before < with_silent);
 }

@@ -67,6 +67,12 @@ impl Blocks {
         &mut self.paths[block as usize..block as usize + count]
     }
 
+    /// Something of a block, to have it in the cache.
+    #[inline]
+    pub(crate) fn peek(&self, block: u32) -> u32 {
+        self.paths.get(block as usize).map_or(0, |path| path.attr)
+    }
+
     /// Copies `count` paths from one block to another.
     pub(crate) fn copy(&mut self, from: u32, to: u32, count: usize) {
         self.paths.copy_within(from as usize..from as usize + count, to as usize);

@@ -128,11 +128,19 @@ pub(crate) struct Plane<K> {
     pub(crate) sweep: Sweep,
     /// By group.
     pub(crate) journals: Vec<Option<Journal>>,
+    /// Prefixes to be read ahead, and room for where they lead.
+    pub(crate) ahead: (Vec<(K, u8)>, Vec<u32>),
 }
 
 impl<K: Bits> Plane<K> {
     pub(crate) fn new() -> Self {
-        Self { table: Table::new(), changed: VecDeque::new(), sweep: Sweep::default(), journals: Vec::new() }
+        Self {
+            table: Table::new(),
+            changed: VecDeque::new(),
+            sweep: Sweep::default(),
+            journals: Vec::new(),
+            ahead: Default::default(),
+        }
     }
 
     /// Frees an entry that holds nothing and that nobody waits for.

@@ -238,6 +238,20 @@ impl<K: Bits> Plane<K> {
         count
     }
 
+    /// Notes the prefixes of a list for [`Plane::read_ahead`]; how many are noted now.
+    pub(crate) fn expect(&mut self, core: &Core, list: Nlri<'_>) -> usize {
+        let of_shard = |&(bits, length): &(K, u8)| length <= K::WIDTH && core.shard.owns(bits, length);
+        self.ahead.0.extend(K::prefixes(list).filter(of_shard));
+        self.ahead.0.len()
+    }
+
+    /// Reads what the prefixes noted will need.
+    pub(crate) fn read_ahead(&mut self) {
+        let (prefixes, ids) = &mut self.ahead;
+        self.table.read_ahead(prefixes, ids);
+        prefixes.clear();
+    }
+
     /// Withdraws a list of prefixes; how many of them are of this shard.
     pub(crate) fn withdraw_list(&mut self, core: &mut Core, peer: u16, list: Nlri<'_>) -> u64 {
         let mut count = 0;

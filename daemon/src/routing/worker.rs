@@ -192,12 +192,12 @@ impl Worker {
     }
 
     fn updates(&mut self, peer: PeerId, batch: &UpdateBatch) {
-        for &(start, end, layout) in &batch.updates {
-            // The session cut the batch: the ranges lie within its bytes.
-            if let Some(frame) = batch.bytes.get(start as usize..end as usize) {
-                self.rib.update(peer, &Update::from_layout(frame, layout));
-            }
-        }
+        // The session cut the batch: the ranges lie within its bytes.
+        let updates = batch.updates.iter().filter_map(|&(start, end, layout)| {
+            let frame = batch.bytes.get(start as usize..end as usize)?;
+            Some(Update::from_layout(frame, layout))
+        });
+        self.rib.updates(peer, updates);
         self.oldest.get_or_insert(batch.arrived);
     }
 

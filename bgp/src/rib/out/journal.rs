@@ -103,12 +103,19 @@ pub(crate) struct Journal {
     /// By entry: [`NOBODY`], [`ANYBODY`], or everybody except this peer.
     holders: Vec<u16>,
     readers: Vec<Reader>,
+    /// Nothing ever goes out: nothing is recorded, and End-of-RIB is all that a peer gets.
+    silent: bool,
     chunks: VecDeque<Chunk>,
     /// Routes that no message could carry.
     pub(crate) unsendable: u64,
 }
 
 impl Journal {
+    /// An empty journal; `silent` when nothing can ever go out.
+    pub(crate) fn new(silent: bool) -> Self {
+        Self { silent, ..Self::default() }
+    }
+
     /// One past the last place.
     pub(crate) fn end(&self) -> u32 {
         self.base + self.log.len() as u32
@@ -121,6 +128,9 @@ impl Journal {
     /// An entry changed.
     #[inline]
     pub(crate) fn record(&mut self, id: u32) {
+        if self.silent {
+            return;
+        }
         let index = id as usize;
         if self.places.len() <= index {
             self.places.resize(index + 1, NOWHERE);
@@ -172,6 +182,7 @@ impl Journal {
         // Without readers nothing has been read, nor does anybody hold anything.
         self.chunks.clear();
         let due = self.end();
+        let end = if self.silent { 0 } else { end };
         self.readers.push(Reader {
             peer,
             position: self.front.max(self.base),
@@ -188,6 +199,7 @@ impl Journal {
 
     /// Starts a walk for a peer that asked for everything again.
     pub(crate) fn walk_again(&mut self, peer: u16, end: u32) -> bool {
+        let end = if self.silent { 0 } else { end };
         self.readers
             .iter_mut()
             .find(|reader| reader.peer == peer)

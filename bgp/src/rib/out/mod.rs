@@ -8,7 +8,8 @@
 //!
 //! A peer that comes up is walked through the table first, in the order of the arena, and gets End-of-RIB
 //! (RFC 4724 section 2) for each family when that is done and it has caught up with what changed before it
-//! came. ROUTE-REFRESH (RFC 2918) is one more walk.
+//! came. ROUTE-REFRESH (RFC 2918) is one more walk. A group that can never announce anything (export
+//! `none`) keeps nothing.
 
 pub(crate) mod journal;
 mod pack;
@@ -85,7 +86,7 @@ impl Rib {
     /// peer that is sent routes already starts anew.
     pub fn export_up(&mut self, peer: PeerId, config: GroupConfig) {
         self.export_down(peer);
-        let families = config.families;
+        let (families, silent) = (config.families, config.is_silent());
         let index = self.groups.find_or_make(config);
         if let Some(Some(group)) = self.groups.groups.get_mut(index) {
             group.members += 1;
@@ -96,7 +97,7 @@ impl Rib {
         }
         self.groups.members[place] = Some(Member { group: index, turn: 0 });
         for family in families.iter() {
-            on_plane!(self, family, |plane| plane.join(index, peer));
+            on_plane!(self, family, |plane| plane.join(index, silent, peer));
         }
     }
 
@@ -197,12 +198,12 @@ impl<K: Bits> Plane<K> {
         self.journals.get_mut(group)?.as_mut()
     }
 
-    fn join(&mut self, group: usize, peer: PeerId) {
+    fn join(&mut self, group: usize, silent: bool, peer: PeerId) {
         if self.journals.len() <= group {
             self.journals.resize_with(group + 1, || None);
         }
         let end = self.table.end();
-        self.journals[group].get_or_insert_default().join(peer.0, end);
+        self.journals[group].get_or_insert_with(|| Journal::new(silent)).join(peer.0, end);
     }
 
     fn leave(&mut self, group: usize, peer: PeerId) {

@@ -45,6 +45,11 @@ pub(crate) enum Source {
 }
 
 impl GroupConfig {
+    /// Whether no route can ever go out, so that nothing needs to be remembered of what went.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.export.is_reject_all() || (self.kind == PeerKind::Ebgp && self.export.is_empty())
+    }
+
     /// The attributes with which a route goes out; `None`: it does not.
     pub(crate) fn exported(&self, source: Source, route: &Attributes, prefix: IpNet) -> Option<Attributes> {
         let external = self.kind == PeerKind::Ebgp;
