@@ -22,6 +22,9 @@ use crate::skip;
 /// Overrides where the binary is looked for.
 const BINARY: &str = "PEREGRINE_BIN";
 
+/// The families as the daemon names them, IPv4 and IPv6.
+pub const FAMILIES: [&str; 2] = ["ipv4-unicast", "ipv6-unicast"];
+
 /// How long the daemon may take to load its program and to answer.
 const START: Duration = Duration::from_secs(20);
 
@@ -230,6 +233,49 @@ impl Daemon {
     /// The scrape.
     pub fn metrics(&self) -> Result<Metrics> {
         Metrics::parse(&self.get("/metrics")?)
+    }
+
+    /// `/metrics` says the same as `show summary`.
+    pub fn metrics_agree(&self, summary: &Value) -> Result<()> {
+        let metrics = self.metrics()?;
+        let same = |name: &str, labels: &[(&str, &str)], expected: &Value| -> Result<()> {
+            let (seen, expected) = (metrics.sum(name, labels)?, expected.as_f64().context("not a number")?);
+            ensure!(
+                (seen - expected).abs() < 0.5,
+                "{name} {labels:?} is {seen}, show summary says {expected}"
+            );
+            Ok(())
+        };
+        for (family, rib) in summary["rib"].as_object().context("no rib in the summary")? {
+            same("peregrine_rib_prefixes", &[("family", family)], &rib["prefixes"])?;
+            same("peregrine_rib_paths", &[("family", family)], &rib["paths"])?;
+        }
+        for neighbor in summary["neighbors"].as_array().context("no neighbors in the summary")? {
+            let address = neighbor["address"].as_str().context("a neighbor without an address")?;
+            for (family, counts) in neighbor["families"].as_object().context("no families")? {
+                for which in ["received", "accepted", "best"] {
+                    let name = format!("peregrine_session_routes_{which}");
+                    same(&name, &[("neighbor", address), ("family", family)], &counts[which])?;
+                }
+            }
+        }
+        // Absent in a pure control plane.
+        if let Some(families) = summary["fib"]["families"].as_object() {
+            for (family, table) in families {
+                same("peregrine_fib_routes", &[("family", family)], &table["routes"])?;
+                same("peregrine_fib_entries", &[("family", family)], &table["entries"])?;
+                same("peregrine_fib_capacity_entries", &[("family", family)], &table["capacity"])?;
+                same("peregrine_fib_not_installed_routes", &[("family", family)], &table["not_installed"])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Daemon::metrics_agree`], tried again while routes still move.
+    pub fn wait_metrics_agree(&self) -> Result<()> {
+        wait_until("show summary and /metrics agree", Duration::from_secs(5), || {
+            self.metrics_agree(&self.show_json(&["summary"])?)
+        })
     }
 
     /// Ends the daemon as an operator would, and waits for it.

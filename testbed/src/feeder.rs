@@ -11,11 +11,11 @@ use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use ipnet::IpNet;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 
-use crate::speaker::{self, HEADER, Received};
+use crate::speaker::{self, Received};
 
 /// How the feeder introduces itself.
 #[derive(Clone, Copy, Debug)]
@@ -94,35 +94,15 @@ impl Feeder {
     }
 
     fn try_connect(config: &FeederConfig, timeout: Duration) -> Result<Self> {
-        let mut stream = connect_from(config.local, config.remote)?;
-        stream.set_nodelay(true).context("TCP_NODELAY")?;
-        stream.set_read_timeout(Some(timeout)).context("read timeout")?;
-        stream
-            .write_all(&speaker::open(config.asn, config.hold_time, config.router_id))
-            .context("send OPEN")?;
-        let mut hold_time = config.hold_time;
-        let mut buffer = Vec::new();
-        loop {
-            match speaker::parse(&read_frame(&mut stream, &mut buffer)?)? {
-                Received::Open { hold_time: theirs, .. } => {
-                    hold_time = hold_time.min(theirs);
-                    stream.write_all(&speaker::keepalive()).context("send KEEPALIVE")?;
-                }
-                Received::Keepalive => break,
-                Received::Notification(code, subcode) => bail!("NOTIFICATION {code}/{subcode}"),
-                other => bail!("{other:?} before the session is established"),
-            }
-        }
-        stream.set_read_timeout(None).context("read timeout")?;
+        let Established { stream, unread, keepalive } = handshake(config, timeout)?;
         let writer = Arc::new(Mutex::new(stream.try_clone().context("duplicate the socket")?));
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let for_reader = Arc::clone(&inbox);
-        std::thread::spawn(move || read(stream, buffer, &for_reader));
+        std::thread::spawn(move || read(stream, unread, &for_reader));
         let (for_keepalive, watched) = (Arc::downgrade(&writer), Arc::clone(&inbox));
         std::thread::spawn(move || {
-            let pause = Duration::from_secs(u64::from((hold_time / 3).max(1)));
             loop {
-                std::thread::sleep(pause);
+                std::thread::sleep(keepalive);
                 let Some(writer) = for_keepalive.upgrade() else { return };
                 if lock(&watched).closed.is_some() || lock(&writer).write_all(&speaker::keepalive()).is_err()
                 {
@@ -139,10 +119,9 @@ impl Feeder {
             // In pieces that end with a message, so that keepalives may go between.
             let mut end = 0;
             while end < messages.len() && end < 64 * 1024 {
-                ensure!(messages.len() >= end + HEADER, "half a message to send");
-                end += usize::from(u16::from_be_bytes([messages[end + 16], messages[end + 17]]));
+                end += speaker::frame(&messages[end..])?.context("half a message to send")?.len();
             }
-            let (piece, rest) = messages.split_at_checked(end).context("half a message to send")?;
+            let (piece, rest) = messages.split_at(end);
             if let Err(error) = lock(&self.writer).write_all(piece) {
                 // The reader may be about to find out why.
                 std::thread::sleep(Duration::from_millis(200));
@@ -178,6 +157,43 @@ impl Drop for Feeder {
     }
 }
 
+/// A connection on which both sides have sent OPEN and KEEPALIVE.
+#[derive(Debug)]
+pub struct Established {
+    /// The connection, blocking.
+    pub stream: TcpStream,
+    /// What came after the peer's KEEPALIVE.
+    pub unread: Vec<u8>,
+    /// How often we owe the peer a KEEPALIVE: a third of the hold time.
+    pub keepalive: Duration,
+}
+
+/// Connects and exchanges OPEN and KEEPALIVE; waits no longer than `timeout` for each answer.
+///
+/// To be called inside the namespace: [`crate::netns::Namespace::enter`].
+pub fn handshake(config: &FeederConfig, timeout: Duration) -> Result<Established> {
+    let mut stream = connect_from(config.local, config.remote)?;
+    stream.set_nodelay(true).context("TCP_NODELAY")?;
+    stream.set_read_timeout(Some(timeout)).context("read timeout")?;
+    stream.write_all(&speaker::open(config.asn, config.hold_time, config.router_id)).context("send OPEN")?;
+    let mut hold_time = config.hold_time;
+    let mut unread = Vec::new();
+    loop {
+        match speaker::parse(&read_frame(&mut stream, &mut unread)?)? {
+            Received::Open { hold_time: theirs, .. } => {
+                hold_time = hold_time.min(theirs);
+                stream.write_all(&speaker::keepalive()).context("send KEEPALIVE")?;
+            }
+            Received::Keepalive => break,
+            Received::Notification(code, subcode) => bail!("NOTIFICATION {code}/{subcode}"),
+            other => bail!("{other:?} before the session is established"),
+        }
+    }
+    stream.set_read_timeout(None).context("read timeout")?;
+    let keepalive = Duration::from_secs(u64::from((hold_time / 3).max(1)));
+    Ok(Established { stream, unread, keepalive })
+}
+
 /// A connection from a given address, which the standard library has no call for.
 fn connect_from(local: IpAddr, remote: SocketAddr) -> Result<TcpStream> {
     let family = if local.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -193,13 +209,9 @@ fn connect_from(local: IpAddr, remote: SocketAddr) -> Result<TcpStream> {
 fn read_frame(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Vec<u8>> {
     let mut chunk = vec![0; 256 * 1024];
     loop {
-        if buffer.len() >= HEADER {
-            let length = usize::from(u16::from_be_bytes([buffer[16], buffer[17]]));
-            ensure!(length >= HEADER, "a message of {length} bytes");
-            if buffer.len() >= length {
-                let rest = buffer.split_off(length);
-                return Ok(std::mem::replace(buffer, rest));
-            }
+        if let Some(length) = speaker::frame(buffer)?.map(<[u8]>::len) {
+            let rest = buffer.split_off(length);
+            return Ok(std::mem::replace(buffer, rest));
         }
         match stream.read(&mut chunk) {
             Ok(0) => bail!("the router closed the connection"),
@@ -233,10 +245,7 @@ fn read(mut stream: TcpStream, mut buffer: Vec<u8>, inbox: &Mutex<Inbox>) {
 fn drain(buffer: &mut Vec<u8>, inbox: &Mutex<Inbox>) -> Result<Option<String>> {
     let mut at = 0;
     let mut inbox = lock(inbox);
-    while buffer.len() >= at + HEADER {
-        let length = usize::from(u16::from_be_bytes([buffer[at + 16], buffer[at + 17]]));
-        ensure!(length >= HEADER, "a message of {length} bytes");
-        let Some(frame) = buffer.get(at..at + length) else { break };
+    while let Some(frame) = speaker::frame(&buffer[at..])? {
         match speaker::parse(frame)? {
             Received::Update(update) => {
                 inbox.updates += 1;
@@ -259,7 +268,7 @@ fn drain(buffer: &mut Vec<u8>, inbox: &Mutex<Inbox>) -> Result<Option<String>> {
             }
             Received::Open { .. } | Received::Keepalive | Received::Other(_) => (),
         }
-        at += length;
+        at += frame.len();
     }
     buffer.drain(..at);
     Ok(None)

@@ -4,7 +4,8 @@
 //! started inside; dropping it leaves nothing behind. Into it go real peers ([`peers::bird`],
 //! [`peers::frr`]), the daemon under test ([`daemon`]), a speaker of our own that announces tables
 //! of any size ([`feeder`], [`table`]) and packet captures ([`capture`]). [`lab`] strings them
-//! together into the demonstration that `scripts/lab` runs; the namespace tests use the same parts.
+//! together into the demonstration that `scripts/lab` runs, [`load`] measures how fast the daemon and
+//! other routers converge under full tables; the namespace tests use the same parts.
 //!
 //! The feeder encodes BGP by itself, on purpose: a mistake in the code under test must not be able
 //! to hide in both ends of a session.
@@ -12,8 +13,8 @@
 pub mod capture;
 pub mod daemon;
 pub mod feeder;
-pub mod full_table;
 pub mod lab;
+pub mod load;
 pub mod netns;
 pub mod packet;
 pub mod peers;

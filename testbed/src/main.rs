@@ -1,4 +1,4 @@
-//! `testbed`: the lab, a feeder for any router, and full-table measurements, as commands.
+//! `testbed`: the lab, a feeder for any router, and the load harness, as commands.
 //!
 //! `scripts/lab` and `scripts/bench` are thin callers of this.
 
@@ -14,7 +14,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use testbed::feeder::{Feeder, FeederConfig};
 use testbed::table::{Announcer, Table};
-use testbed::{full_table, lab, netns};
+use testbed::{lab, netns};
+
+use crate::convergence::{ConvergenceArguments, convergence};
+
+mod convergence;
 
 /// Set when the user has interrupted: the signal's thread then clears up and exits.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -33,8 +37,8 @@ enum Command {
     Lab(LabArguments),
     /// Announce a table to a router over BGP, and stay.
     Feed(FeedArguments),
-    /// Time a full table through the daemon.
-    Table(TableArguments),
+    /// Measure how fast the daemon and other routers take whole tables, a flap and a withdrawal.
+    Convergence(ConvergenceArguments),
 }
 
 #[derive(Debug, Args)]
@@ -72,18 +76,22 @@ struct TableSource {
     /// Files of lines `prefix origin-asn`; may be given more than once.
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Generate a table of this many IPv4 prefixes instead; IPv6 comes to 23 % of it.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    generate: usize,
+    /// Generate a table of this many IPv4 prefixes instead (a million unless more are needed); IPv6
+    /// comes to 23 % of it.
+    #[arg(long, value_name = "N", conflicts_with = "files")]
+    generate: Option<usize>,
     /// Seed of the generator.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 impl TableSource {
-    fn table(&self) -> Result<Table> {
+    /// The table; one that may choose its size has at least `needed` prefixes.
+    fn table(&self, needed: Option<usize>) -> Result<Table> {
         if self.files.is_empty() {
-            return Ok(Table::generate(self.generate, self.generate * 23 / 100, self.seed));
+            let enough = needed.map_or(0, |needed| needed * 100 / 123 + 100);
+            let v4 = self.generate.unwrap_or_else(|| enough.max(1_000_000));
+            return Ok(Table::generate(v4, v4 * 23 / 100, self.seed));
         }
         Table::load(&self.files.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())
     }
@@ -113,27 +121,12 @@ struct FeedArguments {
     source: TableSource,
 }
 
-#[derive(Debug, Args)]
-struct TableArguments {
-    #[command(flatten)]
-    source: TableSource,
-    /// How many feeders announce the table, each by paths of its own.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
-    feeders: u8,
-    /// Without the forwarding plane.
-    #[arg(long)]
-    no_fib: bool,
-    /// Give up after this many seconds.
-    #[arg(long, default_value_t = 600)]
-    timeout: u64,
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Lab(arguments) => lab_command(arguments),
         Command::Feed(arguments) => feed(arguments),
-        Command::Table(arguments) => table(arguments),
+        Command::Convergence(arguments) => convergence(arguments),
     };
     if INTERRUPTED.load(Ordering::SeqCst) {
         // What failed did so because the lab is being cleared away under it.
@@ -190,7 +183,7 @@ fn feed(arguments: &FeedArguments) -> Result<()> {
         IpAddr::V4(address) => (Some(address), None),
         IpAddr::V6(address) => (None, Some(address)),
     };
-    let table = arguments.source.table()?;
+    let table = arguments.source.table(None)?;
     let (v4, v6) = table.counts();
     let next_hop_v4 = arguments.next_hop_v4.or(own_v4);
     let next_hop_v6 = arguments.next_hop_v6.or(own_v6);
@@ -200,7 +193,7 @@ fn feed(arguments: &FeedArguments) -> Result<()> {
         next_hop_v6: next_hop_v6.context("--next-hop-v6 is needed when --local is IPv4")?,
         seed: arguments.source.seed,
     };
-    let messages = table.encode(&announcer);
+    let messages = table.encode(&announcer).messages;
     println!("{v4} IPv4 and {v6} IPv6 prefixes encoded, {} MiB", messages.len() >> 20);
     let config = FeederConfig {
         local: arguments.local,
@@ -229,31 +222,4 @@ fn feed(arguments: &FeedArguments) -> Result<()> {
             println!("received: {routes} routes in {updates} UPDATEs");
         }
     }
-}
-
-fn table(arguments: &TableArguments) -> Result<()> {
-    const SANDBOX: &str = "table";
-    ensure!(nix::unistd::Uid::effective().is_root(), "needs root: it makes network namespaces");
-    clear_when_interrupted(SANDBOX)?;
-    let table = arguments.source.table()?;
-    let report = full_table::run(&full_table::Plan {
-        name: SANDBOX,
-        table: &table,
-        feeders: arguments.feeders,
-        fib: !arguments.no_fib,
-        timeout: Duration::from_secs(arguments.timeout),
-    })?;
-    let (v4, v6) = report.prefixes;
-    println!("feeders            {}", arguments.feeders);
-    println!("prefixes           {v4} IPv4, {v6} IPv6");
-    println!(
-        "all best{}  {:.2} s",
-        if arguments.no_fib { "         " } else { ", in FIB " },
-        report.elapsed.as_secs_f64()
-    );
-    println!("resident memory    {} MiB", report.resident_bytes >> 20);
-    if !arguments.no_fib {
-        println!("map entries        {} IPv4, {} IPv6", report.entries.0, report.entries.1);
-    }
-    Ok(())
 }

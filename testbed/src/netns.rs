@@ -10,13 +10,13 @@
 //! (`tx off`), because XDP passes on the bytes that it is given.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use ipnet::IpNet;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
@@ -202,6 +202,25 @@ pub fn output(command: &mut Command) -> Result<String> {
     Err(anyhow!("`{shown}` failed ({}): {said}", done.status))
 }
 
+/// Runs a command to its end with this on its standard input.
+fn input(command: &mut Command, text: &str) -> Result<()> {
+    let shown = shown(command);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    child
+        .stdin
+        .take()
+        .context("no standard input")?
+        .write_all(text.as_bytes())
+        .context("write to a command")?;
+    let done = child.wait_with_output().with_context(|| format!("wait for `{shown}`"))?;
+    ensure!(done.status.success(), "`{shown}` failed: {}", String::from_utf8_lossy(&done.stderr).trim());
+    Ok(())
+}
+
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -252,6 +271,18 @@ impl Namespace {
         self.ip(&arguments)
     }
 
+    /// Adds many addresses at once, usable at once.
+    pub fn addresses(&self, device: &str, addresses: &[IpNet]) -> Result<()> {
+        for (family, ipv6) in [("-4", false), ("-6", true)] {
+            let of_family = addresses.iter().filter(|net| net.addr().is_ipv6() == ipv6);
+            let nodad = if ipv6 { " nodad" } else { "" };
+            let batch: String =
+                of_family.map(|net| format!("address add {net} dev {device}{nodad}\n")).collect();
+            input(Command::new("ip").args([family, "-n", &self.name, "-batch", "-"]), &batch)?;
+        }
+        Ok(())
+    }
+
     /// Adds a route to the main table.
     pub fn route(&self, prefix: &str, via: &str) -> Result<()> {
         let via: IpAddr = via.parse().with_context(|| format!("gateway {via}"))?;
@@ -282,6 +313,11 @@ impl Namespace {
             });
             handle.join().map_err(|_| anyhow!("the thread inside namespace {} panicked", self.name))?
         })
+    }
+
+    /// The processes that run inside.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        pids(&self.name)
     }
 
     /// The MAC address of a device.

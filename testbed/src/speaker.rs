@@ -274,6 +274,14 @@ fn take_u16(bytes: &mut &[u8]) -> Result<u16> {
     Ok(u16::from_be_bytes([pair[0], pair[1]]))
 }
 
+/// One path attribute: its type and value.
+fn take_attribute<'a>(bytes: &mut &'a [u8]) -> Result<(u8, &'a [u8])> {
+    let flags = take_u8(bytes)?;
+    let code = take_u8(bytes)?;
+    let length = if flags & 0x10 == 0 { u16::from(take_u8(bytes)?) } else { take_u16(bytes)? };
+    Ok((code, take(bytes, usize::from(length))?))
+}
+
 fn words(bytes: &[u8]) -> Result<Vec<u32>> {
     ensure!(bytes.len().is_multiple_of(4), "{} bytes are no list of 32-bit words", bytes.len());
     Ok(bytes.chunks_exact(4).map(|w| u32::from_be_bytes([w[0], w[1], w[2], w[3]])).collect())
@@ -299,6 +307,51 @@ fn prefixes(mut bytes: &[u8], ipv6: bool) -> Result<Vec<IpNet>> {
         }
     }
     Ok(out)
+}
+
+/// The whole message that these bytes begin with; none while its end is missing.
+pub fn frame(bytes: &[u8]) -> Result<Option<&[u8]>> {
+    let Some(header) = bytes.get(..HEADER) else { return Ok(None) };
+    let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
+    ensure!(length >= HEADER, "a message of {length} bytes");
+    Ok(bytes.get(..length))
+}
+
+/// How many routes a whole message announces and withdraws, counted without keeping any; none
+/// when it is no UPDATE.
+pub fn count_routes(frame: &[u8]) -> Result<Option<(u64, u64)>> {
+    let mut bytes = frame;
+    let header = take(&mut bytes, HEADER)?;
+    if header[18] != UPDATE {
+        return Ok(None);
+    }
+    let length = usize::from(take_u16(&mut bytes)?);
+    let mut withdrawn = count_prefixes(take(&mut bytes, length)?);
+    let length = usize::from(take_u16(&mut bytes)?);
+    let mut attributes = take(&mut bytes, length)?;
+    let mut announced = count_prefixes(bytes);
+    while !attributes.is_empty() {
+        let (code, mut value) = take_attribute(&mut attributes)?;
+        if code == MP_REACH {
+            take(&mut value, 3)?;
+            let next_hop = usize::from(take_u8(&mut value)?);
+            take(&mut value, next_hop + 1)?;
+            announced += count_prefixes(value);
+        } else if code == MP_UNREACH {
+            take(&mut value, 3)?;
+            withdrawn += count_prefixes(value);
+        }
+    }
+    Ok(Some((announced, withdrawn)))
+}
+
+fn count_prefixes(bytes: &[u8]) -> u64 {
+    let (mut at, mut count) = (0, 0);
+    while let Some(length) = bytes.get(at) {
+        at += 1 + usize::from(length.div_ceil(8));
+        count += 1;
+    }
+    count
 }
 
 /// Reads one whole message, header included.
@@ -351,11 +404,7 @@ fn parse_update(mut bytes: &[u8]) -> Result<Received> {
     }
     update.announced = prefixes(bytes, false)?;
     while !attributes.is_empty() {
-        let flags = take_u8(&mut attributes)?;
-        let code = take_u8(&mut attributes)?;
-        let length =
-            if flags & 0x10 == 0 { u16::from(take_u8(&mut attributes)?) } else { take_u16(&mut attributes)? };
-        let mut value = take(&mut attributes, usize::from(length))?;
+        let (code, mut value) = take_attribute(&mut attributes)?;
         match code {
             AS_PATH => {
                 while !value.is_empty() {
@@ -412,12 +461,21 @@ mod tests {
 
     fn frames(mut bytes: &[u8]) -> Vec<Received> {
         let mut out = Vec::new();
-        while !bytes.is_empty() {
-            let length = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
-            assert!(length <= MAX_MESSAGE, "message of {length} bytes");
-            out.push(parse(&bytes[..length]).unwrap());
-            bytes = &bytes[length..];
+        while let Some(message) = frame(bytes).unwrap() {
+            assert!(message.len() <= MAX_MESSAGE, "message of {} bytes", message.len());
+            let parsed = parse(message).unwrap();
+            let counts = count_routes(message).unwrap();
+            match &parsed {
+                Received::Update(update) => {
+                    assert_eq!(counts, Some((update.announced.len() as u64, update.withdrawn.len() as u64)));
+                }
+                Received::EndOfRib(_) => assert_eq!(counts, Some((0, 0))),
+                _ => assert_eq!(counts, None),
+            }
+            out.push(parsed);
+            bytes = &bytes[message.len()..];
         }
+        assert!(bytes.is_empty());
         out
     }
 

@@ -146,7 +146,7 @@ impl Table {
     }
 
     /// The whole table as UPDATEs ready to send, End-of-RIB markers included.
-    pub fn encode(&self, announcer: &Announcer) -> Vec<u8> {
+    pub fn encode(&self, announcer: &Announcer) -> Encoded {
         let mut of_origin: HashMap<u32, u32> = HashMap::new();
         for route in &self.routes {
             *of_origin.entry(route.origin).or_default() += 1;
@@ -157,15 +157,37 @@ impl Table {
             let ipv6 = matches!(route.prefix, IpNet::V6(_));
             groups.entry((route.origin, variant, ipv6)).or_default().push(route.prefix);
         }
-        let mut out = Vec::with_capacity(16 * self.routes.len());
+        let mut messages = Vec::with_capacity(16 * self.routes.len());
+        let mut distinct = [HashSet::new(), HashSet::new()];
         for ((origin, variant, ipv6), prefixes) in &groups {
             let attributes = attributes(announcer, *origin, *variant, *ipv6);
-            speaker::announce(&mut out, &attributes, prefixes);
+            speaker::announce(&mut messages, &attributes, prefixes);
+            distinct[usize::from(*ipv6)].insert(attributes);
         }
-        out.extend(speaker::end_of_rib(false));
-        out.extend(speaker::end_of_rib(true));
+        messages.extend(speaker::end_of_rib(false));
+        messages.extend(speaker::end_of_rib(true));
+        Encoded { messages, attribute_sets: distinct.map(|sets| sets.len()) }
+    }
+
+    /// UPDATEs that withdraw the whole table.
+    pub fn encode_withdrawals(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(6 * self.routes.len());
+        for ipv6 in [false, true] {
+            let of_family = self.routes.iter().map(|route| route.prefix);
+            let of_family: Vec<IpNet> = of_family.filter(|prefix| prefix.addr().is_ipv6() == ipv6).collect();
+            speaker::withdraw(&mut out, &of_family);
+        }
         out
     }
+}
+
+/// A table as bytes.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Whole UPDATEs.
+    pub messages: Vec<u8>,
+    /// How many different sets of path attributes are in them, IPv4 and IPv6.
+    pub attribute_sets: [usize; 2],
 }
 
 /// What the generator must know of an address family.
@@ -358,16 +380,15 @@ mod tests {
             next_hop_v6: Ipv6Addr::LOCALHOST,
             seed: 1,
         };
-        let bytes = table.encode(&announcer);
-        let (mut rest, mut seen, mut sets) = (&bytes[..], HashSet::new(), HashSet::new());
-        while !rest.is_empty() {
-            let length = usize::from(u16::from_be_bytes([rest[16], rest[17]]));
-            if let speaker::Received::Update(update) = speaker::parse(&rest[..length]).unwrap() {
+        let encoded = table.encode(&announcer);
+        let (mut rest, mut seen, mut sets) = (&encoded.messages[..], HashSet::new(), HashSet::new());
+        while let Some(message) = speaker::frame(rest).unwrap() {
+            if let speaker::Received::Update(update) = speaker::parse(message).unwrap() {
                 assert_eq!(update.as_path[0], 64501);
                 sets.insert((update.as_path.clone(), update.communities.clone()));
                 assert!(update.announced.into_iter().all(|prefix| seen.insert(prefix)));
             }
-            rest = &rest[length..];
+            rest = &rest[message.len()..];
         }
         assert_eq!(seen.len(), 6000);
         // Attributes are shared as a real feed shares them: 5 to 10 prefixes to a set.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use testbed::daemon::{self, Daemon, binary};
 use testbed::feeder::{Feeder, FeederConfig};
-use testbed::full_table::wait_metrics_agree;
 use testbed::process::wait_until;
 use testbed::speaker::{self, PathAttributes};
 use testbed::topology::Star;
@@ -166,7 +165,7 @@ fn a_full_map_marks_routes_as_not_installed() -> Result<()> {
     })?;
     let shown = daemon.fib()?.values().filter(|state| *state != "installed").count() as u64;
     ensure!(shown == missing, "{shown} routes shown as not installed, {missing} counted");
-    wait_metrics_agree(&daemon, true)?;
+    daemon.wait_metrics_agree()?;
 
     // The first 90 go: now all of the rest fits.
     let mut messages = Vec::new();

@@ -62,7 +62,7 @@ fn bird_takes_a_generated_table_from_the_feeder() -> Result<()> {
         hold_time: 90,
     };
     let feeder = star.neighbors[0].enter(|| Feeder::connect(&config, SESSION))?;
-    feeder.send(&table.encode(&announcer))?;
+    feeder.send(&table.encode(&announcer).messages)?;
     wait_until("BIRD has the whole table", SESSION, || {
         let counts = (bird.imported("feeder", "ipv4")?, bird.imported("feeder", "ipv6")?);
         ensure!(counts == (20_000, 5_000), "{counts:?}");

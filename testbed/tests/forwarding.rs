@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use testbed::daemon::{self, Daemon};
-use testbed::full_table::wait_metrics_agree;
 use testbed::netns::Sandbox;
 use testbed::peers::bird::{self, Bird};
 use testbed::process::{Process, wait_until};
@@ -62,7 +61,7 @@ fn packets_are_forwarded_by_the_program_and_the_kernel_has_no_route() -> Result<
     }
     topology.no_bgp_route_in_the_kernel()?;
     ensure!(topology.operator_defaults()? == operator, "the operator's routes have changed");
-    wait_metrics_agree(&daemon, true)?;
+    daemon.wait_metrics_agree()?;
     daemon.terminate()?;
     lab::nothing_left(&topology)?;
     ensure!(topology.operator_defaults()? == operator, "the operator's routes have changed at the end");

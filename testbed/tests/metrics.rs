@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::daemon::{self, Daemon};
-use testbed::full_table::wait_metrics_agree;
 use testbed::netns::Sandbox;
 use testbed::peers::bird::{self, Bird};
 use testbed::tools;
@@ -33,7 +32,7 @@ fn the_scrape_agrees_with_show_summary() -> Result<()> {
         return Ok(());
     }
     let (daemon, _bird, _topology) = start("metrics")?;
-    wait_metrics_agree(&daemon, true)?;
+    daemon.wait_metrics_agree()?;
     let metrics = daemon.metrics()?;
     let up = metrics.sum("peregrine_session_up", &[])?;
     ensure!((up - 2.0).abs() < 0.5, "{up} sessions up, expected 2");

@@ -5,13 +5,15 @@
 //! that every configuration needs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::netns::{Namespace, Sandbox, output};
-use crate::process::{Process, wait_until};
+use crate::peers::program::Program;
+use crate::process::wait_until;
 
 /// Lines that each configuration starts with.
 const PREAMBLE: &str = "log stderr all;\nprotocol device { }\n";
@@ -22,63 +24,38 @@ pub const PROGRAMS: [&str; 2] = ["bird", "birdc"];
 /// A running BIRD.
 #[derive(Debug)]
 pub struct Bird {
-    name: String,
-    namespace: Namespace,
     config: PathBuf,
     socket: PathBuf,
-    process: Option<Process>,
+    program: Program,
 }
 
 impl Bird {
     /// Starts BIRD with this configuration and waits until it answers.
     pub fn start(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
-        let directory = sandbox.directory();
-        let path = directory.join(format!("{name}.conf"));
+        let path = sandbox.directory().join(format!("{name}.conf"));
+        let socket = sandbox.directory().join(format!("{name}.ctl"));
         fs::write(&path, format!("{PREAMBLE}{config}"))
             .with_context(|| format!("write {}", path.display()))?;
-        let mut bird = Self {
-            name: name.to_owned(),
-            namespace: namespace.clone(),
-            config: path,
-            socket: directory.join(format!("{name}.ctl")),
-            process: None,
-        };
+        let words = ["bird", "-f", "-c", &path.display().to_string(), "-s", &socket.display().to_string()];
+        let mut bird = Self { program: Program::new(namespace, name, &words), config: path, socket };
         bird.launch(sandbox)?;
         Ok(bird)
     }
 
     /// Starts the process again, after [`Bird::kill_9`].
     pub fn launch(&mut self, sandbox: &Sandbox) -> Result<()> {
-        ensure!(self.process.is_none(), "{} runs already", self.name);
-        let config = self.config.display().to_string();
-        let socket = self.socket.display().to_string();
-        let words = ["bird", "-f", "-c", &config, "-s", &socket];
-        let mut process = Process::spawn(sandbox, &self.namespace, &self.name, &words)?;
-        wait_until("BIRD answers on its control socket", Duration::from_secs(5), || {
-            process.ensure_running()?;
-            self.query("show status")
-        })?;
-        self.process = Some(process);
-        Ok(())
+        let socket = &self.socket;
+        self.program.launch(sandbox, Duration::from_secs(5), || birdc(socket, "show status"))
     }
 
     /// Ends it without a farewell to its peers.
     pub fn kill_9(&mut self) -> Result<()> {
-        self.process.take().with_context(|| format!("{} does not run", self.name))?.kill_9()
+        self.program.kill_9()
     }
 
     /// What `birdc` answers.
     pub fn query(&self, question: &str) -> Result<String> {
-        let socket = self.socket.display().to_string();
-        let mut command = std::process::Command::new("birdc");
-        command.args(["-s", &socket]).args(question.split_whitespace());
-        let answer = output(&mut command)?;
-        // The first line greets: "BIRD 2.0.12 ready."
-        let text = answer.split_once('\n').map_or("", |(_, rest)| rest).to_owned();
-        for complaint in ["syntax error", "Unable to connect"] {
-            ensure!(!text.contains(complaint), "birdc `{question}`: {text}");
-        }
-        Ok(text)
+        birdc(&self.socket, question)
     }
 
     /// Replaces the configuration and waits until it is in force.
@@ -92,7 +69,7 @@ impl Bird {
 
     /// Waits until a protocol's state line says "Established".
     pub fn wait_established(&self, protocol: &str, timeout: Duration) -> Result<()> {
-        wait_until(&format!("{} Established with {protocol}", self.name), timeout, || {
+        wait_until(&format!("{} Established with {protocol}", self.program.name()), timeout, || {
             let answer = self.query(&format!("show protocols {protocol}"))?;
             if answer.contains("Established") { Ok(()) } else { Err(anyhow!("{}", answer.trim())) }
         })
@@ -131,13 +108,20 @@ impl Bird {
         self.query(&format!("show route {prefix} all"))
     }
 
-    /// The log so far.
-    pub fn log_text(&self) -> String {
-        self.process.as_ref().map(Process::log_text).unwrap_or_default()
+    /// Its program.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
     }
+}
 
-    /// The process, while it runs.
-    pub fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
+fn birdc(socket: &Path, question: &str) -> Result<String> {
+    let mut command = Command::new("birdc");
+    command.arg("-s").arg(socket).args(question.split_whitespace());
+    let answer = output(&mut command)?;
+    // The first line greets: "BIRD 2.0.12 ready."
+    let text = answer.split_once('\n').map_or("", |(_, rest)| rest).to_owned();
+    for complaint in ["syntax error", "Unable to connect"] {
+        ensure!(!text.contains(complaint), "birdc `{question}`: {text}");
     }
+    Ok(text)
 }

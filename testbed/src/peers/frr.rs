@@ -1,92 +1,118 @@
-//! FRR's bgpd, alone: without zebra it keeps its hands off the kernel, which is all a peer needs.
+//! FRR's bgpd: alone, which keeps its hands off the kernel and is all a peer needs, or with zebra.
 //!
-//! bgpd drops to the user `frr`, so its directory belongs to that user. Questions go through
+//! Both drop to the user `frr`, so their directory belongs to that user. Questions go through
 //! `vtysh`, answers are JSON where FRR offers it.
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use nix::unistd::User;
 use serde_json::Value;
 
 use crate::netns::{Namespace, Sandbox, output};
-use crate::process::{Process, wait_until};
+use crate::peers::program::Program;
+use crate::process::wait_until;
 
 /// Where Debian keeps it.
 const BGPD: &str = "/usr/lib/frr/bgpd";
+const ZEBRA: &str = "/usr/lib/frr/zebra";
 
 /// The programs that this driver needs.
 pub const PROGRAMS: [&str; 2] = [BGPD, "vtysh"];
 
-/// A running bgpd.
+/// A running bgpd, with or without zebra.
 #[derive(Debug)]
 pub struct Frr {
-    name: String,
-    namespace: Namespace,
     directory: PathBuf,
-    process: Option<Process>,
+    zebra: Option<Program>,
+    bgpd: Program,
 }
 
 impl Frr {
-    /// Starts bgpd with this configuration and waits until it answers.
+    /// Starts bgpd alone with this configuration and waits until it answers.
     pub fn start(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
+        Self::start_with(sandbox, namespace, name, config, false)
+    }
+
+    /// Starts bgpd with this configuration, and zebra before it, which writes what is best into
+    /// the kernel's tables.
+    pub fn start_with_zebra(
+        sandbox: &Sandbox,
+        namespace: &Namespace,
+        name: &str,
+        config: &str,
+    ) -> Result<Self> {
+        Self::start_with(sandbox, namespace, name, config, true)
+    }
+
+    fn start_with(
+        sandbox: &Sandbox,
+        namespace: &Namespace,
+        name: &str,
+        config: &str,
+        zebra: bool,
+    ) -> Result<Self> {
         let directory = sandbox.directory().join(name);
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-        let path = directory.join("bgpd.conf");
-        fs::write(&path, config).with_context(|| format!("write {}", path.display()))?;
         let user = User::from_name("frr").context("look up user frr")?.context("there is no user frr")?;
-        for owned in [&directory, &path] {
-            chown(owned, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-                .with_context(|| format!("chown {}", owned.display()))?;
+        let owned_by_frr = |path: &Path| {
+            chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                .with_context(|| format!("chown {}", path.display()))
+        };
+        owned_by_frr(&directory)?;
+        for (file, text) in [("bgpd.conf", config), ("zebra.conf", "")] {
+            let path = directory.join(file);
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            owned_by_frr(&path)?;
         }
-        let mut frr = Self { name: name.to_owned(), namespace: namespace.clone(), directory, process: None };
+        let sockets = directory.display().to_string();
+        let of = |path: &str, daemon: &str, options: &[&str]| {
+            let at = |kind: &str| format!("{sockets}/{daemon}.{kind}");
+            let (config, pid, zserv) = (at("conf"), at("pid"), format!("{sockets}/zserv.api"));
+            // Without -A, two bgpds would meet on the same address for their terminals.
+            let mut words = vec![path, "-A", "127.0.0.1", "-f", &config, "-i", &pid, "-z", &zserv];
+            words.extend(["--vty_socket", &sockets, "--log", "stdout"]);
+            words.extend(options);
+            Program::new(namespace, &format!("{name}-{daemon}"), &words)
+        };
+        let alone: &[&str] = if zebra { &[] } else { &["-Z"] };
+        let bgpd = of(BGPD, "bgpd", alone);
+        let zebra = zebra.then(|| of(ZEBRA, "zebra", &[]));
+        let mut frr = Self { directory, zebra, bgpd };
         frr.launch(sandbox)?;
         Ok(frr)
     }
 
-    /// Starts the process again, after [`Frr::kill_9`].
+    /// Starts the processes again, after [`Frr::kill_9`].
     pub fn launch(&mut self, sandbox: &Sandbox) -> Result<()> {
-        ensure!(self.process.is_none(), "{} runs already", self.name);
-        let at = |file: &str| self.directory.join(file).display().to_string();
-        let (config, pid, sockets) = (at("bgpd.conf"), at("bgpd.pid"), self.directory.display().to_string());
-        // Without -A, two bgpds would meet on the same address for their terminals.
-        let words = [
-            BGPD,
-            "-Z",
-            "-A",
-            "127.0.0.1",
-            "-f",
-            &config,
-            "-i",
-            &pid,
-            "--vty_socket",
-            &sockets,
-            "--log",
-            "stdout",
-        ];
-        let mut process = Process::spawn(sandbox, &self.namespace, &self.name, &words)?;
-        wait_until("bgpd answers on its terminal", Duration::from_secs(10), || {
-            process.ensure_running()?;
-            self.query("show version")
-        })?;
-        self.process = Some(process);
-        Ok(())
+        let directory = &self.directory;
+        let start = |program: &mut Program, daemon: &str| {
+            program.launch(sandbox, Duration::from_secs(10), || vtysh(directory, daemon, &["show version"]))
+        };
+        if let Some(zebra) = &mut self.zebra {
+            start(zebra, "zebra")?;
+        }
+        start(&mut self.bgpd, "bgpd")
     }
 
     /// Ends it without a farewell to its peers.
     pub fn kill_9(&mut self) -> Result<()> {
-        self.process.take().with_context(|| format!("{} does not run", self.name))?.kill_9()
+        self.zebra.as_mut().map_or(Ok(()), Program::kill_9)?;
+        self.bgpd.kill_9()
+    }
+
+    /// bgpd.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.bgpd
     }
 
     /// What vtysh answers to one command.
     pub fn query(&self, question: &str) -> Result<String> {
-        let sockets = self.directory.display().to_string();
-        let mut command = std::process::Command::new("vtysh");
-        command.args(["--vty_socket", &sockets, "-d", "bgpd", "-c", question]);
-        output(&mut command)
+        vtysh(&self.directory, "bgpd", &[question])
     }
 
     /// The answer to a question that ends in `json`.
@@ -98,18 +124,13 @@ impl Frr {
 
     /// Enters configuration commands, one after the other.
     pub fn configure(&self, commands: &[&str]) -> Result<()> {
-        let sockets = self.directory.display().to_string();
-        let mut command = std::process::Command::new("vtysh");
-        command.args(["--vty_socket", &sockets, "-d", "bgpd", "-c", "configure terminal"]);
-        for line in commands {
-            command.args(["-c", line]);
-        }
-        output(&mut command).map(drop)
+        let lines: Vec<&str> = ["configure terminal"].iter().chain(commands).copied().collect();
+        vtysh(&self.directory, "bgpd", &lines).map(drop)
     }
 
     /// Waits until the session with a neighbour is Established.
     pub fn wait_established(&self, neighbor: &str, timeout: Duration) -> Result<()> {
-        wait_until(&format!("{} Established with {neighbor}", self.name), timeout, || {
+        wait_until(&format!("{} Established with {neighbor}", self.bgpd.name()), timeout, || {
             let answer = self.query_json(&format!("show bgp neighbors {neighbor} json"))?;
             let state = answer[neighbor]["bgpState"].as_str().unwrap_or("none").to_owned();
             if state == "Established" { Ok(()) } else { Err(anyhow!("state {state}")) }
@@ -123,4 +144,14 @@ impl Frr {
         let figures = &answer[neighbor]["addressFamilyInfo"][family];
         figures[counter].as_u64().with_context(|| format!("no {counter} of {family} in: {figures}"))
     }
+}
+
+/// What vtysh answers to commands, one after the other.
+fn vtysh(sockets: &Path, daemon: &str, lines: &[&str]) -> Result<String> {
+    let mut command = Command::new("vtysh");
+    command.arg("--vty_socket").arg(sockets).args(["-d", daemon]);
+    for line in lines {
+        command.args(["-c", line]);
+    }
+    output(&mut command)
 }

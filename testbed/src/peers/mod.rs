@@ -5,3 +5,6 @@
 
 pub mod bird;
 pub mod frr;
+pub mod gobgp;
+pub mod openbgpd;
+pub mod program;
