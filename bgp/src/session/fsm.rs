@@ -30,6 +30,8 @@ enum After {
     Retry,
     /// Active; nobody was at fault, the next attempt comes soon.
     Soon,
+    /// Active: who comes back is welcome at once, but our own attempts wait longer each time.
+    Lost,
     /// Idle for a while, longer each time.
     Hold,
 }
@@ -109,7 +111,10 @@ impl Session {
         let Some((_, link)) = self.machine.take(conn) else { return };
         let after = match link {
             Link::Connect(_) | Link::OpenSent(_) => After::Retry,
-            Link::OpenConfirm(_) | Link::Established(_) => After::Hold,
+            Link::OpenConfirm(_) => After::Hold,
+            // A connection that ends without a NOTIFICATION is no error of the session: a neighbour that
+            // restarts must not be refused (which would also keep its routes away for longer).
+            Link::Established(_) => After::Lost,
         };
         self.ended(now, &link, DownReason::Disconnected(why.to_owned()));
         self.settle(now, &after);
@@ -373,6 +378,10 @@ impl Session {
                 self.listen(now, pause);
             }
             After::Soon => self.listen(now, self.config.timing.idle_hold),
+            After::Lost => {
+                let pause = self.idle_backoff.next();
+                self.listen(now, pause);
+            }
             After::Hold => {
                 self.plain = false;
                 let stay = self.idle_backoff.next();

@@ -103,7 +103,7 @@ const TABLE: &[(State, Event, State, &str)] = &[
     (Established, Timer, Established, "keepalive"),
     (Established, HoldTimer, Idle, "notify 4/0, close, down"),
     (Established, Accepted, Established, "notify 6/7, close"),
-    (Established, Closed, Idle, "down"),
+    (Established, Closed, Active, "down"),
     (Established, Open, Idle, "notify 5/3, close, down"),
     (Established, Malformed, Idle, "notify 1/2, close, down"),
     (Established, NotificationVersion, Idle, "close, down"),
@@ -220,6 +220,27 @@ fn a_passive_session_waits_for_the_peer_and_never_connects() {
     session.handle_timeout(now + secs(1));
     assert_eq!(session.state(), Active);
     assert!(!brief(&drain(&mut session)).contains("connect"));
+}
+
+#[test]
+fn who_lost_its_connection_is_welcome_back_at_once_and_called_back_less_and_less() {
+    let mut now = Instant::now();
+    let (mut session, mut conn) = session_in(Established, now);
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        session.tcp_closed(now, conn.expect("a connection"), "closed by the peer");
+        drain(&mut session);
+        let retry = session.poll_timeout().expect("an attempt of our own");
+        pauses.push(retry.saturating_duration_since(now));
+        now += secs(1) / 10;
+        let back = session.accept(now);
+        session.handle_message(now, back, &peer_open(id(2), 90));
+        session.handle_message(now, back, &Message::Keepalive);
+        assert_eq!(session.state(), Established);
+        conn = Some(back);
+    }
+    // Jitter takes up to a quarter off (RFC 4271 section 10).
+    assert!(pauses.windows(2).all(|pair| pair[1] > pair[0]), "{pauses:?}");
 }
 
 #[test]
