@@ -52,7 +52,7 @@ pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {
     let entries = |value: &Value| number(value, 1..=FibConf::LARGEST_MAX_ENTRIES, "");
     let fib = FibConf {
         interfaces: interfaces.into_iter().map(|(_, name)| name).collect(),
-        lookup: table.optional("lookup", lookup).unwrap_or(default.lookup),
+        lookup: table.optional("lookup", |v| choice(v, Lookup::WORDS)).unwrap_or(default.lookup),
         xdp_mode: table.optional("xdp-mode", |v| choice(v, XdpMode::WORDS)).unwrap_or(default.xdp_mode),
         max_ipv4_entries: table.optional("max-ipv4-entries", entries).unwrap_or(default.max_ipv4_entries),
         max_ipv6_entries: table.optional("max-ipv6-entries", entries).unwrap_or(default.max_ipv6_entries),
@@ -180,15 +180,6 @@ pub(crate) fn check_interface_name(name: &str) -> Read<()> {
     Err(format!(
         "\"{name}\" cannot be an interface; expected a name of 1 to {MAX_INTERFACE_NAME} bytes without \"/\", \":\" and spaces"
     ))
-}
-
-fn lookup(value: &Value) -> Read<Lookup> {
-    if matches!(value, Value::String(_, word) if word == "direct") {
-        return Err(
-            "\"direct\" is not supported by this version; expected \"auto\" or \"lpm-trie\"".to_owned()
-        );
-    }
-    choice(value, Lookup::WORDS)
 }
 
 fn network_prefix(value: &Value) -> Read<IpNet> {

@@ -4,10 +4,10 @@
 //! the route is looked up; the host validates its own packets. Whether a martian source matters is
 //! known only after the lookup, as a packet for the host is the host's to judge.
 
-use aya_ebpf::{maps::lpm_trie::Key, programs::XdpContext};
+use aya_ebpf::programs::XdpContext;
 use fib_abi::{Verdict, flow_hash};
 
-use crate::{Packet, frame, maps::ROUTES_V4, route};
+use crate::{Packet, frame, route};
 
 /// Bytes of a header without options.
 const HEADER: usize = 20;
@@ -66,10 +66,7 @@ pub fn read(ctx: &XdpContext, offset: usize, host: bool, bytes: u64) -> Result<P
         return Err(Verdict::Options);
     }
 
-    let Some(&set) = ROUTES_V4.get(&Key::new(32, header.destination)) else {
-        return Err(Verdict::NoRoute);
-    };
-    let hop = route::next_hop(set, || {
+    let hop = route::next_hop(route::set_v4(header.destination)?, || {
         let fragment = u16::from_be_bytes(header.fragment) & FRAGMENT_MASK != 0;
         let fits = usize::from(length) >= header_length + route::PORTS;
         let ports =

@@ -4,10 +4,10 @@
 //! other than hop-by-hop are no business of a router (RFC 8200 section 4); a flow whose packets
 //! have one is told apart by its addresses alone.
 
-use aya_ebpf::{maps::lpm_trie::Key, programs::XdpContext};
+use aya_ebpf::programs::XdpContext;
 use fib_abi::{Verdict, flow_hash, fold_v6};
 
-use crate::{Packet, frame, maps::ROUTES_V6, route};
+use crate::{Packet, frame, route};
 
 /// Bytes of the header.
 const HEADER: usize = 40;
@@ -51,10 +51,7 @@ pub fn read(ctx: &XdpContext, offset: usize, host: bool, bytes: u64) -> Result<P
         return Err(Verdict::Options);
     }
 
-    let Some(&set) = ROUTES_V6.get(&Key::new(128, header.destination)) else {
-        return Err(Verdict::NoRoute);
-    };
-    let hop = route::next_hop(set, || {
+    let hop = route::next_hop(route::set_v6(&header.destination)?, || {
         let fits = usize::from(payload) >= route::PORTS;
         let ports = if fits { route::ports(ctx, offset + HEADER, header.next_header) } else { 0 };
         let source = fold_v6(&header.source);

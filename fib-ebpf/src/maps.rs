@@ -4,10 +4,14 @@
 //! The statics' names are those of `fib_abi::maps`.
 
 use aya_ebpf::{
-    macros::map,
+    bindings::BPF_F_MMAPABLE,
+    btf_maps,
+    macros::{btf_map, map},
     maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray},
 };
-use fib_abi::{Adjacency, Counter, NextHopWord, Port, PortCounters, PortKey, SetWord, Settings, Verdict};
+use fib_abi::{
+    Adjacency, Counter, NextHopWord, Port, PortCounters, PortKey, SetWord, Settings, Verdict, direct::Layout,
+};
 
 const PLACEHOLDER: u32 = 64;
 
@@ -15,6 +19,17 @@ const PLACEHOLDER: u32 = 64;
 pub static ROUTES_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(PLACEHOLDER, 0);
 #[map]
 pub static ROUTES_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(PLACEHOLDER, 0);
+
+/// A slot for a direct table of so many words. All of it is one element, so that the program looks it
+/// up once a packet and has the verifier check each access by its index alone.
+pub type DirectSlot<const WORDS: usize> =
+    btf_maps::ArrayOfMaps<btf_maps::Array<[u32; WORDS], 1, { BPF_F_MMAPABLE as usize }>, 1>;
+
+#[btf_map]
+pub static DIRECT_V4: DirectSlot<{ Layout::IPV4.words() as usize }> = DirectSlot::new();
+#[btf_map]
+pub static DIRECT_V6: DirectSlot<{ Layout::IPV6.words() as usize }> = DirectSlot::new();
+
 #[map]
 pub static SETS: Array<SetWord> = Array::with_max_entries(PLACEHOLDER, 0);
 #[map]

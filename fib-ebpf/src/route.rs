@@ -1,14 +1,17 @@
-//! From the set that a prefix names to the adjacency, and out.
+//! From the address to the set, from there to the adjacency, and out.
 //!
 //! Each step reads one word of at most 8 bytes, which user space replaces with one store: a packet
 //! sees either the old or the new state of each, never a mixture.
 
-use aya_ebpf::programs::XdpContext;
-use fib_abi::{Adjacency, NextHopKind, NextHopWord, SetWord, Verdict};
+use aya_ebpf::{maps::lpm_trie::Key, programs::XdpContext};
+use fib_abi::{Adjacency, NextHopKind, NextHopWord, SetWord, Verdict, direct::Layout};
 
 use crate::{
     frame,
-    maps::{ADJACENCIES, EGRESS, MEMBERS, NEXT_HOPS, SETS, SETTINGS},
+    maps::{
+        ADJACENCIES, DIRECT_V4, DIRECT_V6, DirectSlot, EGRESS, MEMBERS, NEXT_HOPS, ROUTES_V4, ROUTES_V6,
+        SETS, SETTINGS,
+    },
 };
 
 /// Bytes of the source and destination port at the start of a transport header.
@@ -21,6 +24,37 @@ struct PortPair([u8; PORTS]);
 #[inline(always)]
 fn has_ports(protocol: u8) -> bool {
     matches!(protocol, 6 | 17 | 33 | 132 | 136)
+}
+
+/// The set of an IPv4 destination.
+#[inline(always)]
+pub fn set_v4(address: [u8; 4]) -> Result<u32, Verdict> {
+    match direct(&DIRECT_V4, |read| Layout::lookup_v4(address, read)) {
+        Some(set) => set,
+        None => ROUTES_V4.get(&Key::new(32, address)).copied().ok_or(Verdict::NoRoute),
+    }
+}
+
+/// The set of an IPv6 destination.
+#[inline(always)]
+pub fn set_v6(address: &[u8; 16]) -> Result<u32, Verdict> {
+    match direct(&DIRECT_V6, |read| Layout::lookup_v6(address, read)) {
+        Some(set) => set,
+        None => ROUTES_V6.get(&Key::new(128, *address)).copied().ok_or(Verdict::NoRoute),
+    }
+}
+
+/// Looks up in a direct table; `None` if there is none.
+#[inline(always)]
+fn direct<const WORDS: usize>(
+    slot: &DirectSlot<WORDS>,
+    lookup: impl FnOnce(&dyn Fn(u32) -> u32) -> u32,
+) -> Option<Result<u32, Verdict>> {
+    let table = slot.get_value(0, &0)?.as_ptr();
+    // SAFETY: an index below WORDS, as the layout promises and the verifier checks; user space
+    // writes words whole.
+    let set = lookup(&|index| unsafe { table.add(index as usize).read_volatile() });
+    Some(if set == 0 { Err(Verdict::NoRoute) } else { Ok(set) })
 }
 
 /// A next hop that a packet may be handed to.

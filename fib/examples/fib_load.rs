@@ -1,12 +1,16 @@
 //! Loads a table into the FIB and measures it: time, memory, compression, then random changes.
 //!
-//! `cargo run --release -p peregrine-fib --example fib_load -- [--shuffle] [--default] [--sets=N,N...]
-//! [--batch=N] [--capacity=N] [FILE ...]`
+//! `cargo run --release -p peregrine-fib --example fib_load -- [--engine=lpm-trie|direct] [--order=given|random]
+//! [--rounds=N] [--default] [--sets=N,N...] [--batch=N] [--capacity=N] [--lookups] [--no-churn] [FILE ...]`
 //!
 //! A file has `PREFIX ORIGIN` on each line, of either family; without a file a table is made up. The
-//! next-hop set of a route follows from its origin, one of N; `--shuffle` inserts in random order,
-//! `--capacity` makes the maps too small for the table, and `--default` adds a default route of a set
-//! of its own to both families, which fills the holes.
+//! next-hop set of a route follows from its origin, one of N. With more than one round each route changes
+//! its set so many times, in the same order, as best paths do while several feeds arrive. `--capacity`
+//! makes the tries too small for the table, and `--default` adds a default route of a set of its own to both
+//! families, which fills the holes. For direct tables the words are written to memory, as in the data
+//! plane; `--lookups` then looks up random addresses below random routes there.
+//!
+//! Seconds are processor time of this thread.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people to read")]
 
@@ -14,9 +18,11 @@ use std::error::Error;
 use std::fs;
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use fib::{Fib, FibConfig, NextHopKey, SetId};
+use fib::{EngineChoice, Family, Fib, FibConfig, NextHopKey, SetId, TableEdit};
+use fib_abi::direct::Layout;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 const CHANGES: usize = 100_000;
@@ -77,6 +83,15 @@ fn invent() -> Vec<(IpNet, u32)> {
     routes
 }
 
+/// What else is asked for.
+#[derive(Clone, Copy)]
+struct Options {
+    rounds: u32,
+    default: bool,
+    lookups: bool,
+    churn: bool,
+}
+
 /// Resident memory of this process in MiB.
 fn resident() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -99,22 +114,100 @@ fn pick(sets: &[SetId], key: u32) -> SetId {
     sets[((u64::from(key.wrapping_mul(0x9e37_79b1)) * sets.len() as u64) >> 32) as usize]
 }
 
+/// The direct tables in plain memory.
+struct Memory([Vec<AtomicU32>; 2]);
+
+impl Memory {
+    fn new(config: FibConfig) -> Self {
+        let direct = config.engine == EngineChoice::Direct;
+        let words = |family: Family| if direct { family.layout().words() } else { 0 };
+        Self(Family::ALL.map(|family| (0..words(family)).map(|_| AtomicU32::new(0)).collect()))
+    }
+
+    fn apply(&self, edits: &[TableEdit]) {
+        for edit in edits {
+            if let TableEdit::Fill { family, first, count, value } = *edit {
+                for word in &self.0[family as usize][first as usize..(first + count) as usize] {
+                    word.store(value, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    fn lookup(&self, address: IpAddr) -> u32 {
+        match address {
+            IpAddr::V4(address) => {
+                Layout::lookup_v4(address.octets(), |word| self.0[0][word as usize].load(Ordering::Relaxed))
+            }
+            IpAddr::V6(address) => {
+                Layout::lookup_v6(&address.octets(), |word| self.0[1][word as usize].load(Ordering::Relaxed))
+            }
+        }
+    }
+
+    /// Nanoseconds a lookup of addresses in routes picked at random.
+    fn time(&self, routes: &[(IpNet, u32)], family: Family) -> f64 {
+        let mut random = Random(5);
+        let of_family: Vec<IpNet> = routes
+            .iter()
+            .map(|(prefix, _)| *prefix)
+            .filter(|prefix| prefix.addr().is_ipv6() == (family == Family::Ipv6))
+            .collect();
+        if of_family.is_empty() || self.0[family as usize].is_empty() {
+            return 0.0;
+        }
+        let addresses: Vec<IpAddr> = (0..1_000_000)
+            .map(|_| match of_family[random.below(of_family.len())] {
+                IpNet::V4(net) => {
+                    let host = (random.next() as u32).checked_shr(net.prefix_len().into()).unwrap_or(0);
+                    IpAddr::V4((net.network().to_bits() | host).into())
+                }
+                IpNet::V6(net) => {
+                    let host = (u128::from(random.next()) << 64) | u128::from(random.next());
+                    let host = host.checked_shr(net.prefix_len().into()).unwrap_or(0);
+                    IpAddr::V6((net.network().to_bits() | host).into())
+                }
+            })
+            .collect();
+        let start = Instant::now();
+        // Each address waits for the answer before, as packets wait for each other's cache misses.
+        let mut carry = 0;
+        for &address in &addresses {
+            let address = match address {
+                IpAddr::V4(address) => IpAddr::V4((address.to_bits() ^ (carry >> 31)).into()),
+                IpAddr::V6(address) => IpAddr::V6((address.to_bits() ^ u128::from(carry >> 31)).into()),
+            };
+            carry = self.lookup(address);
+        }
+        black_box(carry);
+        start.elapsed().as_secs_f64() * 1e9 / addresses.len() as f64
+    }
+}
+
+/// Processor time of this thread so far, in seconds; the kernel counts nanoseconds.
+fn cpu_seconds() -> f64 {
+    let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = schedstat.split(' ').next().and_then(|field| field.parse::<f64>().ok());
+    nanoseconds.unwrap_or(0.0) / 1e9
+}
+
 fn measure(
     routes: &[(IpNet, u32)],
     n: u32,
     batch: usize,
     config: FibConfig,
-    default: bool,
+    options: Options,
 ) -> Result<(), Box<dyn Error>> {
+    let memory = Memory::new(config);
     let before = resident();
     let mut fib = Fib::new(config);
-    let start = Instant::now();
+    let start = cpu_seconds();
     // One more set, for the default route; a set is kept alive by the first batch that names it.
     let all = sets(&mut fib, n + 1)?;
     let sets = &all[..n as usize];
     let mut edits = Vec::new();
     let mut writes = 0;
-    if default {
+    if options.default {
         fib.insert("0.0.0.0/0".parse()?, all[n as usize])?;
         fib.insert("::/0".parse()?, all[n as usize])?;
     }
@@ -122,16 +215,19 @@ fn measure(
     for (i, set) in (1..).zip(sets) {
         fib.insert(IpNet::new(IpAddr::V4((0xff00_0000 + 2 * i).into()), 32)?, *set)?;
     }
-    for batch in routes.chunks(batch) {
-        for &(prefix, origin) in batch {
-            fib.insert(prefix, pick(sets, origin))?;
+    for round in (0..options.rounds).rev() {
+        for batch in routes.chunks(batch) {
+            for &(prefix, origin) in batch {
+                fib.insert(prefix, pick(sets, origin.wrapping_add(round)))?;
+            }
+            fib.commit(&mut edits);
+            memory.apply(&edits);
+            writes += edits.len();
+            black_box(&edits);
+            edits.clear();
         }
-        fib.commit(&mut edits);
-        writes += edits.len();
-        black_box(&edits);
-        edits.clear();
     }
-    let loaded = start.elapsed();
+    let loaded = cpu_seconds() - start;
     let used = resident() - before;
     let stats = fib.stats();
     if stats.ipv4.full + stats.ipv6.full > 0 {
@@ -140,21 +236,31 @@ fn measure(
     println!(
         "{n:>4} sets: {:.3} s, {writes} writes; ipv4 {} -> {}, ipv6 {} -> {}; {used:.1} MiB resident, \
          {:.1} by own count",
-        loaded.as_secs_f64(),
+        loaded,
         stats.ipv4.routes,
         stats.ipv4.entries,
         stats.ipv6.routes,
         stats.ipv6.entries,
         (stats.ipv4.memory_bytes + stats.ipv6.memory_bytes) as f64 / f64::from(1 << 20),
     );
-    for size in [1, 100] {
-        churn(&mut fib, routes, sets, size)?;
+    if options.lookups {
+        let [v4, v6] = Family::ALL.map(|family| memory.time(routes, family));
+        println!("      {v4:.1} ns an IPv4 lookup, {v6:.1} ns an IPv6 lookup");
+    }
+    for size in if options.churn { vec![1, 100] } else { Vec::new() } {
+        churn(&mut fib, &memory, routes, sets, size)?;
     }
     Ok(())
 }
 
 /// Random routes go, come back, or change their set.
-fn churn(fib: &mut Fib, routes: &[(IpNet, u32)], sets: &[SetId], size: usize) -> Result<(), Box<dyn Error>> {
+fn churn(
+    fib: &mut Fib,
+    memory: &Memory,
+    routes: &[(IpNet, u32)],
+    sets: &[SetId],
+    size: usize,
+) -> Result<(), Box<dyn Error>> {
     let mut random = Random(7 + size as u64);
     let mut edits = Vec::new();
     let (mut writes, mut most) = (0, 0);
@@ -171,10 +277,13 @@ fn churn(fib: &mut Fib, routes: &[(IpNet, u32)], sets: &[SetId], size: usize) ->
             fib.insert(prefix, pick(sets, key))?;
         }
         fib.commit(&mut edits);
+        memory.apply(&edits);
         times.push(start.elapsed());
         writes += edits.len();
         most = most.max(edits.len());
         edits.clear();
+        // As soon as the daemon would.
+        fib.grace_elapsed();
     }
     times.sort_unstable();
     let total: Duration = times.iter().sum();
@@ -195,23 +304,34 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
     let has = |flag: &str| flags.iter().any(|given| given == flag);
     let mut routes = if files.is_empty() { invent() } else { load(&files)? };
-    if has("--shuffle") {
+    let option = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(name));
+    if option("--order=").unwrap_or("given") == "random" {
         let mut random = Random(3);
         for i in (1..routes.len()).rev() {
             routes.swap(i, random.below(i + 1));
         }
     }
     println!("{} routes", routes.len());
-    let option = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(name));
     let counts = option("--sets=").unwrap_or("1,2,8,64").split(',').map(str::parse);
     let batch = option("--batch=").unwrap_or("4096").parse()?;
-    let mut config = FibConfig::default();
+    let engine = match option("--engine=").unwrap_or("lpm-trie") {
+        "direct" => EngineChoice::Direct,
+        "lpm-trie" => EngineChoice::LpmTrie,
+        other => return Err(format!("--engine={other}: expected lpm-trie or direct").into()),
+    };
+    let mut config = FibConfig { engine, ..FibConfig::default() };
+    let options = Options {
+        rounds: option("--rounds=").unwrap_or("1").parse()?,
+        default: has("--default"),
+        lookups: has("--lookups"),
+        churn: !has("--no-churn"),
+    };
     if let Some(capacity) = option("--capacity=") {
         config.capacity_v4 = capacity.parse()?;
         config.capacity_v6 = capacity.parse()?;
     }
     for n in counts.collect::<Result<Vec<u32>, _>>()? {
-        measure(&routes, n, batch, config, has("--default"))?;
+        measure(&routes, n, batch, config, options)?;
     }
     Ok(())
 }

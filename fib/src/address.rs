@@ -7,12 +7,31 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use fib_abi::direct::Layout;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::Family;
 
 /// An address as an unsigned integer, most significant bit first on the wire.
 pub(crate) trait Address: Copy + Ord + Hash + Debug + Default + Send + Sync + 'static {
     /// Bits of an address: 32 or 128.
     const WIDTH: u8;
+    /// The family of such addresses.
+    const FAMILY: Family;
+    /// The shape of the family's direct table.
+    const LAYOUT: Layout;
+
+    /// The address without the alignment of a wide integer: an array of routes has no gaps.
+    type Packed: Copy + Debug + Default + Send + Sync + 'static;
+
+    /// Packs.
+    fn pack(self) -> Self::Packed;
+
+    /// Unpacks.
+    fn unpack(packed: Self::Packed) -> Self;
+
+    /// The `count` bits that end before bit `end`, as a number.
+    fn bits(self, end: u8, count: u8) -> u32;
 
     /// Bit `index` counted from the most significant, as 0 or 1. `index` is below [`Self::WIDTH`].
     fn bit(self, index: u8) -> usize;
@@ -37,9 +56,29 @@ pub(crate) trait Address: Copy + Ord + Hash + Debug + Default + Send + Sync + 's
 }
 
 macro_rules! address {
-    ($int:ty, $addr:ident, $net:ident, $variant:ident) => {
+    ($int:ty, $packed:ty, $addr:ident, $net:ident, $variant:ident, $family:ident, $layout:ident) => {
         impl Address for $int {
             const WIDTH: u8 = <$int>::BITS as u8;
+            const FAMILY: Family = Family::$family;
+            const LAYOUT: Layout = Layout::$layout;
+
+            type Packed = $packed;
+
+            #[inline]
+            fn pack(self) -> $packed {
+                self.to_ne_bytes()
+            }
+
+            #[inline]
+            fn unpack(packed: $packed) -> Self {
+                Self::from_ne_bytes(packed)
+            }
+
+            #[inline]
+            fn bits(self, end: u8, count: u8) -> u32 {
+                let rest = self.checked_shr(u32::from(Self::WIDTH - end)).unwrap_or(0);
+                (rest as u32) & ((1 << count) - 1)
+            }
 
             #[inline]
             fn bit(self, index: u8) -> usize {
@@ -75,8 +114,8 @@ macro_rules! address {
     };
 }
 
-address!(u32, Ipv4Addr, Ipv4Net, V4);
-address!(u128, Ipv6Addr, Ipv6Net, V6);
+address!(u32, [u8; 4], Ipv4Addr, Ipv4Net, V4, Ipv4, IPV4);
+address!(u128, [u8; 16], Ipv6Addr, Ipv6Net, V6, Ipv6, IPV6);
 
 /// A prefix in network form: bits beyond `len` are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

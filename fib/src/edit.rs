@@ -4,7 +4,9 @@ use std::fmt;
 
 use fib_abi::{Adjacency, NextHopWord, SetWord};
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::Family;
 
 /// One write to one map. Edits are applied in the order in which a commit gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,48 @@ pub enum TableEdit {
         /// Key in `ROUTES_V4` or `ROUTES_V6`.
         prefix: IpNet,
     },
+    /// Write words of a family's direct table, in ascending order, each with one 4-byte store.
+    Fill {
+        /// Whose table: of the layout [`Family::layout`].
+        family: Family,
+        /// The first word.
+        first: u32,
+        /// How many words, at least one.
+        count: u32,
+        /// What each is to be.
+        value: u32,
+    },
+    /// Look packets up in a family's direct table from now on, and no more in its trie. Done again
+    /// it changes nothing. When it returns, no packet uses the trie any more.
+    Serve {
+        /// Whose table.
+        family: Family,
+    },
+}
+
+/// What a family's packets are looked up in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    /// A longest-prefix-match trie of compressed entries.
+    #[default]
+    LpmTrie,
+    /// A table that is indexed by the address.
+    Direct,
+}
+
+impl EngineKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::LpmTrie, Self::Direct];
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LpmTrie => "lpm-trie",
+            Self::Direct => "direct",
+        })
+    }
 }
 
 /// Whether packets are forwarded by a route.
@@ -57,7 +101,7 @@ pub enum TableEdit {
 pub enum Status {
     /// The map forwards by it.
     Installed,
-    /// The map has no room for it: its addresses follow a less specific route, or none.
+    /// The table has no room for it (entries of the trie, nodes of the direct table): its addresses follow a less specific route, or none.
     Full,
     /// The kernel refused to write an entry that this route depends on; the write will be repeated.
     WriteFailed,

@@ -1,19 +1,33 @@
 //! What a table engine must do: hold the routes of one family and turn their changes into map edits.
 //!
-//! An engine knows prefixes and set ids, nothing of next hops. `insert` and `remove` only queue a change;
-//! `apply` carries the queue out in prefix order, which spares most of the cache misses of a large batch,
-//! and `commit` works out the edits. So the cost follows the batch, and several changes of a prefix
-//! between two commits become one edit or none. But for `route`, all that is read is as of the last
-//! commit. `lpm_trie` is the engine for `BPF_MAP_TYPE_LPM_TRIE`; a `direct` engine for arrays indexed by
-//! the address fits the same interface.
+//! An engine knows prefixes and set ids, nothing of next hops. Its queue takes changes; `apply` carries
+//! them out in prefix order, which spares most of the cache misses of a large batch, and `commit` gives
+//! the edits. So the cost follows the batch, and several changes of a prefix between two commits become
+//! one edit or none. But for `route`, all that is read is as of the last commit.
+//!
+//! ```text
+//! queue       changes that wait
+//! left_out    routes that found no room, and when to try them again
+//! lpm_trie    BPF_MAP_TYPE_LPM_TRIE: entries by prefix, as few as possible
+//!   trie, ortc, choices, journal, failures
+//! direct      arrays indexed by the address: no limit but the nodes for long prefixes
+//!   routes, nodes, writes
+//! ```
 
 pub(crate) mod choices;
+pub(crate) mod direct;
 pub(crate) mod failures;
 pub(crate) mod journal;
+pub(crate) mod left_out;
 pub(crate) mod lpm_trie;
+pub(crate) mod nodes;
 pub(crate) mod ortc;
+pub(crate) mod queue;
+pub(crate) mod routes;
 pub(crate) mod trie;
+pub(crate) mod writes;
 
+use self::queue::Queue;
 use crate::address::{Address, Prefix};
 use crate::edit::{Status, TableEdit};
 
@@ -36,9 +50,9 @@ pub(crate) struct Route<A> {
 pub(crate) struct EngineStats {
     /// Routes held, installed or not.
     pub routes: usize,
-    /// Entries the map should have after compression.
+    /// What the map has of that which limits it: entries after compression, or nodes.
     pub entries: usize,
-    /// Entries the map can hold.
+    /// How many of those it can have.
     pub capacity: usize,
     /// Routes left out because the map is full.
     pub full: usize,
@@ -52,11 +66,8 @@ pub(crate) struct EngineStats {
 
 /// A family's forwarding table.
 pub(crate) trait Engine<A: Address>: Send {
-    /// Queues: add a route or point it at another set.
-    fn insert(&mut self, prefix: Prefix<A>, set: u32);
-
-    /// Queues: remove a route if there is one.
-    fn remove(&mut self, prefix: Prefix<A>);
+    /// Changes that wait for `apply`: routes with their sets, or with `NO_ROUTE` to be removed.
+    fn queue(&mut self) -> &mut Queue<A>;
 
     /// Carries out what is queued; appends a set for each queued or held route that no longer names it.
     fn apply(&mut self, released: &mut Vec<u32>);
@@ -67,7 +78,8 @@ pub(crate) trait Engine<A: Address>: Send {
     /// The most specific route that covers an address, installed or not.
     fn longest_match(&self, address: A) -> Option<Route<A>>;
 
-    /// The map entry that decides for an address, as meant after the last commit.
+    /// The entry that decides for an address, as meant after the last commit: of the compressed table,
+    /// or, where there is no compression, the route.
     fn entry_for(&self, address: A) -> Option<(Prefix<A>, u32)>;
 
     /// Appends up to `limit` routes that come after `after` in prefix order.
@@ -81,6 +93,12 @@ pub(crate) trait Engine<A: Address>: Send {
 
     /// The write or the removal of this entry, as given by the last commit, failed.
     fn write_failed(&mut self, prefix: Prefix<A>);
+
+    /// What waits for a grace period before it is used again.
+    fn waiting(&self) -> usize;
+
+    /// A grace period has passed since the edits of the last commit were applied.
+    fn grace_elapsed(&mut self);
 
     /// Whether a later commit has something to repeat even if no route changes.
     fn wants_retry(&self) -> bool;

@@ -49,6 +49,11 @@ impl IdPool {
         self.limbo.len()
     }
 
+    /// Indices that can be handed out now.
+    pub(crate) fn available(&self) -> usize {
+        self.free.len() + self.limit.saturating_sub(self.next) as usize
+    }
+
     pub(crate) fn limit(&self) -> u32 {
         self.limit
     }

@@ -18,12 +18,15 @@
 //! }
 //! ```
 //!
+//! Before a commit, [`Fib::wants_direct`] tells of tables that have outgrown their engine; see
+//! [`EngineChoice`].
+//!
 //! Routes change with the commit; what is read of them, save by [`Fib::route`], is as of the last one.
 //! Larger batches cost less for each route: when there is much to do, commit what has queued up at
 //! once, not in pieces.
 //!
-//! The routes of a family are kept and compressed by a table engine (`engine`), one generic piece of
-//! code for IPv4 and IPv6.
+//! The routes of a family are kept by a table engine (`engine`), of which there are two; each is one
+//! generic piece of code for IPv4 and IPv6.
 
 mod address;
 mod edit;
@@ -31,30 +34,39 @@ mod engine;
 mod ids;
 mod next_hops;
 mod sets;
+mod table;
 
 use std::net::IpAddr;
 
+use fib_abi::direct::Layout;
 use ipnet::IpNet;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::address::{Address, Prefix};
-pub use crate::edit::{Status, StatusChange, TableEdit};
-use crate::engine::lpm_trie::LpmTrie;
-use crate::engine::{Engine, EngineStats, Route};
+pub use crate::edit::{EngineKind, Status, StatusChange, TableEdit};
+use crate::engine::{NO_ROUTE, Route};
 use crate::next_hops::NextHops;
 pub use crate::next_hops::{NextHopId, NextHopKey, NextHopView, Resolution};
 pub use crate::sets::SetId;
 use crate::sets::Sets;
+use crate::table::Table;
+pub use crate::table::{DIRECT_FROM, EngineChoice};
 
 /// Sizes of the maps, which must be loaded with the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FibConfig {
+    /// Which engines the tables may have.
+    pub engine: EngineChoice,
     /// Entries of `ROUTES_V4`.
     pub capacity_v4: usize,
     /// Entries of `ROUTES_V6`.
     pub capacity_v6: usize,
-    /// Entries of `SETS`; id 0 is never used.
+    /// Nodes of `DIRECT_V4` that may be used: at most those of its layout.
+    pub nodes_v4: u32,
+    /// Likewise of `DIRECT_V6`.
+    pub nodes_v6: u32,
+    /// Entries of `SETS`, at most 2^21; id 0 is never used.
     pub sets: u32,
     /// Entries of `MEMBERS`.
     pub members: u32,
@@ -69,8 +81,11 @@ pub struct FibConfig {
 impl Default for FibConfig {
     fn default() -> Self {
         Self {
+            engine: EngineChoice::default(),
             capacity_v4: 2_000_000,
             capacity_v6: 1_000_000,
+            nodes_v4: Layout::IPV4.nodes,
+            nodes_v6: Layout::IPV6.nodes,
             sets: 4096,
             members: 65_536,
             next_hops: 4096,
@@ -126,19 +141,27 @@ pub enum FibError {
     EmptySet,
 }
 
-/// Which of the two tables.
+/// Whose table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
-    /// `ROUTES_V4`.
+    /// `ROUTES_V4` or `DIRECT_V4`.
     Ipv4,
-    /// `ROUTES_V6`.
+    /// `ROUTES_V6` or `DIRECT_V6`.
     Ipv6,
 }
 
 impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+
+    /// The shape of the family's direct table.
+    pub const fn layout(self) -> Layout {
+        match self {
+            Self::Ipv4 => Layout::IPV4,
+            Self::Ipv6 => Layout::IPV6,
+        }
+    }
 }
 
 /// A route as `show` tells it.
@@ -155,13 +178,17 @@ pub struct RouteView {
 /// Counts of one family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TableStats {
+    /// What packets are looked up in.
+    pub engine: EngineKind,
     /// Routes held, installed or not.
     pub routes: usize,
-    /// Entries of the map after compression.
+    /// What is in use of that which can run out: entries of the LPM trie, after compression, or nodes
+    /// of the direct table (groups of 256 words for the routes of a /24 that are longer, in IPv4; nodes
+    /// of 16 words, in IPv6).
     pub entries: usize,
-    /// Entries the map can hold.
+    /// How many of those there can be.
     pub capacity: usize,
-    /// Routes not installed because the map is full.
+    /// Routes not installed because there are no more of those.
     pub full: usize,
     /// Routes not installed because an entry they depend on could not be written.
     pub write_failed: usize,
@@ -169,26 +196,14 @@ pub struct TableStats {
     pub failed_entries: usize,
     /// Memory of the table in this process, in bytes.
     pub memory_bytes: usize,
+    /// Memory of the direct table's map, in bytes; 0 for a trie, which takes some 64 bytes an entry.
+    pub map_bytes: usize,
 }
 
 impl TableStats {
     /// Routes that packets are not forwarded by.
     pub fn not_installed(&self) -> usize {
         self.full + self.write_failed
-    }
-}
-
-impl From<EngineStats> for TableStats {
-    fn from(stats: EngineStats) -> Self {
-        Self {
-            routes: stats.routes,
-            entries: stats.entries,
-            capacity: stats.capacity,
-            full: stats.full,
-            write_failed: stats.write_failed,
-            failed_entries: stats.failed_entries,
-            memory_bytes: stats.memory,
-        }
     }
 }
 
@@ -209,7 +224,7 @@ pub struct FibStats {
     pub sets: usize,
     /// Member slots in use or waiting for a grace period.
     pub member_slots: u32,
-    /// Ids that wait for a grace period.
+    /// Ids and nodes that wait for a grace period.
     pub waiting_for_grace: usize,
 }
 
@@ -217,8 +232,8 @@ pub struct FibStats {
 pub struct Fib {
     next_hops: NextHops,
     sets: Sets,
-    v4: Box<dyn Engine<u32>>,
-    v6: Box<dyn Engine<u128>>,
+    v4: Table<u32>,
+    v6: Table<u128>,
 }
 
 impl Fib {
@@ -227,8 +242,26 @@ impl Fib {
         Self {
             next_hops: NextHops::new(config.next_hops, config.adjacencies),
             sets: Sets::new(config.sets, config.members, config.ecmp_slots),
-            v4: Box::new(LpmTrie::new(config.capacity_v4)),
-            v6: Box::new(LpmTrie::new(config.capacity_v6)),
+            v4: Table::new(config.engine, config.capacity_v4, config.nodes_v4),
+            v6: Table::new(config.engine, config.capacity_v6, config.nodes_v6),
+        }
+    }
+
+    /// Whether a family's table, with what waits for the commit, has outgrown its engine. Then an
+    /// empty direct table is to be made for it, and [`Self::move_to_direct`] to be called.
+    pub fn wants_direct(&self, family: Family) -> bool {
+        match family {
+            Family::Ipv4 => self.v4.has_outgrown_its_engine(),
+            Family::Ipv6 => self.v6.has_outgrown_its_engine(),
+        }
+    }
+
+    /// There is an empty direct table for a family: the next commit fills it, and ends with
+    /// [`TableEdit::Serve`].
+    pub fn move_to_direct(&mut self, family: Family) {
+        match family {
+            Family::Ipv4 => self.v4.move_to_direct(),
+            Family::Ipv6 => self.v6.move_to_direct(),
         }
     }
 
@@ -279,8 +312,8 @@ impl Fib {
     pub fn insert(&mut self, prefix: IpNet, set: SetId) -> Result<(), FibError> {
         self.sets.retain(set)?;
         match prefix {
-            IpNet::V4(net) => self.v4.insert(net.into(), set.0),
-            IpNet::V6(net) => self.v6.insert(net.into(), set.0),
+            IpNet::V4(net) => self.v4.change(net.into(), set.0),
+            IpNet::V6(net) => self.v6.change(net.into(), set.0),
         }
         Ok(())
     }
@@ -288,8 +321,8 @@ impl Fib {
     /// Removes a route, if there is one, with the next commit.
     pub fn remove(&mut self, prefix: IpNet) {
         match prefix {
-            IpNet::V4(net) => self.v4.remove(net.into()),
-            IpNet::V6(net) => self.v6.remove(net.into()),
+            IpNet::V4(net) => self.v4.change(net.into(), NO_ROUTE),
+            IpNet::V6(net) => self.v6.change(net.into(), NO_ROUTE),
         }
     }
 
@@ -297,24 +330,24 @@ impl Fib {
     /// into account (one that waits for the commit counts as installed). The cost grows with those.
     pub fn route(&self, prefix: IpNet) -> Option<RouteView> {
         match prefix {
-            IpNet::V4(net) => self.v4.route(net.into()).map(view),
-            IpNet::V6(net) => self.v6.route(net.into()).map(view),
+            IpNet::V4(net) => self.v4.engine().route(net.into()).map(view),
+            IpNet::V6(net) => self.v6.engine().route(net.into()).map(view),
         }
     }
 
     /// The most specific route that covers an address, installed or not.
     pub fn longest_match(&self, address: IpAddr) -> Option<RouteView> {
         match address {
-            IpAddr::V4(addr) => self.v4.longest_match(addr.to_bits()).map(view),
-            IpAddr::V6(addr) => self.v6.longest_match(addr.to_bits()).map(view),
+            IpAddr::V4(addr) => self.v4.engine().longest_match(addr.to_bits()).map(view),
+            IpAddr::V6(addr) => self.v6.engine().longest_match(addr.to_bits()).map(view),
         }
     }
 
     /// The compressed entry that decides for an address, as meant by the last commit.
     pub fn entry_for(&self, address: IpAddr) -> Option<(IpNet, SetId)> {
         match address {
-            IpAddr::V4(addr) => self.v4.entry_for(addr.to_bits()).map(entry),
-            IpAddr::V6(addr) => self.v6.entry_for(addr.to_bits()).map(entry),
+            IpAddr::V4(addr) => self.v4.engine().entry_for(addr.to_bits()).map(entry),
+            IpAddr::V6(addr) => self.v6.engine().entry_for(addr.to_bits()).map(entry),
         }
     }
 
@@ -322,24 +355,32 @@ impl Fib {
     /// exist any more; one of the other family counts as none).
     pub fn routes(&self, family: Family, after: Option<IpNet>, limit: usize) -> Vec<RouteView> {
         match family {
-            Family::Ipv4 => page(limit, view, |out| self.v4.routes_after(prefix_v4(after), limit, out)),
-            Family::Ipv6 => page(limit, view, |out| self.v6.routes_after(prefix_v6(after), limit, out)),
+            Family::Ipv4 => {
+                page(limit, view, |out| self.v4.engine().routes_after(prefix_v4(after), limit, out))
+            }
+            Family::Ipv6 => {
+                page(limit, view, |out| self.v6.engine().routes_after(prefix_v6(after), limit, out))
+            }
         }
     }
 
     /// Up to `limit` compressed entries of a family, as meant by the last commit, likewise.
     pub fn entries(&self, family: Family, after: Option<IpNet>, limit: usize) -> Vec<(IpNet, SetId)> {
         match family {
-            Family::Ipv4 => page(limit, entry, |out| self.v4.entries_after(prefix_v4(after), limit, out)),
-            Family::Ipv6 => page(limit, entry, |out| self.v6.entries_after(prefix_v6(after), limit, out)),
+            Family::Ipv4 => {
+                page(limit, entry, |out| self.v4.engine().entries_after(prefix_v4(after), limit, out))
+            }
+            Family::Ipv6 => {
+                page(limit, entry, |out| self.v6.engine().entries_after(prefix_v6(after), limit, out))
+            }
         }
     }
 
     /// Appends the edits that bring the maps from the last commit to now, in the order to apply them.
     pub fn commit(&mut self, edits: &mut Vec<TableEdit>) {
         let mut released = Vec::new();
-        self.v4.apply(&mut released);
-        self.v6.apply(&mut released);
+        self.v4.engine_mut().apply(&mut released);
+        self.v6.engine_mut().apply(&mut released);
         for set in released {
             self.sets.release(set);
         }
@@ -348,6 +389,15 @@ impl Fib {
         self.sets.commit(edits);
         self.v4.commit(edits);
         self.v6.commit(edits);
+    }
+
+    /// The [`TableEdit::Serve`] of the last commit failed; the next one has it again. Until then packets are
+    /// forwarded as before the move.
+    pub fn serve_failed(&mut self, family: Family) {
+        match family {
+            Family::Ipv4 => self.v4.serve_failed(),
+            Family::Ipv6 => self.v6.serve_failed(),
+        }
     }
 
     /// The `Insert` or `Remove` of this prefix in the last commit's edits failed.
@@ -363,7 +413,7 @@ impl Fib {
 
     /// Whether ids wait for a grace period.
     pub fn needs_grace(&self) -> bool {
-        self.next_hops.waiting() + self.sets.waiting() > 0
+        self.waiting() > 0
     }
 
     /// All edits so far have been applied, their failures reported, and since then every program that
@@ -375,6 +425,14 @@ impl Fib {
             self.next_hops.grace_elapsed();
             self.sets.grace_elapsed();
         }
+        self.v4.engine_mut().grace_elapsed();
+        self.v6.engine_mut().grace_elapsed();
+    }
+
+    /// What waits for a grace period.
+    fn waiting(&self) -> usize {
+        let tables = self.v4.engine().waiting() + self.v6.engine().waiting();
+        self.next_hops.waiting() + self.sets.waiting() + tables
     }
 
     /// Whether committing again is worth while even if nothing changes: failed writes or routes that
@@ -385,30 +443,38 @@ impl Fib {
 
     /// Moves out the status changes since the last call, oldest first. A prefix may occur twice.
     pub fn drain_status_changes(&mut self, out: &mut Vec<StatusChange>) {
-        let mut v4 = Vec::new();
-        self.v4.drain_status_changes(&mut v4);
-        out.extend(
-            v4.iter().map(|(prefix, status)| StatusChange { prefix: prefix.to_net(), status: *status }),
-        );
-        let mut v6 = Vec::new();
-        self.v6.drain_status_changes(&mut v6);
-        out.extend(
-            v6.iter().map(|(prefix, status)| StatusChange { prefix: prefix.to_net(), status: *status }),
-        );
+        let change = |prefix, status| StatusChange { prefix, status };
+        self.v4.drain_status_changes(|prefix, status| out.push(change(prefix.to_net(), status)));
+        self.v6.drain_status_changes(|prefix, status| out.push(change(prefix.to_net(), status)));
     }
 
     /// Counts of everything.
     pub fn stats(&self) -> FibStats {
         FibStats {
-            ipv4: self.v4.stats().into(),
-            ipv6: self.v6.stats().into(),
+            ipv4: stats(&self.v4),
+            ipv6: stats(&self.v6),
             next_hops: self.next_hops.len(),
             adjacencies: self.next_hops.adjacencies(),
             unplaced_next_hops: self.next_hops.unplaced(),
             sets: self.sets.len(),
             member_slots: self.sets.slots_used(),
-            waiting_for_grace: self.next_hops.waiting() + self.sets.waiting(),
+            waiting_for_grace: self.waiting(),
         }
+    }
+}
+
+fn stats<A: Address>(table: &Table<A>) -> TableStats {
+    let stats = table.engine().stats();
+    TableStats {
+        engine: table.kind(),
+        routes: stats.routes,
+        entries: stats.entries,
+        capacity: stats.capacity,
+        full: stats.full,
+        write_failed: stats.write_failed,
+        failed_entries: stats.failed_entries,
+        memory_bytes: stats.memory,
+        map_bytes: table.map_bytes(),
     }
 }
 

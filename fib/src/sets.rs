@@ -50,8 +50,8 @@ impl Sets {
         Self {
             slots: Vec::new(),
             by_members: HashMap::new(),
-            // Compression tells set ids and its own lists apart by the top bit.
-            ids: IdPool::new(crate::engine::NO_ROUTE + 1, sets.min(1 << 31)),
+            // Packed routes have so many bits for a set; compression and the direct tables need the top one.
+            ids: IdPool::new(crate::engine::NO_ROUTE + 1, sets.min(crate::engine::routes::MOST_SETS)),
             members: RangePool::new(members),
             ecmp_slots: ecmp_slots.max(1),
             fresh: Vec::new(),

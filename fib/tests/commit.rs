@@ -4,7 +4,7 @@ mod common;
 
 use std::net::IpAddr;
 
-use common::{Plane, boundaries};
+use common::{Plane, Way, boundaries};
 use fib::{Fib, FibConfig, FibError, NextHopId, NextHopKey, Resolution, SetId, Status, TableEdit};
 use fib_abi::{Adjacency, NextHopKind};
 use ipnet::IpNet;
@@ -48,6 +48,7 @@ fn rank(edit: &TableEdit) -> u8 {
         TableEdit::Set { .. } => 3,
         TableEdit::Insert { .. } => 4,
         TableEdit::Remove { .. } => 5,
+        TableEdit::Fill { .. } | TableEdit::Serve { .. } => 6,
     }
 }
 
@@ -245,9 +246,15 @@ fn a_failed_entry_blames_every_route_behind_it_and_no_other() {
     assert!(!fib.wants_retry());
 }
 
+/// The first bits, or those around a border between two levels of the direct tables.
 fn small_prefix() -> impl Strategy<Value = IpNet> {
-    (0_u32..32, 0_u8..=5).prop_map(|(bits, len)| {
-        IpNet::new(IpAddr::V4((bits << 27).into()), len).expect("a valid length").trunc()
+    (0_u32..32, 0_u8..=5, 0_u8..3).prop_map(|(bits, len, place)| {
+        let (addr, len) = match place {
+            0 => (IpAddr::V4((bits << 27).into()), len),
+            1 => (IpAddr::V4((bits << 6).into()), len + 21),
+            _ => (IpAddr::V6((u128::from(bits) << 105).into()), len + 16),
+        };
+        IpNet::new(addr, len).expect("a valid length").trunc()
     })
 }
 
@@ -259,8 +266,9 @@ proptest! {
     fn no_address_is_ever_answered_in_a_third_way(
         batches in prop::collection::vec(
             prop::collection::vec((small_prefix(), 0_u8..4), 1..12), 1..6),
+        way in prop::sample::select(Way::ALL.to_vec()),
     ) {
-        let mut fib = Fib::new(FibConfig::default());
+        let mut fib = Fib::new(FibConfig { engine: way.engine(), ..FibConfig::default() });
         let mut plane = Plane::new(1000, 1000);
         for batch in &batches {
             for &(prefix, set) in batch {
@@ -272,8 +280,9 @@ proptest! {
                 }
             }
             let addresses: Vec<IpAddr> =
-                boundaries([net("0.0.0.0/0")].iter().chain(batches.iter().flatten().map(|(p, _)| p)))
+                boundaries([net("0.0.0.0/0"), net("::/0")].iter().chain(batches.iter().flatten().map(|(p, _)| p)))
                     .into_iter().collect();
+            way.go_on(&mut fib);
             let answers = |plane: &Plane| -> Vec<_> { addresses.iter().map(|&a| plane.answer(a)).collect() };
             let edits = commit(&mut fib);
             let mut steps = vec![answers(&plane)];

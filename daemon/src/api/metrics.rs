@@ -48,8 +48,14 @@ fn describe() {
         ("peregrine_rib_prefixes", "Prefixes with at least one path."),
         ("peregrine_rib_paths", "Paths, usable or not."),
         ("peregrine_fib_routes", "Routes meant to be in the forwarding table, before compression."),
-        ("peregrine_fib_entries", "Entries in the forwarding map, after compression."),
-        ("peregrine_fib_capacity_entries", "Entries that the forwarding map holds at most."),
+        (
+            "peregrine_fib_entries",
+            "Entries of the LPM trie after compression, or nodes of the direct table in use.",
+        ),
+        ("peregrine_fib_capacity_entries", "Entries or nodes that there can be at most."),
+        ("peregrine_fib_engine", "1 for the table engine that packets are looked up in."),
+        ("peregrine_fib_memory_bytes", "Memory of the forwarding table in the daemon."),
+        ("peregrine_fib_map_bytes", "Memory of the direct table's map, 0 for an LPM trie."),
         (
             "peregrine_fib_not_installed_routes",
             "Routes missing in the map because it is full or a write failed.",
@@ -103,6 +109,12 @@ pub(crate) fn sample_summary(summary: &Summary) {
         gauge!("peregrine_fib_routes", "family" => family.clone()).set(float(table.routes));
         gauge!("peregrine_fib_entries", "family" => family.clone()).set(float(table.entries));
         gauge!("peregrine_fib_capacity_entries", "family" => family.clone()).set(float(table.capacity));
+        gauge!("peregrine_fib_memory_bytes", "family" => family.clone()).set(float(table.memory_bytes));
+        gauge!("peregrine_fib_map_bytes", "family" => family.clone()).set(float(table.map_bytes));
+        for engine in fib::EngineKind::ALL {
+            gauge!("peregrine_fib_engine", "family" => family.clone(), "engine" => engine.to_string())
+                .set(if table.engine == engine { 1.0 } else { 0.0 });
+        }
         gauge!("peregrine_fib_not_installed_routes", "family" => family.clone())
             .set(float(table.not_installed));
     }

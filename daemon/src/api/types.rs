@@ -95,6 +95,12 @@ pub struct FibSummary {
 /// One forwarding table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FibCounts {
+    /// What packets are looked up in.
+    pub engine: fib::EngineKind,
+    /// Memory of the table in the daemon, in bytes.
+    pub memory_bytes: u64,
+    /// Memory of the direct table's map, in bytes; 0 for an LPM trie.
+    pub map_bytes: u64,
     /// Routes meant to be installed: best paths, connected, local and host routes.
     pub routes: u64,
     /// Entries in the map after compression.

@@ -105,9 +105,12 @@ pub(super) fn resident_bytes() -> u64 {
 pub(super) fn fib_summary(forwarding: &ForwardingHandle) -> FibSummary {
     let stats = forwarding.stats();
     let counts = |table: &TableStats, refused: usize| FibCounts {
+        engine: table.engine,
         routes: (table.routes + refused) as u64,
         entries: table.entries as u64,
         capacity: table.capacity as u64,
+        memory_bytes: table.memory_bytes as u64,
+        map_bytes: table.map_bytes as u64,
         not_installed: (table.not_installed() + refused) as u64,
     };
     let families = [
@@ -115,7 +118,10 @@ pub(super) fn fib_summary(forwarding: &ForwardingHandle) -> FibSummary {
         (Family::Ipv6Unicast, counts(&stats.fib.ipv6, stats.refused[1])),
     ];
     FibSummary {
-        engine: "lpm-trie".to_owned(),
+        engine: match [stats.fib.ipv4.engine, stats.fib.ipv6.engine] {
+            [v4, v6] if v4 == v6 => v4.to_string(),
+            [v4, v6] => format!("{v4} (IPv4), {v6} (IPv6)"),
+        },
         families: families.into_iter().map(|(family, counts)| (family.as_str().to_owned(), counts)).collect(),
         next_hops: stats.fib.next_hops as u64,
         sets: stats.fib.sets as u64,

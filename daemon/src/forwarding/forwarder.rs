@@ -17,10 +17,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use fib::{Fib, FibError, NextHopId, NextHopKey, StatusChange, TableEdit};
+use fib::{Family, Fib, FibError, NextHopId, NextHopKey, SetId, StatusChange, TableEdit};
 use ipnet::IpNet;
 use tokio::sync::watch;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::plane::Plane;
 use super::ports::Ports;
@@ -37,6 +37,8 @@ const LOG_SPACING: Duration = Duration::from_secs(10);
 const GRACE_SPACING: Duration = Duration::from_millis(250);
 /// How often what failed is tried again; the `fib` crate spaces its own trials out further.
 const RETRY_SPACING: Duration = Duration::from_secs(1);
+/// A direct table for which there was no memory is tried again after this time.
+const DIRECT_SPACING: Duration = Duration::from_secs(30);
 /// Refused routes that are tried again at a time.
 const RETRY_ROUTES: usize = 10_000;
 
@@ -50,8 +52,8 @@ pub(super) struct BgpNextHop {
     /// neighbour can name without end, take up no room there.
     pub(super) id: Option<NextHopId>,
     pub(super) way: Way,
-    /// Tracked for the RIB, which uses it or may come to.
-    tracked: bool,
+    /// Shards of the RIB that use it or may come to: it is tracked for them.
+    tracked: u32,
     /// What the RIB was told last.
     told: Option<bool>,
 }
@@ -66,6 +68,9 @@ pub(super) struct Forwarder<P> {
     /// BGP routes whose prefix has a route of our own.
     pub(super) shadowed: HashMap<IpNet, RouteTarget>,
     pub(super) refused: BTreeMap<IpNet, RouteTarget>,
+    /// Sets that were found since the last commit, which is how long their ids are good for certain: a
+    /// batch has many routes to few sets of next hops.
+    found_sets: HashMap<Vec<IpAddr>, SetId, foldhash::fast::RandomState>,
     sink: Box<dyn NextHopSink>,
     kept: watch::Sender<Kept>,
     stats: Arc<RwLock<ForwardingStats>>,
@@ -80,6 +85,8 @@ pub(super) struct Forwarder<P> {
     retry_due: Option<Instant>,
     /// Tried once in a burst: trying again for each route would take forever.
     room_was_made: bool,
+    /// Until when no direct table is asked for, after one could not be made.
+    direct_refused: Option<Instant>,
     write_errors: u64,
     unsaid_errors: u64,
     said_at: Option<Instant>,
@@ -103,6 +110,7 @@ impl<P: Plane> Forwarder<P> {
             own: BTreeMap::new(),
             shadowed: HashMap::new(),
             refused: BTreeMap::new(),
+            found_sets: HashMap::default(),
             sink: outputs.sink,
             kept: outputs.kept,
             stats: outputs.stats,
@@ -115,6 +123,7 @@ impl<P: Plane> Forwarder<P> {
             grace_due: None,
             retry_due: None,
             room_was_made: false,
+            direct_refused: None,
             write_errors: 0,
             unsaid_errors: 0,
             said_at: None,
@@ -151,18 +160,20 @@ impl<P: Plane> Forwarder<P> {
         self.arrivals.push(arrived);
     }
 
-    /// The RIB began or ceased to use a next hop.
+    /// A shard of the RIB began or ceased to use a next hop.
     pub(super) fn track(&mut self, addr: IpAddr, used: bool) {
         if !used {
             if let Some(next_hop) = self.next_hops.get_mut(&addr) {
-                next_hop.tracked = false;
-                self.untracked.insert(addr);
+                next_hop.tracked = next_hop.tracked.saturating_sub(1);
+                if next_hop.tracked == 0 {
+                    self.untracked.insert(addr);
+                }
             }
             return;
         }
         self.untracked.remove(&addr);
         let next_hop = self.known(addr);
-        next_hop.tracked = true;
+        next_hop.tracked += 1;
         // Whoever asks anew is told anew.
         next_hop.told = None;
         self.tell(addr);
@@ -172,7 +183,7 @@ impl<P: Plane> Forwarder<P> {
         let (topology, kept_changed) = (&self.topology, &mut self.kept_changed);
         self.next_hops.entry(addr).or_insert_with(|| {
             *kept_changed = true;
-            BgpNextHop { id: None, way: topology.way_to(addr), tracked: false, told: None }
+            BgpNextHop { id: None, way: topology.way_to(addr), tracked: 0, told: None }
         })
     }
 
@@ -256,6 +267,9 @@ impl<P: Plane> Forwarder<P> {
                 return Ok(());
             }
         };
+        if let Some(&set) = self.found_sets.get(next_hops) {
+            return self.fib.insert(prefix, set);
+        }
         let mut members = Vec::with_capacity(next_hops.len());
         for &addr in next_hops {
             let member = match self.next_hop(addr) {
@@ -270,6 +284,7 @@ impl<P: Plane> Forwarder<P> {
             }
             other => other?,
         };
+        self.found_sets.insert(next_hops.to_vec(), set);
         self.fib.insert(prefix, set)
     }
 
@@ -309,7 +324,7 @@ impl<P: Plane> Forwarder<P> {
             return Ok(id);
         }
         let (way, tracked) = (next_hop.way, next_hop.tracked);
-        if !tracked {
+        if tracked == 0 {
             self.untracked.insert(addr);
         }
         let id = self.fib.next_hop(NextHopKey::Via { addr, ifindex: 0 })?;
@@ -328,7 +343,7 @@ impl<P: Plane> Forwarder<P> {
 
     /// Tells the RIB whether a next hop that it tracks can be reached, if it does not know.
     fn tell(&mut self, addr: IpAddr) {
-        let Some(next_hop) = self.next_hops.get_mut(&addr).filter(|next_hop| next_hop.tracked) else {
+        let Some(next_hop) = self.next_hops.get_mut(&addr).filter(|next_hop| next_hop.tracked > 0) else {
             return;
         };
         let reachable = matches!(next_hop.way, Way::OnLink { .. });
@@ -377,16 +392,41 @@ impl<P: Plane> Forwarder<P> {
         self.kept_changed |= dropped;
     }
 
+    /// Gives tables that have outgrown the LPM trie a direct table.
+    fn move_tables(&mut self) {
+        for family in Family::ALL {
+            if !self.fib.wants_direct(family)
+                || self.direct_refused.is_some_and(|until| until > Instant::now())
+            {
+                continue;
+            }
+            match self.plane.open_direct(family) {
+                Ok(()) => {
+                    info!(?family, "the forwarding table moves from the LPM trie to a direct table");
+                    self.fib.move_to_direct(family);
+                }
+                Err(error) => {
+                    error!(?family, %error, "the forwarding table stays in the LPM trie, although it is large");
+                    self.direct_refused = Some(Instant::now() + DIRECT_SPACING);
+                }
+            }
+        }
+    }
+
     /// Commits, applies, and hears what failed.
     fn write(&mut self) {
+        self.found_sets.clear();
+        self.move_tables();
         self.edits.clear();
         self.fib.commit(&mut self.edits);
         let failures = self.plane.apply(&self.edits);
         for (index, _) in &failures {
-            if let Some(TableEdit::Insert { prefix, .. } | TableEdit::Remove { prefix }) =
-                self.edits.get(*index)
-            {
-                self.fib.write_failed(*prefix);
+            match self.edits.get(*index) {
+                Some(TableEdit::Insert { prefix, .. } | TableEdit::Remove { prefix }) => {
+                    self.fib.write_failed(*prefix);
+                }
+                Some(TableEdit::Serve { family }) => self.fib.serve_failed(*family),
+                _ => {}
             }
         }
         if let Some((_, error)) = failures.first() {

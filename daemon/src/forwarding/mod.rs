@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use bgp::rib::NextHopInterest;
-use fib::{Fib, FibConfig, FibStats};
+use fib::{EngineChoice, Family, Fib, FibConfig, FibStats};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -85,6 +85,11 @@ impl ForwardingConfig {
             },
             router_id,
             tables: FibConfig {
+                engine: match fib.lookup {
+                    conf::Lookup::Auto => EngineChoice::Auto,
+                    conf::Lookup::LpmTrie => EngineChoice::LpmTrie,
+                    conf::Lookup::Direct => EngineChoice::Direct,
+                },
                 capacity_v4: fib.max_ipv4_entries as usize,
                 capacity_v6: fib.max_ipv6_entries as usize,
                 ..FibConfig::default()
@@ -310,7 +315,12 @@ pub async fn start(
             return Err(ForwardingError::NoInterface { name: name.clone(), existing });
         }
     }
-    let plane = DataPlane::load(&config.plane()).map_err(ForwardingError::Load)?;
+    let mut plane = DataPlane::load(&config.plane()).map_err(ForwardingError::Load)?;
+    if config.tables.engine == EngineChoice::Direct {
+        for family in Family::ALL {
+            plane.open_direct(family).map_err(ForwardingError::Load)?;
+        }
+    }
 
     let (kept_sender, kept) = watch::channel(BTreeSet::new());
     let stats = Arc::new(RwLock::new(ForwardingStats::default()));

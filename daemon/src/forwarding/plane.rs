@@ -1,6 +1,6 @@
 //! What the FIB thread asks of the data plane, so that it can be tested without one.
 
-use fib::TableEdit;
+use fib::{Family, TableEdit};
 use fib_abi::{Counter, Port, PortCounters, PortKey, Verdict};
 
 use crate::host::offload;
@@ -14,6 +14,8 @@ pub(super) trait Plane: Send + 'static {
     fn remove_port(&mut self, key: PortKey) -> Result<(), XdpError>;
     fn set_egress(&mut self, ifindex: u32) -> Result<(), XdpError>;
     fn remove_egress(&mut self, ifindex: u32) -> Result<(), XdpError>;
+    /// Makes an empty direct table for a family, unless there is one.
+    fn open_direct(&mut self, family: Family) -> Result<(), XdpError>;
     /// Applies edits in order and goes on after one that fails; indices and causes of those that did.
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)>;
     /// Returns when no program uses any more what was replaced before.
@@ -54,6 +56,10 @@ impl Plane for DataPlane {
 
     fn remove_egress(&mut self, ifindex: u32) -> Result<(), XdpError> {
         Self::remove_egress(self, ifindex)
+    }
+
+    fn open_direct(&mut self, family: Family) -> Result<(), XdpError> {
+        Self::open_direct(self, family)
     }
 
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {

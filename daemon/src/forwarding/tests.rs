@@ -1,6 +1,9 @@
 //! The FIB thread's state against a data plane that is only written down.
 
 mod limits;
+mod shards;
+mod tables;
+mod thread;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,19 +11,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
-use bgp::rib::NextHopInterest;
 use fib::{Family, Fib, FibConfig, TableEdit};
 use fib_abi::{
     Adjacency, Counter, NextHopKind, NextHopWord, Port, PortCounters, PortKey, SetWord, Verdict, port_flags,
 };
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::forwarder::{Forwarder, Kept, Outputs};
 use super::plane::Plane;
 use super::ports::{PortSpec, Ports};
 use super::query::{Query, RouteFilter, RouteSource};
-use super::thread::{Inputs, run};
 use super::{ForwardingConfig, ForwardingStats, NextHopSink, NextHopState, Reason, RouteChange, RouteTarget};
 use crate::netlink::{Link, Mac, Neighbour, NetEvent, RouteHop, VlanLink};
 use crate::xdp::{AttachedMode, XdpError, XdpMode};
@@ -48,6 +49,12 @@ struct Maps {
     refuse_attach: BTreeSet<u32>,
     /// Devices without a native hook.
     refuse_native: BTreeSet<u32>,
+    /// Families whose direct tables cannot be made, were made, and are looked up in.
+    refuse_direct: bool,
+    refuse_serve: bool,
+    opened: Vec<Family>,
+    served: Vec<Family>,
+    filled: usize,
     applied: Vec<usize>,
     graces: usize,
 }
@@ -126,6 +133,15 @@ impl Plane for Paper {
         Ok(())
     }
 
+    fn open_direct(&mut self, family: Family) -> Result<(), XdpError> {
+        let mut maps = self.maps();
+        if maps.refuse_direct {
+            return Err(refusal());
+        }
+        maps.opened.push(family);
+        Ok(())
+    }
+
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {
         let mut maps = self.maps();
         maps.applied.push(edits.len());
@@ -141,6 +157,9 @@ impl Plane for Paper {
                 TableEdit::Member { slot, next_hop } => drop(maps.members.insert(slot, next_hop)),
                 TableEdit::NextHop { index, value } => drop(maps.next_hops.insert(index, value)),
                 TableEdit::Adjacency { index, value } => drop(maps.adjacencies.insert(index, value)),
+                TableEdit::Fill { .. } => maps.filled += 1,
+                TableEdit::Serve { .. } if maps.refuse_serve => failures.push((index, refusal())),
+                TableEdit::Serve { family } => maps.served.push(family),
             }
         }
         failures
@@ -247,6 +266,7 @@ fn small_tables() -> FibConfig {
         next_hops: 32,
         adjacencies: 32,
         ecmp_slots: 4,
+        ..FibConfig::default()
     }
 }
 
@@ -752,39 +772,4 @@ fn show_tells_where_a_route_comes_from() {
         counters.ports.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         ["eth0", "eth1", "pg-xdp"]
     );
-}
-
-#[tokio::test]
-async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_told_to_stop() {
-    let lab = Lab::new();
-    let (_events, net_inputs) = mpsc::channel(4);
-    let (rib, rib_inputs) = mpsc::channel(64);
-    let (queries, query_inputs) = mpsc::channel(4);
-    let (stop, stopped) = watch::channel(false);
-    let inputs = Inputs { net: net_inputs, queries: query_inputs, rib: rib_inputs, stop: stopped };
-    let task = tokio::spawn(run(lab.forwarder, inputs));
-
-    let addr = ip("10.0.0.9");
-    let interest = NextHopInterest { addr, added: true };
-    let batch = |next_hops, routes| super::RibBatch { next_hops, routes, arrived: Instant::now() };
-    rib.send(batch(vec![interest], Vec::new())).await.unwrap();
-    let via = RouteTarget::Via(vec![addr]);
-    for (third, target) in [(1, via.clone()), (2, via), (1, RouteTarget::Withdrawn)] {
-        let change = RouteChange { prefix: net(&format!("192.0.{third}.0/24")), target };
-        rib.send(batch(Vec::new(), vec![change])).await.unwrap();
-    }
-    // The inputs of the RIB and questions are different queues: ask until the routes are in.
-    let mut rows = Vec::new();
-    while rows.is_empty() {
-        let (reply, answer) = oneshot::channel();
-        let filter = RouteFilter::Exact(net("192.0.2.0/24"));
-        queries.send(Query::Routes(filter, reply)).await.ok().unwrap();
-        rows = answer.await.unwrap();
-    }
-    assert_eq!(lab.paper.maps().kind("192.0.1.1"), None, "the withdraw did not overtake its announce");
-    assert_eq!(lab.paper.maps().kind("192.0.2.1"), Some(NextHopKind::Glean));
-    assert!(!lab.paper.maps().attached.is_empty());
-    stop.send_replace(true);
-    task.await.unwrap();
-    assert!(lab.paper.maps().attached.is_empty());
 }

@@ -4,6 +4,7 @@
 //! mod.rs      DataPlane: load, attach, write, read
 //! attach.rs   one interface: native or generic, by BPF link
 //! table.rs    a map with its types; per-CPU counters
+//! direct.rs   a direct table in shared memory, and the slot that the program finds it in
 //! sys.rs      bpf(2)
 //! error.rs    failures in words that say what to do
 //! ```
@@ -18,6 +19,7 @@
 #![expect(unsafe_code, reason = "bpf(2) takes raw pointers to plain data")]
 
 mod attach;
+mod direct;
 mod error;
 mod sys;
 mod table;
@@ -29,20 +31,18 @@ use std::{
     time::Duration,
 };
 
-use aya::{
-    EbpfLoader,
-    programs::{TestRun as _, TestRunOptions, Xdp},
-};
+use aya::{EbpfLoader, programs::Xdp};
 use bgp::types::Family;
 use fib::TableEdit;
 use fib_abi::{
     Adjacency, Counter, NextHopWord, Plain, Port, PortCounters, PortKey, RouteKey, SetWord, Settings,
-    Verdict, maps,
+    Verdict, direct::Layout, maps,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use self::{
     attach::Attachment,
+    direct::Slot,
     table::{Counters, Table},
 };
 pub use self::{
@@ -113,6 +113,8 @@ pub struct DataPlane {
     attachments: BTreeMap<u32, Attachment>,
     routes_v4: Table<RouteKey<[u8; 4]>, u32>,
     routes_v6: Table<RouteKey<[u8; 16]>, u32>,
+    /// Of the direct tables, by family.
+    slots: Box<[Slot; 2]>,
     sets: Table<u32, SetWord>,
     members: Table<u32, u32>,
     next_hops: Table<u32, NextHopWord>,
@@ -159,6 +161,10 @@ impl DataPlane {
             attachments: BTreeMap::new(),
             routes_v4: Table::take(&mut object, maps::ROUTES_V4)?,
             routes_v6: Table::take(&mut object, maps::ROUTES_V6)?,
+            slots: Box::new([
+                Slot::take(&mut object, maps::DIRECT_V4, Layout::IPV4)?,
+                Slot::take(&mut object, maps::DIRECT_V6, Layout::IPV6)?,
+            ]),
             sets: Table::take(&mut object, maps::SETS)?,
             members: Table::take(&mut object, maps::MEMBERS)?,
             next_hops: Table::take(&mut object, maps::NEXT_HOPS)?,
@@ -234,6 +240,20 @@ impl DataPlane {
         self.egress.remove(&ifindex)
     }
 
+    /// Makes the empty direct table of a family, unless there is one. Packets are looked up in it from the
+    /// first [`TableEdit::Serve`] on.
+    pub fn open_direct(&mut self, family: fib::Family) -> Result<(), XdpError> {
+        self.slot_mut(family).open()
+    }
+
+    fn slot(&self, family: fib::Family) -> &Slot {
+        &self.slots[family as usize]
+    }
+
+    fn slot_mut(&mut self, family: fib::Family) -> &mut Slot {
+        &mut self.slots[family as usize]
+    }
+
     /// Applies edits in their order. An edit that fails is returned with its index; those after it are
     /// applied all the same.
     pub fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {
@@ -267,9 +287,11 @@ impl DataPlane {
         failures
     }
 
-    /// Writes one word.
-    fn write(&self, edit: &TableEdit) -> Result<(), XdpError> {
+    /// Carries out one edit.
+    fn write(&mut self, edit: &TableEdit) -> Result<(), XdpError> {
         match *edit {
+            TableEdit::Fill { family, first, count, value } => self.slot(family).fill(first, count, value),
+            TableEdit::Serve { family } => self.slot_mut(family).serve(),
             TableEdit::Adjacency { index, value } => self.adjacencies.update(&index, &value),
             TableEdit::NextHop { index, value } => self.next_hops.update(&index, &value),
             TableEdit::Member { slot, next_hop } => self.members.update(&slot, &next_hop),
@@ -316,9 +338,16 @@ impl DataPlane {
         self.port_counters.reset(id)
     }
 
-    /// The set that the map itself finds for an address.
+    /// The set that the map itself finds for an address: the direct table if packets use it, else the trie.
     pub fn lookup(&self, address: IpAddr) -> Result<Option<u32>, XdpError> {
+        let [v4, v6] = &*self.slots;
         match address {
+            IpAddr::V4(address) if v4.is_served() => {
+                Ok(v4.lookup(|read| Layout::lookup_v4(address.octets(), read)))
+            }
+            IpAddr::V6(address) if v6.is_served() => {
+                Ok(v6.lookup(|read| Layout::lookup_v6(&address.octets(), read)))
+            }
             IpAddr::V4(address) => self.routes_v4.lookup(&RouteKey { length: 32, address: address.octets() }),
             IpAddr::V6(address) => {
                 self.routes_v6.lookup(&RouteKey { length: 128, address: address.octets() })
@@ -326,7 +355,7 @@ impl DataPlane {
         }
     }
 
-    /// The entries of a family's map as they are in the kernel, in no particular order, read in
+    /// The entries of a family's trie as they are in the kernel, in no particular order, read in
     /// slices. Entries written or removed meanwhile may or may not be among them; one removed
     /// at the cursor makes the kernel start over, so that others may come twice.
     pub fn entries(&self, family: Family) -> Box<dyn Iterator<Item = Result<(IpNet, u32), XdpError>> + '_> {
@@ -343,7 +372,7 @@ impl DataPlane {
     /// Runs the program on a packet as if it had come in on an interface, which must exist in
     /// the caller's network namespace. With `repeat` the program runs on its own output.
     pub fn test_run(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun, XdpError> {
-        self.test(packet, ifindex, repeat, 0)
+        self.probe()?.test(packet, ifindex, repeat, 0)
     }
 
     /// As [`DataPlane::test_run`], with bytes of metadata in front of the packet, which take from
@@ -354,7 +383,29 @@ impl DataPlane {
         ifindex: u32,
         metadata: usize,
     ) -> Result<TestRun, XdpError> {
-        self.test(&[&vec![0; metadata], packet].concat(), ifindex, 1, metadata)
+        self.probe()?.test(&[&vec![0; metadata], packet].concat(), ifindex, 1, metadata)
+    }
+
+    /// What runs the program while the data plane is written to.
+    pub fn probe(&self) -> Result<Probe, XdpError> {
+        let program = self.program()?.fd().map_err(|error| XdpError::from_aya("run XDP", &error))?;
+        let program = program.as_fd().try_clone_to_owned();
+        Ok(Probe {
+            program: program.map_err(|error| XdpError::system("share the XDP program", "dup", error))?,
+        })
+    }
+}
+
+/// The loaded program, to be run on single packets.
+#[derive(Debug)]
+pub struct Probe {
+    program: OwnedFd,
+}
+
+impl Probe {
+    /// As [`DataPlane::test_run`].
+    pub fn test_run(&self, packet: &[u8], ifindex: u32, repeat: u32) -> Result<TestRun, XdpError> {
+        self.test(packet, ifindex, repeat, 0)
     }
 
     fn test(&self, data: &[u8], ifindex: u32, repeat: u32, metadata: usize) -> Result<TestRun, XdpError> {
@@ -364,17 +415,12 @@ impl DataPlane {
             .flat_map(|word: &u32| word.to_ne_bytes())
             .collect();
         let mut out = vec![0; data.len() + TEST_RUN_ROOM];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(data);
-        options.data_out = Some(&mut out);
-        options.ctx_in = Some(&context);
-        options.repeat = repeat;
-        let result = self
-            .program()?
-            .test_run(options)
-            .map_err(|error| XdpError::from_aya("run the XDP program on a test packet", &error))?;
-        out.truncate(result.data_size_out as usize);
-        Ok(TestRun { action: result.return_value, packet: out, duration: result.duration })
+        let (action, length, nanoseconds) =
+            sys::test_run(self.program.as_fd(), data, &mut out, &context, repeat).map_err(|error| {
+                XdpError::system("run the XDP program on a test packet", "BPF_PROG_TEST_RUN", error)
+            })?;
+        out.truncate(length);
+        Ok(TestRun { action, packet: out, duration: Duration::from_nanos(u64::from(nanoseconds)) })
     }
 }
 

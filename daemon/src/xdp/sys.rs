@@ -1,5 +1,5 @@
 //! The calls of bpf(2) that aya does not offer: batches of map elements, links by ifindex without
-//! a netlink fallback, and a map of maps to wait behind.
+//! a netlink fallback, a map of maps to wait behind, arrays in shared memory, test runs from any thread.
 //!
 //! Each command takes a prefix of the kernel's `union bpf_attr`; the kernel treats what lies
 //! beyond the given size as zero. The structs below are those prefixes.
@@ -7,6 +7,7 @@
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr::NonNull,
 };
 
 use fib_abi::Plain;
@@ -15,6 +16,7 @@ const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
+const PROG_TEST_RUN: libc::c_long = 10;
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 const MAP_DELETE_BATCH: libc::c_long = 27;
@@ -23,6 +25,8 @@ const LINK_CREATE: libc::c_long = 28;
 const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 const ATTACH_XDP: u32 = 37;
+/// `BPF_F_MMAPABLE`.
+const MAPPABLE: u32 = 1 << 10;
 
 /// `errno` of a batch command on a map type that has none (`ENOTSUPP`, which libc does not name).
 pub(super) const ENOTSUPP: i32 = 524;
@@ -68,6 +72,27 @@ struct LinkAttr {
     target: u32,
     attach_type: u32,
     flags: u32,
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct TestRunAttr {
+    program: u32,
+    result: u32,
+    data_in_size: u32,
+    data_out_size: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    nanoseconds: u32,
+    context_in_size: u32,
+    context_out_size: u32,
+    context_in: u64,
+    context_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    _pad: u32,
 }
 
 /// A batch that stopped before its end.
@@ -223,6 +248,31 @@ pub(super) fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io:
     Ok(owned(fd))
 }
 
+/// Runs an XDP program on a packet; what it returned, the length of the packet afterwards, which lies in
+/// `out`, and the mean time of a run in nanoseconds.
+pub(super) fn test_run(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    out: &mut [u8],
+    context: &[u8],
+    repeat: u32,
+) -> io::Result<(u32, usize, u32)> {
+    let mut attr = TestRunAttr {
+        program: raw(program),
+        data_in_size: packet.len() as u32,
+        data_out_size: out.len() as u32,
+        data_in: address(packet.as_ptr()),
+        data_out: address(out.as_mut_ptr()),
+        repeat,
+        context_in_size: context.len() as u32,
+        context_in: address(context.as_ptr()),
+        ..TestRunAttr::default()
+    };
+    // SAFETY: packet and context are readable, `out` is writable for the sizes given.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
+    Ok((attr.result, attr.data_out_size as usize, attr.nanoseconds))
+}
+
 /// Whether an interface with this index exists in the caller's network namespace.
 pub(super) fn interface_exists(ifindex: u32) -> bool {
     let mut name: [libc::c_char; libc::IF_NAMESIZE] = [0; libc::IF_NAMESIZE];
@@ -239,6 +289,62 @@ pub(super) fn create_array() -> io::Result<OwnedFd> {
         max_entries: 1,
         ..CreateAttr::default()
     })
+}
+
+/// Creates an array map of one element of so many bytes, which can be mapped into memory. Its memory is
+/// all zero, and all there from the start. Elements of more than 4 MiB need kernel 6.0.
+pub(super) fn create_mappable_array(bytes: usize) -> io::Result<OwnedFd> {
+    create(CreateAttr {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?,
+        max_entries: 1,
+        flags: MAPPABLE,
+        ..CreateAttr::default()
+    })
+}
+
+/// Memory that is shared with an array map. It outlives the map's descriptor.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the memory belongs to no thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps the first `bytes` of an array map, readable and writable.
+    pub(super) fn new(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, map.as_raw_fd(), 0)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        Ok(Self { start, bytes })
+    }
+
+    /// Its first byte.
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// How long it is.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: made by `new` with this length; nobody can have a reference into it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
 }
 
 /// Creates an array of maps with room for one map like `inner`.

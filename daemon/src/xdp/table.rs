@@ -29,6 +29,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
         | Map::HashMap(data)
         | Map::LpmTrie(data)
         | Map::PerCpuArray(data)
+        | Map::ArrayOfMaps(data)
         | Map::DevMapHash(data)) = map
         else {
             return Err(XdpError::Object(format!("map {name} is of an unexpected type")));

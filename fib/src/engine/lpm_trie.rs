@@ -18,68 +18,57 @@ use std::collections::BTreeSet;
 
 use super::failures::Failures;
 use super::journal::Outcome;
+use super::left_out::LeftOut;
+use super::queue::Queue;
 use super::trie::{Node, Trie, flag};
 use super::{Engine, EngineStats, NO_ROUTE, Route};
 use crate::address::{Address, Prefix};
 use crate::edit::{Status, TableEdit};
 
-/// Left-out routes that a commit tries again at most.
-const RETRY_ROUTES: usize = 1024;
 /// Trial compressions that a commit spends on left-out routes at most.
 const RETRY_TRIALS: usize = 64;
-/// The longest pause between trials that all fail, in commits.
-const RETRY_PAUSE: u64 = 1024;
 
 /// The routes of one family and the compressed table made from them.
 #[derive(Debug)]
 pub(crate) struct LpmTrie<A> {
     trie: Trie<A>,
-    queue: Vec<Change<A>>,
+    queue: Queue<A>,
     capacity: usize,
     commits: u64,
     /// Routes inserted in this batch; only kept when the batch may not fit.
     changed: Vec<Prefix<A>>,
-    /// Left-out routes, shortest first.
-    full: BTreeSet<(u8, A)>,
-    retry: Retry<A>,
+    full: LeftOut<A>,
     failures: Failures<A>,
     /// Failed removals: entries that the map has although they are not meant to be there.
     stuck: BTreeSet<Prefix<A>>,
     status: Vec<(Prefix<A>, Status)>,
 }
 
-/// A queued change of a route: to this set, or `NO_ROUTE` to remove it.
-#[derive(Clone, Copy, Debug)]
-struct Change<A> {
-    bits: A,
-    set: u32,
-    len: u8,
-}
-
-/// When left-out routes are tried next, and from where on.
-#[derive(Debug, Default)]
-struct Retry<A> {
-    cursor: Option<(u8, A)>,
-    /// The room there was when the last trial failed.
-    failed_room: usize,
-    pause: u64,
-    at: u64,
-}
-
 impl<A: Address> LpmTrie<A> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             trie: Trie::new(),
-            queue: Vec::new(),
+            queue: Queue::default(),
             capacity,
             commits: 0,
             changed: Vec::new(),
-            full: BTreeSet::new(),
-            retry: Retry::default(),
+            full: LeftOut::default(),
             failures: Failures::default(),
             stuck: BTreeSet::new(),
             status: Vec::new(),
         }
+    }
+
+    /// Routes held, and changes that wait.
+    pub(crate) fn size(&self) -> usize {
+        self.trie.routes() + self.queue.len()
+    }
+
+    /// The entries that the map may have after the last commit.
+    pub(crate) fn entries_in_map(&self) -> Vec<Prefix<A>> {
+        let mut entries = Vec::new();
+        self.trie.entries_after(None, usize::MAX, &mut entries);
+        entries.into_iter().map(|(entry, _)| entry).chain(self.stuck.iter().copied()).collect()
     }
 
     fn limit(&self) -> usize {
@@ -120,7 +109,7 @@ impl<A: Address> LpmTrie<A> {
     fn apply_one(&mut self, prefix: Prefix<A>, set: u32, replaced: bool) -> Option<u32> {
         let watched = !self.full.is_empty() || !self.failures.is_empty();
         if watched && (replaced || set == NO_ROUTE) {
-            self.full.remove(&(prefix.len, prefix.bits));
+            self.full.remove(prefix);
             self.failures.forget(prefix);
         }
         if set == NO_ROUTE {
@@ -193,11 +182,10 @@ impl<A: Address> LpmTrie<A> {
     /// Keeps `full` and the told status in step with what was decided about a route.
     fn record(&mut self, prefix: Prefix<A>) {
         let Some(node) = self.trie.find(prefix) else { return };
-        let key = (prefix.len, prefix.bits);
         let changed = if node.route != NO_ROUTE && node.has(flag::EXCLUDED) {
-            self.full.insert(key)
+            self.full.insert(prefix)
         } else {
-            self.full.remove(&key)
+            self.full.remove(prefix)
         };
         if changed {
             self.tell(prefix);
@@ -207,20 +195,10 @@ impl<A: Address> LpmTrie<A> {
     /// Tries left-out routes again if there is room.
     fn retry_full(&mut self) {
         let room = self.limit().saturating_sub(self.trie.journal.entries());
-        if room == 0 || self.full.is_empty() {
+        let batch = self.full.due(room, self.commits);
+        if batch.is_empty() {
             return;
         }
-        if room <= self.retry.failed_room && self.commits < self.retry.at {
-            return;
-        }
-        let from = self.retry.cursor.unwrap_or_default();
-        let batch: Vec<Prefix<A>> = self
-            .full
-            .range(from..)
-            .chain(self.full.range(..from))
-            .take(room.min(RETRY_ROUTES))
-            .map(|&(len, bits)| Prefix { bits, len })
-            .collect();
         let before = self.full.len();
         let mut trials = RETRY_TRIALS;
         self.admit(&batch, &mut trials);
@@ -228,19 +206,7 @@ impl<A: Address> LpmTrie<A> {
         for &prefix in &batch {
             self.record(prefix);
         }
-        let last = batch.last().map(|prefix| (prefix.len, prefix.bits));
-        // Start after the last one tried, or from the shortest again once the end is reached.
-        self.retry.cursor = last.and_then(|last| {
-            self.full.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded)).next().copied()
-        });
-        if self.full.len() < before {
-            self.retry.failed_room = 0;
-            self.retry.pause = 0;
-        } else {
-            self.retry.failed_room = room;
-            self.retry.pause = (self.retry.pause * 2).clamp(1, RETRY_PAUSE);
-            self.retry.at = self.commits + self.retry.pause;
-        }
+        self.full.tried(&batch, self.full.len() < before, room, self.commits);
     }
 
     /// Adds to the edits what failed before and is due, and notes what is written again anyway.
@@ -294,35 +260,19 @@ impl<A: Address> LpmTrie<A> {
 }
 
 impl<A: Address> Engine<A> for LpmTrie<A> {
-    fn insert(&mut self, prefix: Prefix<A>, set: u32) {
-        self.queue.push(Change { bits: prefix.bits, set, len: prefix.len });
-    }
-
-    fn remove(&mut self, prefix: Prefix<A>) {
-        self.queue.push(Change { bits: prefix.bits, set: NO_ROUTE, len: prefix.len });
+    fn queue(&mut self) -> &mut Queue<A> {
+        &mut self.queue
     }
 
     fn apply(&mut self, released: &mut Vec<u32>) {
-        let mut queue = std::mem::take(&mut self.queue);
-        // Stable: of several changes of a prefix the last counts.
-        queue.sort_by_key(|change| (change.bits, change.len));
-        for group in queue.chunk_by(|a, b| a.bits == b.bits && a.len == b.len) {
-            let [passed @ .., last] = group else { continue };
-            released.extend(passed.iter().map(|change| change.set).filter(|&set| set != NO_ROUTE));
-            let prefix = Prefix { bits: last.bits, len: last.len };
-            let replaced = passed.iter().any(|change| change.set == NO_ROUTE);
-            released.extend(self.apply_one(prefix, last.set, replaced));
+        for change in self.queue.take(released) {
+            released.extend(self.apply_one(change.prefix, change.set, change.replaced));
         }
-        queue.clear();
-        queue.shrink_to(1 << 16);
-        self.queue = queue;
     }
 
     fn route(&self, prefix: Prefix<A>) -> Option<Route<A>> {
-        let queued =
-            self.queue.iter().rev().find(|change| (change.bits, change.len) == (prefix.bits, prefix.len));
-        if let Some(&Change { set, .. }) = queued {
-            return (set != NO_ROUTE).then_some(Route { prefix, set, status: Status::Installed });
+        if let Some(change) = self.queue.find(prefix) {
+            return change.route();
         }
         self.view(self.trie.find(prefix)?)
     }
@@ -340,7 +290,7 @@ impl<A: Address> Engine<A> for LpmTrie<A> {
     }
 
     fn routes_after(&self, after: Option<Prefix<A>>, limit: usize, out: &mut Vec<Route<A>>) {
-        let end = out.len() + limit;
+        let end = out.len().saturating_add(limit);
         self.trie.walk(after, |node| {
             if after.is_none_or(|after| node.prefix() > after) {
                 out.extend(self.view(node));
@@ -381,6 +331,13 @@ impl<A: Address> Engine<A> for LpmTrie<A> {
         }
         self.blame(prefix);
     }
+
+    // A program that runs meanwhile is the kernel's business: it frees entries behind a grace period.
+    fn waiting(&self) -> usize {
+        0
+    }
+
+    fn grace_elapsed(&mut self) {}
 
     fn wants_retry(&self) -> bool {
         !self.failures.is_empty() || (!self.full.is_empty() && self.trie.journal.entries() < self.limit())

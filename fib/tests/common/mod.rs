@@ -2,12 +2,50 @@
 //! survive. An edit is refused that overfills a table, removes what is not there, names what was never
 //! written, or overwrites what a program may still be reading.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+pub(crate) mod image;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use fib::{NextHopId, TableEdit};
+use fib::{EngineChoice, Family, Fib, NextHopId, TableEdit};
 use fib_abi::{Adjacency, NextHopKind, NextHopWord, SetWord};
 use ipnet::IpNet;
+
+use image::Image;
+
+/// How the tables of a test come to their engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// LPM tries.
+    LpmTrie,
+    /// Direct tables.
+    Direct,
+    /// First the one, then the other.
+    Moved,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 3] = [Self::LpmTrie, Self::Direct, Self::Moved];
+
+    pub(crate) fn engine(self) -> EngineChoice {
+        match self {
+            Self::LpmTrie => EngineChoice::LpmTrie,
+            Self::Direct => EngineChoice::Direct,
+            Self::Moved => EngineChoice::Auto,
+        }
+    }
+
+    /// Moves both tables if they are to be moved and have not been yet.
+    pub(crate) fn go_on(self, fib: &mut Fib) {
+        if self == Self::Moved {
+            for family in Family::ALL {
+                fib.move_to_direct(family);
+            }
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Plane {
@@ -17,6 +55,10 @@ pub(crate) struct Plane {
     pub(crate) members: BTreeMap<u32, u32>,
     pub(crate) sets: BTreeMap<u32, SetWord>,
     pub(crate) routes: BTreeMap<IpNet, u32>,
+    /// The direct tables, IPv4's first.
+    pub(crate) direct: [Image; 2],
+    /// Whether packets are looked up there.
+    pub(crate) served: [bool; 2],
     /// Entries whose write failed at some time: whether the map has them is unknown to the writer.
     pub(crate) uncertain: BTreeSet<IpNet>,
     /// What was reachable at any time since the last grace period.
@@ -28,7 +70,8 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) fn new(capacity_v4: usize, capacity_v6: usize) -> Self {
-        Self { capacity: [capacity_v4, capacity_v6], ..Self::default() }
+        let direct = Family::ALL.map(|family| Image::new(family.layout()));
+        Self { capacity: [capacity_v4, capacity_v6], direct, ..Self::default() }
     }
 
     /// Applies edits; those that `fails` picks leave the map as it is and are reported.
@@ -85,12 +128,16 @@ impl Plane {
                 }
                 self.sets.insert(index, value);
             }
+            TableEdit::Fill { family, first, count, value } => {
+                let image = &mut self.direct[family as usize];
+                image.fill(first, count, value);
+                if let Some(set) = Image::set(value) {
+                    self.see_set(set);
+                }
+            }
+            TableEdit::Serve { family } => self.served[family as usize] = true,
             TableEdit::Insert { prefix, set } => {
-                let word = self.sets.get(&set).expect("an entry names a written set");
-                self.seen_sets.insert(set);
-                self.seen_slots.extend(word.base..word.base + word.slots);
-                let slots = word.base..word.base + word.slots;
-                self.seen_next_hops.extend(slots.map(|slot| self.members[&slot]));
+                self.see_set(set);
                 assert!(!self.is_full_for(prefix), "the map overflows at {prefix}");
                 self.routes.insert(prefix, set);
             }
@@ -101,9 +148,23 @@ impl Plane {
         }
     }
 
+    /// An entry or a word names a set.
+    fn see_set(&mut self, set: u32) {
+        let word = self.sets.get(&set).expect("an entry names a written set");
+        self.seen_sets.insert(set);
+        self.seen_slots.extend(word.base..word.base + word.slots);
+        let slots = word.base..word.base + word.slots;
+        self.seen_next_hops.extend(slots.map(|slot| self.members[&slot]));
+    }
+
     /// Every running program has finished: only what is reachable now can still be in use.
     pub(crate) fn grace(&mut self) {
-        self.seen_sets = self.routes.values().copied().collect();
+        let tried = self.routes.iter().filter(|(net, _)| !self.served[usize::from(net.addr().is_ipv6())]);
+        self.seen_sets = tried.map(|(_, set)| *set).collect();
+        for image in &mut self.direct {
+            self.seen_sets.extend(image.sets());
+            image.grace();
+        }
         self.seen_slots.clear();
         self.seen_next_hops.clear();
         for set in &self.seen_sets {
@@ -119,11 +180,19 @@ impl Plane {
             .collect();
     }
 
+    /// The set that a packet to an address finds.
+    fn set_for(&self, address: IpAddr) -> Option<u32> {
+        let v6 = usize::from(address.is_ipv6());
+        if self.served[v6] {
+            return self.direct[v6].lookup(address);
+        }
+        let found = self.routes.iter().filter(|(net, _)| net.contains(&address));
+        found.max_by_key(|(net, _)| net.prefix_len()).map(|(_, set)| *set)
+    }
+
     /// The next hops that flows to an address spread over.
     pub(crate) fn answer(&self, address: IpAddr) -> Option<BTreeSet<NextHopId>> {
-        let found = self.routes.iter().filter(|(net, _)| net.contains(&address));
-        let (_, set) = found.max_by_key(|(net, _)| net.prefix_len())?;
-        let word = self.sets[set];
+        let word = self.sets[&self.set_for(address)?];
         Some((word.base..word.base + word.slots).map(|slot| NextHopId(self.members[&slot])).collect())
     }
 }

@@ -55,7 +55,14 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn every_packet_of_the_table_has_its_verdict_and_its_bytes() {
-    let Some(rig) = Rig::new("every_packet_of_the_table_has_its_verdict_and_its_bytes") else { return };
+    let name = "every_packet_of_the_table_has_its_verdict_and_its_bytes";
+    for rig in [Rig::new, Rig::direct] {
+        let Some(rig) = rig(name) else { return };
+        check(&rig);
+    }
+}
+
+fn check(rig: &Rig) {
     let mut failures = Vec::new();
     let mut before = rig.verdicts();
     for case in cases() {

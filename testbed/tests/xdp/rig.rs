@@ -1,4 +1,4 @@
-//! A loaded data plane with small tables, in a network namespace of its own.
+//! A loaded data plane with small tables, in a network namespace of its own, with either engine.
 //!
 //! Interfaces `in`, `host` and `none` (no port) receive, `out` sends. `10.N.0.0/16` and `2001:db8:N::/48` lead to
 //! set N, as `fixtures.py` counts them.
@@ -8,13 +8,15 @@ use std::{
     process::Command,
 };
 
-use fib::TableEdit;
+use fib::{Family, TableEdit};
 use fib_abi::{
     Adjacency, Counter, NextHopKind, NextHopWord, Port, PortKey, SERVICE_TAG, SetWord, Verdict, port_flags,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::sched::{CloneFlags, unshare};
 use peregrine::xdp::{DataPlane, PlaneConfig, TestRun};
+
+use crate::painter::Painter;
 
 pub(crate) const DROP: u32 = 1;
 pub(crate) const PASS: u32 = 2;
@@ -41,8 +43,30 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// `None`, said so, when the machine cannot do it.
+    /// With LPM tries. `None`, said so, when the machine cannot do it.
     pub(crate) fn new(test: &str) -> Option<Self> {
+        let mut rig = Self::empty(test)?;
+        rig.write(&routes());
+        Some(rig)
+    }
+
+    /// Likewise with direct tables.
+    pub(crate) fn direct(test: &str) -> Option<Self> {
+        let mut rig = Self::empty(test)?;
+        for family in Family::ALL {
+            rig.plane.open_direct(family).expect("memory for a direct table");
+        }
+        rig.write(&Painter::paint(routes()));
+        rig.write(&Family::ALL.map(|family| TableEdit::Serve { family }));
+        Some(rig)
+    }
+
+    fn write(&mut self, edits: &[TableEdit]) {
+        let failures = self.plane.apply(edits);
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+
+    fn empty(test: &str) -> Option<Self> {
         if !testbed::skip::ready(test, &["ip"]) {
             return None;
         }
@@ -183,6 +207,12 @@ fn fill(plane: &mut DataPlane) {
         edits.push(TableEdit::Member { slot: base + slot, next_hop });
     }
     edits.push(TableEdit::Set { index: u32::from(ECMP_SET), value: SetWord { base, slots: ECMP_SLOTS } });
+    let failures = plane.apply(&edits);
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+fn routes() -> Vec<TableEdit> {
+    let mut edits = Vec::new();
     for number in (1..=12).filter(|&number| number != 6) {
         let (v4, v6) = prefixes(number);
         edits.push(TableEdit::Insert { prefix: v4, set: u32::from(number) });
@@ -194,8 +224,7 @@ fn fill(plane: &mut DataPlane) {
     edits.push(TableEdit::Insert { prefix: v6, set: 13 });
     edits.push(TableEdit::Insert { prefix: "10.6.0.1/32".parse().expect("a prefix"), set: 6 });
     edits.push(TableEdit::Insert { prefix: "2001:db8:6::1/128".parse().expect("a prefix"), set: 6 });
-    let failures = plane.apply(&edits);
-    assert!(failures.is_empty(), "{failures:?}");
+    edits
 }
 
 fn prefixes(number: u8) -> (IpNet, IpNet) {

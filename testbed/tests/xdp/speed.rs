@@ -1,16 +1,22 @@
-//! A first figure: nanoseconds from frame to redirect, by `BPF_PROG_TEST_RUN`.
+//! First figures: nanoseconds from frame to redirect, by `BPF_PROG_TEST_RUN`.
 //!
 //! One packet over and over: everything is in the cache, and neither driver nor transmission is part
 //! of it. A lower bound for comparing two versions of the program, not a packet rate.
+//!
+//! Random destinations in a full table, each once: hardly anything of the table is in the cache. Beside it
+//! stands one destination over and over, which is what all but the lookup costs, and a lookup in the cache.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
+use fib::EngineChoice;
 use fib_abi::{Port, PortKey};
+use ipnet::IpNet;
 use testbed::packet::{Frame, Ipv4, Ipv6, Payload, Transport};
 
+use crate::direct::{Lab, Random, packet};
 use crate::rig::{DROP, HOST_A, HOST_B, IN_PORT, PASS, REDIRECT, Rig, ifindex};
 
 /// TTL 255 allows so many runs on the same packet.
@@ -55,5 +61,69 @@ fn nanoseconds_for_each_forwarded_packet() {
             .collect();
         times.sort();
         println!("{name}: median {:?}, least {:?} a packet", times[times.len() / 2], times[0]);
+    }
+}
+
+/// Destinations of each family.
+const DESTINATIONS: usize = 20_000;
+
+#[test]
+#[ignore = "a measurement; TABLE names files of PREFIX ORIGIN lines, separated by colons"]
+fn nanoseconds_for_random_destinations_in_a_full_table() {
+    let files = std::env::var("TABLE").expect("TABLE is set");
+    let lines = files.split(':').map(|file| std::fs::read_to_string(file).expect("readable"));
+    let routes: Vec<(IpNet, u32)> = lines
+        .flat_map(|text| {
+            let route = |line: &str| line.split_once(' ').map(|(net, asn)| (net.parse(), asn.trim().parse()));
+            text.lines().filter_map(route).collect::<Vec<_>>()
+        })
+        .map(|(net, origin)| (net.expect("a prefix"), origin.expect("a number")))
+        .collect();
+    for engine in [EngineChoice::LpmTrie, EngineChoice::Direct] {
+        let Some(mut rig) = Rig::new("nanoseconds_for_random_destinations_in_a_full_table") else { return };
+        let mut lab = Lab::new(&mut rig, engine, 4);
+        for (prefix, origin) in &routes {
+            lab.insert(*prefix, (origin.wrapping_mul(0x9e37_79b1) >> 30) as u8);
+        }
+        lab.commit();
+        let port = ifindex("in");
+        let probe = lab.plane.probe().expect("a program");
+        let mean = |packets: &[Vec<u8>]| -> u64 {
+            let mut times: Vec<_> = packets
+                .iter()
+                .map(|packet| probe.test_run(packet, port, 1).expect("a test run").duration.as_nanos() as u64)
+                .collect();
+            // Interrupts are no part of it.
+            times.sort_unstable();
+            let kept = &times[..times.len() * 95 / 100];
+            kept.iter().sum::<u64>() / kept.len() as u64
+        };
+        let mut random = Random(3);
+        let mut packets = |v6: bool| -> Vec<Vec<u8>> {
+            let of_family: Vec<IpNet> =
+                routes.iter().map(|(net, _)| *net).filter(|net| net.addr().is_ipv6() == v6).collect();
+            (0..DESTINATIONS)
+                .map(|_| {
+                    let net = of_family[random.next() as usize % of_family.len()];
+                    let wide = u128::from(random.next()) << 96 | u128::from(random.next()) << 40;
+                    let address = match net.network() {
+                        IpAddr::V4(first) => {
+                            let host = ((wide >> 96) as u32).checked_shr(net.prefix_len().into());
+                            IpAddr::V4((first.to_bits() | host.unwrap_or(0)).into())
+                        }
+                        IpAddr::V6(first) => {
+                            IpAddr::V6((first.to_bits() | (wide >> net.prefix_len())).into())
+                        }
+                    };
+                    packet(address)
+                })
+                .collect()
+        };
+        for v6 in [false, true] {
+            let many = packets(v6);
+            let one = vec![many[0].clone(); DESTINATIONS];
+            let family = if v6 { "IPv6" } else { "IPv4" };
+            println!("{engine:?}, {family}: one {} ns, random {} ns", mean(&one), mean(&many));
+        }
     }
 }

@@ -1,0 +1,78 @@
+//! Tables that move from the LPM trie to a direct table.
+
+use fib::{DIRECT_FROM, EngineChoice, EngineKind};
+
+use super::*;
+
+fn large_tables() -> FibConfig {
+    FibConfig { capacity_v4: 100_000, ..small_tables() }
+}
+
+/// Routes to so many /24, in one batch.
+fn grow(lab: &mut Lab, routes: usize) {
+    let target = || RouteTarget::Via(vec![ip("10.0.0.9")]);
+    let prefix = |i: usize| IpNet::new(IpAddr::V4(((20 << 24) + ((i as u32) << 8)).into()), 24).unwrap();
+    let changes = (0..routes).map(|i| RouteChange { prefix: prefix(i), target: target() }).collect();
+    lab.forwarder.routes(changes, Instant::now());
+    lab.forwarder.flush(true);
+}
+
+#[test]
+fn a_table_that_grows_large_moves_before_the_trie_gets_the_batch() {
+    let mut lab = Lab::with(large_tables(), &["eth0", "eth1"]);
+    grow(&mut lab, 100);
+    assert_eq!(lab.paper.maps().opened, []);
+    let entries = lab.paper.maps().routes.len();
+    grow(&mut lab, DIRECT_FROM + 100);
+    let stats = lab.forwarder.fib.stats();
+    assert_eq!((stats.ipv4.engine, stats.ipv6.engine), (EngineKind::Direct, EngineKind::LpmTrie));
+    {
+        let maps = lab.paper.maps();
+        assert_eq!((&*maps.opened, &*maps.served), (&[Family::Ipv4][..], &[Family::Ipv4][..]));
+        assert!(maps.routes.len() <= entries, "no more entries in the trie");
+        assert!(maps.filled > DIRECT_FROM);
+    }
+    assert!(lab.forwarder.wake_at().is_some(), "to empty the trie");
+    lab.forwarder.flush(true);
+    assert!(!lab.paper.maps().routes.keys().any(|prefix| matches!(prefix, IpNet::V4(_))));
+    grow(&mut lab, DIRECT_FROM + 200);
+    assert_eq!(lab.paper.maps().served.len(), 1, "once");
+}
+
+#[test]
+fn a_table_stays_in_the_trie_when_it_is_told_to_or_there_is_no_memory() {
+    for refused in [false, true] {
+        let engine = if refused { EngineChoice::Auto } else { EngineChoice::LpmTrie };
+        let mut lab = Lab::with(FibConfig { engine, ..large_tables() }, &["eth0", "eth1"]);
+        lab.paper.maps().refuse_direct = refused;
+        grow(&mut lab, DIRECT_FROM + 100);
+        assert_eq!(lab.forwarder.fib.stats().ipv4.engine, EngineKind::LpmTrie);
+        assert_eq!(lab.kind("20.0.0.1"), Some(NextHopKind::Glean));
+        assert_eq!(lab.paper.maps().filled, 0);
+    }
+}
+
+#[test]
+fn the_trie_is_kept_until_the_program_has_been_told_to_leave_it() {
+    let mut lab = Lab::with(large_tables(), &["eth0", "eth1"]);
+    grow(&mut lab, 100);
+    let entries = lab.paper.maps().routes.len();
+    lab.paper.maps().refuse_serve = true;
+    grow(&mut lab, DIRECT_FROM + 100);
+    lab.forwarder.flush(true);
+    assert_eq!(lab.paper.maps().served, []);
+    assert_eq!(lab.paper.maps().routes.len(), entries, "packets still use them");
+    lab.paper.maps().refuse_serve = false;
+    for _ in 0..2 {
+        lab.forwarder.flush(true);
+    }
+    assert_eq!(lab.paper.maps().served, [Family::Ipv4]);
+    assert!(!lab.paper.maps().routes.keys().any(|prefix| matches!(prefix, IpNet::V4(_))));
+}
+
+#[test]
+fn a_direct_table_is_in_use_from_the_start_if_it_is_asked_for() {
+    let lab = Lab::with(FibConfig { engine: EngineChoice::Direct, ..small_tables() }, &["eth0", "eth1"]);
+    assert_eq!(lab.paper.maps().served, Family::ALL);
+    assert!(lab.paper.maps().routes.is_empty() && lab.paper.maps().filled > 0);
+}

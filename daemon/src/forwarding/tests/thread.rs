@@ -1,0 +1,43 @@
+//! The thread around it.
+
+use bgp::rib::NextHopInterest;
+use tokio::sync::mpsc;
+
+use super::super::RibBatch;
+use super::super::thread::{Inputs, run};
+use super::*;
+
+#[tokio::test]
+async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_told_to_stop() {
+    let lab = Lab::new();
+    let (_events, net_inputs) = mpsc::channel(4);
+    let (rib, rib_inputs) = mpsc::channel(64);
+    let (queries, query_inputs) = mpsc::channel(4);
+    let (stop, stopped) = watch::channel(false);
+    let inputs = Inputs { net: net_inputs, queries: query_inputs, rib: rib_inputs, stop: stopped };
+    let task = tokio::spawn(run(lab.forwarder, inputs));
+
+    let addr = ip("10.0.0.9");
+    let interest = NextHopInterest { addr, added: true };
+    let batch = |next_hops, routes| RibBatch { next_hops, routes, arrived: Instant::now() };
+    rib.send(batch(vec![interest], Vec::new())).await.unwrap();
+    let via = RouteTarget::Via(vec![addr]);
+    for (third, target) in [(1, via.clone()), (2, via), (1, RouteTarget::Withdrawn)] {
+        let change = RouteChange { prefix: net(&format!("192.0.{third}.0/24")), target };
+        rib.send(batch(Vec::new(), vec![change])).await.unwrap();
+    }
+    // The inputs of the RIB and questions are different queues: ask until the routes are in.
+    let mut rows = Vec::new();
+    while rows.is_empty() {
+        let (reply, answer) = oneshot::channel();
+        let filter = RouteFilter::Exact(net("192.0.2.0/24"));
+        queries.send(Query::Routes(filter, reply)).await.ok().unwrap();
+        rows = answer.await.unwrap();
+    }
+    assert_eq!(lab.paper.maps().kind("192.0.1.1"), None, "the withdraw did not overtake its announce");
+    assert_eq!(lab.paper.maps().kind("192.0.2.1"), Some(NextHopKind::Glean));
+    assert!(!lab.paper.maps().attached.is_empty());
+    stop.send_replace(true);
+    task.await.unwrap();
+    assert!(lab.paper.maps().attached.is_empty());
+}
