@@ -1,7 +1,8 @@
-//! Loads a full table from several feeders into one RIB, sends it to a receiver, and says what it took.
+//! Loads a full table from several feeders into a RIB, sends it to a receiver, and says what it took.
 //!
-//! `rib_load [FILE..]`: each line of a file is `prefix origin-as`. Without files a table is made up. Every
-//! feeder announces every prefix with paths of its own, packed as real feeds are: tens of thousands of
+//! `rib_load [--shards N] [FILE..]`: each line of a file is `prefix origin-as`. Without files a table is made
+//! up. With several shards each has a thread, which is given everything that the feeders send; times on the
+//! CPU are summed up. Every feeder announces every prefix with paths of its own, packed as real feeds are: tens of thousands of
 //! origins, a few attribute sets for each. Encoding the feeds is not part of the time.
 
 use std::fmt::Write as _;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bgp::policy::PolicyChain;
 use bgp::rib::out::GroupConfig;
-use bgp::rib::{NextHopState, PeerSession, Rib, RibConfig};
+use bgp::rib::view::{Page, Wanted};
+use bgp::rib::{NextHopState, PeerSession, Rib, RibConfig, ShardSpec, Totals};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -42,7 +44,7 @@ impl Stopwatch {
     }
 
     fn on_cpu() -> Option<u64> {
-        std::fs::read_to_string("/proc/self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
+        std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
     }
 }
 
@@ -60,7 +62,13 @@ impl Numbers {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut table = Vec::new();
-    for file in std::env::args().skip(1) {
+    let mut shards = 1;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(file) = arguments.next() {
+        if file == "--shards" {
+            shards = arguments.next().ok_or("--shards wants a number")?.parse()?;
+            continue;
+        }
         for line in std::fs::read_to_string(&file)?.lines() {
             let mut fields = line.split_whitespace();
             if let (Some(prefix), Some(origin)) = (fields.next(), fields.next()) {
@@ -78,7 +86,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{prefixes} prefixes from {FEEDERS} feeders, {} messages",
         feeds.iter().map(Vec::len).sum::<usize>()
     );
-    run(&feeds, prefixes);
+    run(&feeds, prefixes, shards);
     Ok(())
 }
 
@@ -163,51 +171,59 @@ fn variant(prefix: IpNet) -> u8 {
     (bits.wrapping_mul(0x9e37_79b9) >> 30) as u8 / 2
 }
 
-fn run(feeds: &[Vec<(Bytes, UpdateLayout)>], prefixes: usize) {
+/// What a shard took, on its thread, and what it has at the end.
+#[derive(Default)]
+struct Load {
+    updating: Duration,
+    draining: Duration,
+    sending: Duration,
+    drained: usize,
+    sent: usize,
+    totals: Totals,
+}
+
+fn run(feeds: &[Vec<(Bytes, UpdateLayout)>], prefixes: usize, shards: u16) {
     let before = resident();
-    let mut rib = Rib::new(RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 1))));
-    for feeder in 1..=FEEDERS {
-        rib.peer_up(session(feeder));
+    let started = Instant::now();
+    let mut loaded: Vec<(Rib, Load)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..shards)
+            .map(|index| scope.spawn(move || load(feeds, ShardSpec { index, count: shards })))
+            .collect();
+        threads.into_iter().flat_map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let elapsed = started.elapsed();
+    let mut sum = Load::default();
+    for (rib, load) in &mut loaded {
+        load.totals = rib.totals();
+        sum.updating += load.updating;
+        sum.draining += load.draining;
+        sum.sending += load.sending;
+        sum.drained += load.drained;
+        sum.sent += load.sent;
+        sum.totals += load.totals;
     }
-    let receiver = PeerId(FEEDERS + 1);
-    rib.peer_up(session(receiver.0));
-    rib.export_up(receiver, group());
-
-    let (mut updating, mut draining, mut sending) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    let (mut drained, mut sent, mut best) = (0_usize, 0_usize, Vec::new());
-    let longest = feeds.iter().map(Vec::len).max().unwrap_or(0);
-    for round in (0..longest).step_by(200) {
-        let started = Stopwatch::start();
-        for (feeder, feed) in feeds.iter().enumerate() {
-            let messages = feed.iter().skip(round).take(200);
-            let updates = messages.map(|(frame, layout)| Update::from_layout(frame, *layout));
-            rib.updates(PeerId(feeder as u16 + 1), updates);
-        }
-        updating += started.elapsed();
-
-        let started = Stopwatch::start();
-        for interest in rib.drain_next_hops() {
-            rib.next_hop_changed(interest.addr, NextHopState::REACHABLE);
-        }
-        while rib.work(10_000) {}
-        best.clear();
-        rib.drain_changes(usize::MAX, &mut best);
-        drained += best.len();
-        draining += started.elapsed();
-    }
-    let started = Stopwatch::start();
-    while let Some(batch) = rib.next_batch(receiver, 1 << 20) {
-        sent += batch.iter().map(Bytes::len).sum::<usize>();
-    }
-    sending += started.elapsed();
-    let totals = rib.totals();
+    let totals = sum.totals;
     let paths: usize = totals.paths.iter().sum();
     let mut text = String::new();
     let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(paths as u32);
     let _ = writeln!(text, "{paths} paths, {} attribute sets, {prefixes} prefixes", totals.attributes);
+    if shards > 1 {
+        for (_, load) in &loaded {
+            let Totals { paths, attributes, .. } = load.totals;
+            let _ = writeln!(
+                text,
+                "shard    {:7.3} s  {paths:?} paths, {attributes} attribute sets",
+                load.updating.as_secs_f64()
+            );
+        }
+    }
+    let Load { updating, draining, sending, .. } = sum;
     let _ = writeln!(text, "update   {:7.3} s  {:.3} us a path", updating.as_secs_f64(), each(updating));
-    let _ = writeln!(text, "drain    {:7.3} s  {drained} changes", draining.as_secs_f64());
-    let _ = writeln!(text, "send     {:7.3} s  {} MiB to one peer", sending.as_secs_f64(), sent >> 20);
+    let _ = writeln!(text, "drain    {:7.3} s  {} changes", draining.as_secs_f64(), sum.drained);
+    let _ = writeln!(text, "send     {:7.3} s  {} MiB to one peer", sending.as_secs_f64(), sum.sent >> 20);
+    let all = updating + draining + sending;
+    let _ =
+        writeln!(text, "all      {:7.3} s  {:.3} s by the clock", all.as_secs_f64(), elapsed.as_secs_f64());
     let grown = resident().saturating_sub(before);
     let _ = writeln!(
         text,
@@ -219,9 +235,64 @@ fn run(feeds: &[Vec<(Bytes, UpdateLayout)>], prefixes: usize) {
     print!("{text}");
 
     let started = Stopwatch::start();
-    let page = rib.routes(Family::Ipv4Unicast, bgp::rib::view::Wanted::All, None, None, 500);
+    let pages = loaded.iter().map(|(rib, _)| rib.routes(Family::Ipv4Unicast, Wanted::All, None, None, 500));
+    let page = Page::merge(pages, |route| route.prefix);
     println!("page     {:7.3} s  {} routes", started.elapsed().as_secs_f64(), page.items.len());
     let started = Stopwatch::start();
+    let mut left = Totals::default();
+    for (rib, _) in &mut loaded {
+        unload(rib);
+        left += rib.totals();
+    }
+    println!("down     {:7.3} s  {:?} left", started.elapsed().as_secs_f64(), left.prefixes);
+}
+
+/// The receiver of all routes.
+const RECEIVER: PeerId = PeerId(FEEDERS + 1);
+
+/// Gives a shard all that the feeders send, then sends what it has.
+fn load(feeds: &[Vec<(Bytes, UpdateLayout)>], shard: ShardSpec) -> (Rib, Load) {
+    let mut load = Load::default();
+    let config = RibConfig { shard, ..RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 1))) };
+    let mut rib = Rib::new(config);
+    for feeder in 1..=FEEDERS {
+        rib.peer_up(session(feeder));
+    }
+    rib.peer_up(session(RECEIVER.0));
+    rib.export_up(RECEIVER, group());
+
+    let mut best = Vec::new();
+    let longest = feeds.iter().map(Vec::len).max().unwrap_or(0);
+    for round in (0..longest).step_by(200) {
+        let started = Stopwatch::start();
+        for (feeder, feed) in feeds.iter().enumerate() {
+            let messages = feed.iter().skip(round).take(200);
+            let updates = messages.map(|(frame, layout)| Update::from_layout(frame, *layout));
+            rib.updates(PeerId(feeder as u16 + 1), updates);
+        }
+        load.updating += started.elapsed();
+
+        let started = Stopwatch::start();
+        for interest in rib.drain_next_hops() {
+            rib.next_hop_changed(interest.addr, NextHopState::REACHABLE);
+        }
+        while rib.work(10_000) {}
+        best.clear();
+        rib.drain_changes(usize::MAX, &mut best);
+        load.drained += best.len();
+        load.draining += started.elapsed();
+    }
+    let started = Stopwatch::start();
+    while let Some(batch) = rib.next_batch(RECEIVER, 1 << 20) {
+        load.sent += batch.messages.iter().map(Bytes::len).sum::<usize>();
+    }
+    load.sending += started.elapsed();
+    (rib, load)
+}
+
+/// Ends all sessions of the feeders, until nothing is left of their routes.
+fn unload(rib: &mut Rib) {
+    let mut best = Vec::new();
     for feeder in 1..=FEEDERS {
         rib.peer_down(PeerId(feeder));
     }
@@ -230,8 +301,7 @@ fn run(feeds: &[Vec<(Bytes, UpdateLayout)>], prefixes: usize) {
         best.clear();
         rib.drain_changes(usize::MAX, &mut best);
     }
-    while rib.next_batch(receiver, 1 << 20).is_some() {}
-    println!("down     {:7.3} s  {:?} left", started.elapsed().as_secs_f64(), rib.totals().prefixes);
+    while rib.next_batch(RECEIVER, 1 << 20).is_some() {}
 }
 
 fn session(peer: u16) -> PeerSession {
@@ -254,6 +324,7 @@ fn group() -> GroupConfig {
         export: PolicyChain::all(),
         kind: PeerKind::Ebgp,
         local_asn: OURS,
+        neighbor: None,
         next_hops: [
             Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()),
             Some(IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 254)).into()),

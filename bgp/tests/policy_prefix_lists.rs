@@ -1,4 +1,4 @@
-//! Prefix lists: the trie gives the answers of a walk over all entries, and the text of an entry means
+//! Prefix lists: the table gives the answers of a walk over all entries, and the text of an entry means
 //! what FRR and Cisco mean by it.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test by panicking")]
@@ -116,7 +116,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_trie_answers_as_a_walk_over_all_entries(
+    fn the_table_answers_as_a_walk_over_all_entries(
         entries in prop::collection::vec(any_entry(), 0..24),
         routes in prop::collection::vec(prefix(), 0..48),
     ) {
@@ -132,6 +132,10 @@ proptest! {
                 entry.prefix().contains(&route) && (entry.ge()..=entry.le()).contains(&route.prefix_len())
             });
             prop_assert_eq!(list.contains(route), naive, "{}", route);
+            // The lengths of an entry do not matter to an address.
+            let address = route.addr();
+            let covered = entries.iter().any(|entry| entry.prefix().contains(&address));
+            prop_assert_eq!(list.covers_address(address), covered, "{}", address);
         }
     }
 

@@ -1,10 +1,12 @@
 //! The RIB against a naive model, over random sessions, updates, next hops and policies: the same best
 //! paths and counts, and peers that, having read their messages at whatever pace, hold exactly what
-//! the model says they should. When everybody is gone, nothing is left.
+//! the model says they should. When everybody is gone, nothing is left. All of it in one shard or in several
+//! together, which makes no difference.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
 mod rib_naive;
+mod rib_union;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,9 +16,7 @@ use bgp::policy::{Disposition, Match, Modify, Policy, PolicyChain, PrefixList, P
 use bgp::rib::decision::Candidate;
 use bgp::rib::out::GroupConfig;
 use bgp::rib::view::{ForwardingState, Wanted};
-use bgp::rib::{
-    BestChange, Forwarding, Ineligible, NextHopState, PeerCounts, PeerSession, Rib, RibConfig, Rules,
-};
+use bgp::rib::{BestChange, Forwarding, Ineligible, NextHopState, PeerCounts, PeerSession, RibConfig, Rules};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -26,6 +26,7 @@ use bgp::wire::{
 use bytes::BytesMut;
 use ipnet::IpNet;
 use proptest::prelude::*;
+use rib_union::Union;
 
 const OURS: Asn = Asn(65_000);
 const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
@@ -49,14 +50,14 @@ fn prefix(index: usize) -> IpNet {
         "10.0.0.0/8",
         "10.0.0.0/9",
         "10.0.0.0/24",
-        "10.0.1.0/24",
-        "10.0.2.0/24",
+        "10.1.0.0/24",
+        "10.2.0.0/24",
         "198.51.100.0/24",
         "203.0.113.0/24",
         "0.0.0.0/0",
         "2001:db8::/32",
         "2001:db8::/48",
-        "2001:db8:1::/48",
+        "2001:db9:1::/48",
         "::/0",
     ];
     PREFIXES[index % PREFIXES.len()].parse().unwrap()
@@ -74,7 +75,8 @@ fn import(index: u8) -> PolicyChain {
     let policy = |statements, default| {
         PolicyChain::new([Arc::new(Policy { name: "test".into(), statements, default })])
     };
-    let statement = |matches, actions, disposition| Statement { name: None, matches, actions, disposition };
+    let statement =
+        |matches, actions, disposition| Statement { matches, actions, disposition, ..Statement::default() };
     let list = |text: &str| {
         let entry = PrefixListEntry::new(text.parse().unwrap(), None, Some(24)).unwrap();
         Arc::new(PrefixList::new("list", vec![entry]))
@@ -123,6 +125,7 @@ fn group(peer: u16) -> GroupConfig {
         export,
         kind: kind(peer),
         local_asn: OURS,
+        neighbor: None,
         next_hops: [own(Family::Ipv4Unicast), own(Family::Ipv6Unicast)],
         next_hop_self: false,
         families,
@@ -229,7 +232,7 @@ struct Receiver {
 
 /// The RIB and the model side by side.
 struct Bench {
-    rib: Rib,
+    rib: Union,
     rules: Rules,
     up: HashSet<u16>,
     import: HashMap<u16, u8>,
@@ -241,18 +244,21 @@ struct Bench {
     drained: VecDeque<BestChange>,
     /// What a subscriber of the changes believes.
     forwarding: HashMap<IpNet, Forwarding>,
-    interests: HashSet<IpAddr>,
+    /// Next hops in use, and by how many shards.
+    interests: HashMap<IpAddr, usize>,
+    /// UPDATEs sent.
+    sent: HashMap<u16, u64>,
 }
 
 impl Bench {
-    fn new(rules: Rules, hold: bool) -> Self {
+    fn new(rules: Rules, hold: bool, shards: u16) -> Self {
         let config = RibConfig {
             rules,
             hold_exports: hold,
             ..RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99)))
         };
         Self {
-            rib: Rib::new(config),
+            rib: Union::new(config, shards),
             rules,
             up: HashSet::new(),
             import: HashMap::new(),
@@ -262,7 +268,8 @@ impl Bench {
             receivers: HashMap::new(),
             drained: VecDeque::new(),
             forwarding: HashMap::new(),
-            interests: HashSet::new(),
+            interests: HashMap::new(),
+            sent: HashMap::new(),
         }
     }
 
@@ -286,8 +293,8 @@ impl Bench {
         match step {
             Step::Up(peer) if !self.up.contains(&peer) => {
                 let index = *self.import.entry(peer).or_default();
-                self.rib.peer_up(Self::session(peer, index));
-                self.rib.export_up(PeerId(peer), group(peer));
+                self.rib.peer_up(&Self::session(peer, index));
+                self.rib.export_up(PeerId(peer), &group(peer));
                 self.up.insert(peer);
                 self.receivers.insert(peer, Receiver::default());
             }
@@ -317,7 +324,7 @@ impl Bench {
                 }
             }
             Step::Originate(index, true) => {
-                self.rib.originate(prefix(index), Attributes::default());
+                self.rib.originate(prefix(index), &Attributes::default());
                 self.originated.insert(prefix(index));
             }
             Step::Originate(index, false) => {
@@ -326,7 +333,7 @@ impl Bench {
             }
             Step::Import(peer, index) => {
                 self.import.insert(peer, index);
-                self.rib.set_import(PeerId(peer), import(index));
+                self.rib.set_import(PeerId(peer), &import(index));
             }
             Step::Work(budget) => drop(self.rib.work(budget)),
             Step::Read(peer, bytes) => drop(self.read(peer, bytes)),
@@ -339,11 +346,12 @@ impl Bench {
             _ => {}
         }
         for interest in self.rib.drain_next_hops() {
+            let users = self.interests.entry(interest.addr).or_default();
             if interest.added {
-                assert!(self.interests.insert(interest.addr));
+                *users += 1;
                 self.tell(interest.addr);
             } else {
-                assert!(self.interests.remove(&interest.addr));
+                *users -= 1;
             }
         }
     }
@@ -420,7 +428,8 @@ impl Bench {
             stream = rest;
         }
         assert!(stream.is_empty());
-        self.rib.updates(PeerId(peer), updates.into_iter());
+        *self.sent.entry(peer).or_default() += updates.len() as u64;
+        self.rib.updates(PeerId(peer), &updates);
     }
 
     /// Reads one batch as a peer; whether there was one.
@@ -432,14 +441,15 @@ impl Bench {
         let receiver = self.receivers.get_mut(&peer).unwrap();
         let ebgp = kind(peer) == PeerKind::Ebgp;
         let context = DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp };
-        for piece in batch {
+        if let Some(family) = batch.end_of_rib {
+            *receiver.ends.entry(family).or_default() += 1;
+        }
+        for piece in batch.messages {
             let mut stream: &[u8] = &piece;
             while let Some(length) = frame_len(stream, MAX_MESSAGE).unwrap() {
                 let (frame, rest) = stream.split_at(length);
                 let Message::Update(update) = decode(frame, &context).unwrap() else { panic!("an UPDATE") };
-                if let Some(family) = update.end_of_rib() {
-                    *receiver.ends.entry(family).or_default() += 1;
-                }
+                assert_eq!(update.end_of_rib(), None, "that is for whoever knows all shards");
                 for (_, nlri) in update.withdrawals() {
                     nlri.iter().for_each(|prefix| drop(receiver.routes.remove(&prefix)));
                 }
@@ -583,7 +593,7 @@ impl Bench {
             expected.entry((peer, family)).or_default().best += 1;
             let route = self.rib.best(prefix).expect("a best route");
             assert_eq!(route.peer, PeerId(peer), "{prefix} {usable:?}");
-            assert_eq!(self.rib.attributes(route.attr).as_ref(), Some(attributes));
+            assert_eq!(self.rib.attributes(prefix, route.attr).as_ref(), Some(attributes));
             let mut next_hops: Vec<IpAddr> =
                 sharing.iter().map(|&index| usable[index].1.next_hop.addr).collect();
             next_hops.sort();
@@ -594,7 +604,25 @@ impl Bench {
             assert_eq!(self.forwarding.get(&prefix), Some(&forwarding), "the stream of changes says so too");
             best_of.insert(prefix, (peer, attributes.clone()));
         }
+        for family in Family::ALL {
+            let views = self.rib.routes(family, Wanted::All, 2);
+            let of_model = (0..12).map(prefix).filter(|prefix| Family::of(prefix) == family);
+            let mut known: Vec<_> = of_model.filter(|prefix| !self.paths(*prefix).is_empty()).collect();
+            known.sort_unstable();
+            assert_eq!(views.iter().map(|view| view.prefix).collect::<Vec<_>>(), known, "pages in order");
+            for view in views {
+                assert_eq!(Some(view.clone()), self.rib.lookup(view.prefix));
+            }
+        }
+        for address in ["10.0.0.1", "10.1.0.1", "10.200.0.1", "203.0.113.9", "2001:db9:1::1", "2001:db8::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            let covering = best_of.keys().filter(|prefix| prefix.contains(&address));
+            let longest = covering.max_by_key(|prefix| prefix.prefix_len());
+            assert_eq!(self.rib.longest_match(address).map(|view| view.prefix), longest.copied());
+        }
         for peer in 0..=PEERS {
+            let sent = self.sent.get(&peer).copied().unwrap_or_default();
+            assert_eq!(self.rib.statistics(PeerId(peer)).updates, sent, "each UPDATE counts once");
             for family in Family::ALL {
                 let counts = expected.get(&(peer, family)).copied().unwrap_or_default();
                 assert_eq!(self.rib.counts(PeerId(peer), family), counts, "of peer {peer} in {family}");
@@ -608,13 +636,13 @@ impl Bench {
             assert_eq!(receiver.routes, expected, "what peer {peer} holds");
             for family in group(peer).families.iter() {
                 assert_eq!(receiver.ends.get(&family), Some(&1), "End-of-RIB once");
-                let view = self.rib.advertised(PeerId(peer), family, None, 100);
+                let view = self.rib.advertised(PeerId(peer), family, 2);
                 let of_family: Vec<_> = expected
                     .iter()
                     .filter(|(prefix, _)| Family::of(prefix) == family)
                     .map(|(prefix, attributes)| (*prefix, attributes.clone()))
                     .collect();
-                assert_eq!(view.items, of_family);
+                assert_eq!(view, of_family);
             }
         }
     }
@@ -654,8 +682,8 @@ fn of_family(prefixes: &[usize], family: Family) -> Vec<IpNet> {
     prefixes.iter().map(|&index| prefix(index)).filter(|prefix| Family::of(prefix) == family).collect()
 }
 
-fn scenario(steps: Vec<Step>, rules: Rules, hold: bool) {
-    let mut bench = Bench::new(rules, hold);
+fn scenario(steps: Vec<Step>, rules: Rules, hold: bool, shards: u16) {
+    let mut bench = Bench::new(rules, hold, shards);
     for peer in [1, 2, 5] {
         bench.run(Step::Up(peer));
     }
@@ -674,8 +702,8 @@ fn scenario(steps: Vec<Step>, rules: Rules, hold: bool) {
     let totals = bench.rib.totals();
     assert_eq!((totals.prefixes, totals.paths), ([0, 0], [0, 0]));
     assert_eq!((totals.attributes, totals.next_hops, totals.groups), (0, 0, 0));
-    assert!(bench.interests.is_empty());
-    assert!(bench.rib.routes(Family::Ipv4Unicast, Wanted::All, None, None, 10).items.is_empty());
+    assert!(bench.interests.values().all(|users| *users == 0));
+    assert!(bench.rib.routes(Family::Ipv4Unicast, Wanted::All, 10).is_empty());
 }
 
 proptest! {
@@ -688,7 +716,8 @@ proptest! {
         multipath in 1..4_usize,
         relax in any::<bool>(),
         hold in any::<bool>(),
+        shards in 1..=4_u16,
     ) {
-        scenario(steps, Rules { always_compare_med, multipath, relax }, hold);
+        scenario(steps, Rules { always_compare_med, multipath, relax }, hold, shards);
     }
 }

@@ -5,8 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::policy::PolicyChain;
-use bgp::rib::out::GroupConfig;
-use bgp::rib::{BestChange, Ineligible, PeerSession, Rib, RibConfig, ShardSpec};
+use bgp::rib::out::{Batch, GroupConfig};
+use bgp::rib::{BestChange, Ineligible, PeerSession, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -51,6 +51,7 @@ fn group(extended: bool) -> GroupConfig {
         export: PolicyChain::all(),
         kind: PeerKind::Ebgp,
         local_asn: OURS,
+        neighbor: None,
         next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
         next_hop_self: false,
         families: Family::Ipv4Unicast.into(),
@@ -99,7 +100,7 @@ fn withdraw(rib: &mut Rib, peer: PeerId, prefixes: &[IpNet]) {
 
 /// All that is pending for a peer.
 fn batches(rib: &mut Rib, peer: PeerId) -> Vec<Bytes> {
-    std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).flatten().collect()
+    std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).flat_map(|batch| batch.messages).collect()
 }
 
 /// Prefixes announced and withdrawn, and the lengths of the messages, of all that is pending for a peer.
@@ -129,11 +130,9 @@ fn prefixes_with_equal_attributes_fill_messages_of_either_size() {
         let (mut announced, withdrawn, lengths) = read(&mut rib, B);
         announced.sort_unstable();
         assert_eq!((announced, withdrawn), (all, vec![]));
-        let (end_of_rib, full) = lengths.split_last().unwrap();
-        assert_eq!(*end_of_rib, 23);
         // Four octets a prefix, and some sixty of header and attributes in each message.
-        assert_eq!(full.len(), 80_000_usize.div_ceil(limit - 60));
-        assert!(full.iter().all(|&length| length <= limit) && full[0] > limit - 60);
+        assert_eq!(lengths.len(), 80_000_usize.div_ceil(limit - 60));
+        assert!(lengths.iter().all(|&length| length <= limit) && lengths[0] > limit - 60);
     }
 }
 
@@ -144,7 +143,7 @@ fn peers_of_a_group_at_the_same_place_share_the_bytes() {
     rib.export_up(C, group(false));
     assert_eq!(rib.totals().groups, 1);
     let (start_b, start_c) = (batches(&mut rib, B), batches(&mut rib, C));
-    assert_eq!((start_b.len(), start_c.len()), (1, 1));
+    assert_eq!((start_b.len(), start_c.len()), (0, 0));
     announce(&mut rib, A, 2, &prefixes(100));
     let (for_b, for_c) = (batches(&mut rib, B), batches(&mut rib, C));
     assert_eq!(for_b.len(), 1);
@@ -357,21 +356,6 @@ fn a_refresh_sends_everything_again_and_no_end_of_rib() {
 }
 
 #[test]
-fn shards_divide_the_prefixes_among_them() {
-    let all = prefixes(1000);
-    let mut seen = 0;
-    for index in 0..3 {
-        let mut rib = rib(|config| config.shard = ShardSpec { index, count: 3 });
-        announce(&mut rib, A, 2, &all);
-        let held = rib.totals().prefixes[0];
-        assert!(held > 250, "evenly");
-        assert_eq!(held, rib.counts(A, Family::Ipv4Unicast).received);
-        seen += held;
-    }
-    assert_eq!(seen, 1000);
-}
-
-#[test]
 fn a_prefix_that_may_not_be_routed_is_kept_with_its_reason_and_goes_nowhere() {
     let mut rib = rib(|_| {});
     let martian: IpNet = "224.1.0.0/16".parse().unwrap();
@@ -398,11 +382,12 @@ fn a_peer_that_may_get_nothing_gets_end_of_rib_and_costs_nothing() {
     send(&mut rib, A, &announce);
     let with_silent = rib.totals().bytes;
     for peer in [B, C] {
-        let sent: Vec<Bytes> = std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).flatten().collect();
-        assert_eq!(sent.concat().len(), 23, "End-of-RIB and nothing else");
+        let sent: Vec<Batch> = std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).collect();
+        let end = Batch { messages: Vec::new(), end_of_rib: Some(Family::Ipv4Unicast) };
+        assert_eq!(sent, [end], "End-of-RIB and nothing else");
         assert!(!rib.has_pending(peer));
         assert!(rib.refresh(peer, Family::Ipv4Unicast));
-        assert!(std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).flatten().next().is_none());
+        assert!(std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).all(|batch| batch.is_empty()));
         rib.export_down(peer);
     }
     assert_eq!(rib.totals().bytes, with_silent, "no journal was kept");

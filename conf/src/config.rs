@@ -59,11 +59,15 @@ pub struct Router {
     pub router_id: RouterId,
     /// Where sessions are accepted; empty: nowhere.
     pub listen: Vec<SocketAddr>,
+    /// Threads that share the routing table, each with a part of the prefixes; `None`: one for each core.
+    pub rib_threads: Option<u16>,
 }
 
 impl Router {
     /// The port of BGP (RFC 4271).
     pub const PORT: u16 = 179;
+    /// Most threads that the routing table can be shared by.
+    pub const MOST_RIB_THREADS: u16 = 64;
 
     /// Every address of both families, port 179.
     pub fn default_listen() -> Vec<SocketAddr> {
@@ -80,9 +84,10 @@ pub struct FibConf {
     pub lookup: Lookup,
     /// How XDP is attached.
     pub xdp_mode: XdpMode,
-    /// Most entries of the IPv4 table, after compression.
+    /// Most entries of the IPv4 trie, after compression. A direct table takes every route.
     pub max_ipv4_entries: u32,
-    /// Most entries of the IPv6 table, after compression.
+    /// Most entries of the IPv6 trie, after compression. A direct table has nodes for two of today's full
+    /// tables.
     pub max_ipv6_entries: u32,
 }
 
@@ -111,7 +116,8 @@ impl Default for FibConf {
 /// The engine of the forwarding tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lookup {
-    /// The one that fits the size of the table.
+    /// The one that fits the size of the table: a family's trie is left for a direct table when it has
+    /// grown beyond ten thousand routes.
     #[default]
     Auto,
     /// Longest-prefix-match tries over compressed prefixes.

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bgp::policy::{Match, Policy, PolicyChain};
+use bgp::policy::{Match, Policy, PolicyChain, PrefixList};
 use bgp::types::{Asn, FamilySet};
 use ipnet::IpNet;
 
@@ -83,7 +83,7 @@ pub enum Change {
         name: String,
         /// The prefix lists it uses that differ.
         prefix_lists: Vec<String>,
-        /// The neighbours of the new configuration that name it.
+        /// The neighbours of the new configuration that name it, or a policy that calls or asks it.
         neighbors: Vec<IpAddr>,
     },
     /// A prefix is originated from now on.
@@ -147,6 +147,9 @@ fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     keys.compare("asn", (&from.asn, &to.asn), Effect::Restart, ToString::to_string);
     keys.compare("router-id", (&from.router_id, &to.router_id), Effect::Restart, ToString::to_string);
     keys.compare("listen", (&from.listen, &to.listen), Effect::Restart, |all| list(all));
+    keys.compare("rib-threads", (&from.rib_threads, &to.rib_threads), Effect::Restart, |threads| {
+        threads.map_or("one for each core".to_owned(), |threads| threads.to_string())
+    });
     section("router", keys);
 
     let mut keys = Keys::default();
@@ -242,12 +245,17 @@ fn policies(old: &Config, new: &Config, changes: &mut Vec<Change>) {
 /// The prefix lists that both policies use and that differ.
 fn changed_lists(old: &Policy, new: &Policy) -> Vec<String> {
     let lists = |policy: &Policy| {
-        let matches = policy.statements.iter().flat_map(|statement| statement.matches.clone());
-        let lists = matches.filter_map(|condition| match condition {
-            Match::Prefix(lists) => Some(lists),
-            _ => None,
-        });
-        lists.flatten().map(|list| (list.name().to_owned(), list)).collect::<BTreeMap<_, Arc<_>>>()
+        let mut lists: BTreeMap<String, Arc<PrefixList>> = BTreeMap::new();
+        for condition in policy.statements.iter().flat_map(|statement| &statement.matches) {
+            condition.visit(&mut |condition| {
+                if let Match::Prefix(named) | Match::NextHop(named) = condition {
+                    // Those written in the condition itself have no name.
+                    let named = named.iter().filter(|list| !list.name().is_empty());
+                    lists.extend(named.map(|list| (list.name().to_owned(), list.clone())));
+                }
+            });
+        }
+        lists
     };
     let (old, new) = (lists(old), lists(new));
     let differs =
@@ -256,7 +264,7 @@ fn changed_lists(old: &Policy, new: &Policy) -> Vec<String> {
 }
 
 fn users(config: &Config, policy: &str) -> Vec<IpAddr> {
-    let names = |chain: &PolicyChain| chain.policies().iter().any(|named| named.name == policy);
+    let names = |chain: &PolicyChain| chain.policies().iter().any(|named| named.involves(policy));
     let users = config.neighbors.iter().filter(|neighbor| names(&neighbor.import) || names(&neighbor.export));
     users.map(|neighbor| neighbor.address).collect()
 }

@@ -76,11 +76,11 @@ pub fn parse(
     let fib = sections::fib(&mut root);
     let api = sections::api(&mut root);
     let decision = sections::decision(&mut root);
-    let prefix_lists = policy::prefix_lists(&mut root);
-    let policies = policy::policies(&mut root, &prefix_lists);
+    let lists = policy::Lists::read(&mut root);
+    let policies = policy::policies(&mut root, &lists);
     let neighbors = neighbor::neighbors(&mut root, router.as_ref(), &policies);
     let networks = sections::networks(&mut root);
-    policy::warn_unused(&report, &policies, &prefix_lists);
+    policy::warn_unused(&report, &policies, &lists);
     root.finish(UNSUPPORTED);
 
     let warnings = report.finish()?;
@@ -96,7 +96,7 @@ pub fn parse(
         neighbors,
         networks,
         policies: policies.into_map(),
-        prefix_lists: prefix_lists.into_map(),
+        prefix_lists: lists.prefixes.into_map(),
         warnings,
     })
 }

@@ -1,4 +1,4 @@
-//! Things that have a name and are named elsewhere: prefix lists and policies.
+//! Things that have a name and are named elsewhere: lists and policies.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +35,13 @@ impl<T> Named<T> {
         self.entries.insert(name, Entry { path, value: Arc::new(value), used: Cell::new(false) });
     }
 
+    /// Gives a thing that was added before its content.
+    pub(crate) fn set(&mut self, name: &str, value: T) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.value = Arc::new(value);
+        }
+    }
+
     /// Where this name was given away.
     pub(crate) fn path(&self, name: &str) -> Option<&Path> {
         self.entries.get(name).map(|entry| &entry.path)
@@ -54,7 +61,7 @@ impl<T> Named<T> {
         if let Some(near) = nearest(name, names) {
             return Err(format!("no {kind} is named \"{name}\"; did you mean \"{near}\"?"));
         }
-        let table = kind.replace(' ', "-");
+        let table = kind.replace(' ', "-").to_lowercase();
         let or = if built_in.is_empty() { String::new() } else { format!(" or {}", built_in.join(", ")) };
         Err(format!("no {kind} is named \"{name}\"; expected a [[{table}]] of that name{or}"))
     }
@@ -62,6 +69,15 @@ impl<T> Named<T> {
     /// Where those are that nobody asked for.
     pub(crate) fn unused(&self) -> impl Iterator<Item = &Path> {
         self.entries.values().filter(|entry| !entry.used.get()).map(|entry| &entry.path)
+    }
+
+    /// The same names for something made of each.
+    pub(crate) fn map<U>(self, make: impl Fn(&T) -> U) -> Named<U> {
+        let entries = self.entries.into_iter().map(|(name, entry)| {
+            let value = Arc::new(make(&entry.value));
+            (name, Entry { path: entry.path, value, used: entry.used })
+        });
+        Named { kind: self.kind, entries: entries.collect() }
     }
 
     pub(crate) fn into_map(self) -> BTreeMap<String, Arc<T>> {

@@ -1,78 +1,84 @@
-//! Prefix lists and policies: `[[prefix-list]]`, `[[policy]]`, and the chains that name them.
+//! Policies and the chains that name them: `[[policy]]`, a neighbour's `import` and `export`.
 //!
-//! A rule's `match` holds when each of its keys does, and a key when any of its values does. Its
-//! `set` is applied in a fixed order, whatever the order in the file: local-pref, med, then for each
-//! kind of community set, remove, add, and last prepend.
+//! A rule applies to a route when its [`match`](matches) holds; then come its [`set`](actions), the policies
+//! of its `call`, and its `action`. What policies name has its own sections, see [`lists`].
 
-use std::fmt::Display;
-use std::str::FromStr;
+mod actions;
+mod calls;
+mod lists;
+mod matches;
+mod prefix_file;
+
 use std::sync::Arc;
 
-use bgp::policy::{
-    CommunityEdit, Disposition, Match, Modify, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement,
-};
+use bgp::policy::{Disposition, Modify, NextHopAction, Policy, PolicyChain, Statement};
 use figment::value::Value;
 
 use crate::named::Named;
-use crate::reader::{Read, Report, Table, choice, number, parsed_or_said, text};
-use crate::sections::asn;
+use crate::reader::{Read, Report, Table, choice, text};
 use crate::source::Path;
+
+use actions::actions;
+use matches::{Known, matches};
+
+pub(crate) use lists::Lists;
 
 /// What a chain can name without defining it.
 const BUILT_IN: [&str; 2] = [Policy::ALL, Policy::NONE];
-/// More copies of an AS number than that are refused by many, and never help.
-const MAX_PREPEND: u32 = 32;
 
-const DISPOSITIONS: &[(&str, Disposition)] =
-    &[("accept", Disposition::Accept), ("reject", Disposition::Reject)];
+const DEFAULTS: &[(&str, Disposition)] = &[("accept", Disposition::Accept), ("reject", Disposition::Reject)];
+/// To accept a route is to hand it to the next policy of the chain, so the two words mean the same.
+const ACTIONS: &[(&str, Option<Disposition>)] = &[
+    ("accept", Some(Disposition::Accept)),
+    ("reject", Some(Disposition::Reject)),
+    ("next", None),
+    ("next-policy", Some(Disposition::Accept)),
+    ("accept-now", Some(Disposition::AcceptNow)),
+];
 
-pub(crate) fn prefix_lists(root: &mut Table<'_, '_>) -> Named<PrefixList> {
-    let mut lists = Named::new("prefix list");
-    for mut table in root.tables("prefix-list") {
-        let name = name(&mut table, &lists);
-        let expected = "an array of \"PREFIX/LENGTH [ge N] [le N]\"";
-        let entries = table
-            .required_list("prefixes", expected, |value| parsed_or_said::<PrefixListEntry>(value, expected));
-        if entries.as_ref().is_some_and(Vec::is_empty) {
-            table.report().warn(&table.key("prefixes"), "the list is empty and matches nothing");
-        }
-        table.finish(&[]);
-        if let Some((path, name)) = name {
-            let entries = entries.unwrap_or_default().into_iter().map(|(_, entry)| entry).collect();
-            lists.add(path, name.clone(), PrefixList::new(name, entries));
-        }
-    }
-    lists
-}
-
-pub(crate) fn policies(root: &mut Table<'_, '_>, lists: &Named<PrefixList>) -> Named<Policy> {
+pub(crate) fn policies(root: &mut Table<'_, '_>, lists: &Lists) -> Named<Policy> {
     let mut policies = Named::new("policy");
-    for mut table in root.tables("policy") {
-        let name = name(&mut table, &policies);
-        if let Some((path, name)) = &name
-            && BUILT_IN.contains(&name.as_str())
-        {
-            let reason = format!("\"{name}\" is built in; expected another name");
-            table.report().error(path, reason);
-        }
-        let default = table.optional("default", |v| choice(v, DISPOSITIONS)).unwrap_or(Disposition::Reject);
-        let rules = table.tables("rule");
-        let last = rules.len().saturating_sub(1);
-        let mut statements = Vec::with_capacity(rules.len());
-        for (index, rule) in rules.into_iter().enumerate() {
-            let (report, path) = (rule.report(), rule.path().clone());
-            let statement = statement(rule, lists);
-            if index < last && statement.matches.is_empty() && statement.disposition.is_some() {
-                report.warn(&path, "the rule decides every route, so the rules behind it are never reached");
+    let mut tables = root.tables("policy");
+    let mut names = Vec::with_capacity(tables.len());
+    // All names first, so that a policy may name one further down.
+    for table in &mut tables {
+        let name = name(table, &policies);
+        if let Some((path, name)) = &name {
+            if BUILT_IN.contains(&name.as_str()) {
+                let reason = format!("\"{name}\" is built in; expected another name");
+                table.report().error(path, reason);
             }
-            statements.push(statement);
+            policies.add(path.clone(), name.clone(), Policy::none());
         }
-        table.finish(&[]);
-        if let Some((path, name)) = name {
-            policies.add(path, name.clone(), Policy { name, statements, default });
+        names.push(name.map(|(_, name)| name));
+    }
+    let order = calls::order(&tables, &names);
+    let mut tables: Vec<Option<Table<'_, '_>>> = tables.into_iter().map(Some).collect();
+    for index in order {
+        let (Some(table), name) = (tables[index].take(), names[index].take()) else { continue };
+        let (statements, default) = policy(table, Known { lists, policies: &policies });
+        if let Some(name) = name {
+            policies.set(&name, Policy { name: name.clone(), statements, default });
         }
     }
     policies
+}
+
+fn policy(mut table: Table<'_, '_>, known: Known<'_>) -> (Vec<Statement>, Disposition) {
+    let default = table.optional("default", |v| choice(v, DEFAULTS)).unwrap_or(Disposition::Reject);
+    let rules = table.tables("rule");
+    let last = rules.len().saturating_sub(1);
+    let mut statements = Vec::with_capacity(rules.len());
+    for (index, rule) in rules.into_iter().enumerate() {
+        let (report, path) = (rule.report(), rule.path().clone());
+        let statement = statement(rule, known);
+        if index < last && statement.matches.is_empty() && statement.disposition.is_some() {
+            report.warn(&path, "the rule decides every route, so the rules behind it are never reached");
+        }
+        statements.push(statement);
+    }
+    table.finish(&[]);
+    (statements, default)
 }
 
 /// The chain that a neighbour's `import` or `export` names.
@@ -82,17 +88,42 @@ pub(crate) fn chain(table: &mut Table<'_, '_>, key: &'static str, policies: &Nam
     PolicyChain::new(names.into_iter().filter_map(|(path, name)| match name.as_str() {
         Policy::ALL => Some(Arc::new(Policy::all())),
         Policy::NONE => Some(Arc::new(Policy::none())),
-        name => policies.resolve(name, &BUILT_IN).map_err(|reason| report.error(&path, reason)).ok(),
+        name => {
+            let policy =
+                policies.resolve(name, &BUILT_IN).map_err(|reason| report.error(&path, reason)).ok()?;
+            check_next_hops(report, &path, key == "import", &policy);
+            Some(policy)
+        }
     }))
 }
 
-/// Warns of what is defined and never named.
-pub(crate) fn warn_unused(report: &Report<'_>, policies: &Named<Policy>, lists: &Named<PrefixList>) {
-    let unused = policies.unused().map(|path| (path, "no neighbor names this policy"));
-    for (path, reason) in unused.chain(lists.unused().map(|path| (path, "no policy names this prefix list")))
-    {
-        report.warn(path, reason);
+/// Some next hops only make sense in one direction.
+fn check_next_hops(report: &Report<'_>, path: &Path, import: bool, policy: &Policy) {
+    for (set_by, statement) in policy.effective_statements() {
+        for action in &statement.actions {
+            let Modify::NextHop(action) = action else { continue };
+            let (word, expected) = match (import, action) {
+                (true, NextHopAction::Own) => ("self", "an address, or \"peer-address\""),
+                (true, NextHopAction::Unchanged) => ("unchanged", "no next-hop at all"),
+                (false, NextHopAction::PeerAddress) => ("peer-address", "\"self\" or an address"),
+                _ => continue,
+            };
+            let (name, direction) = (&set_by.name, if import { "import" } else { "export" });
+            let reason = format!(
+                "policy \"{name}\" sets the next hop to \"{word}\", which means nothing on {direction}; expected \
+                 {expected}"
+            );
+            return report.error(path, reason);
+        }
     }
+}
+
+/// Warns of what is defined and never named.
+pub(crate) fn warn_unused(report: &Report<'_>, policies: &Named<Policy>, lists: &Lists) {
+    for path in policies.unused() {
+        report.warn(path, "no neighbor names this policy");
+    }
+    lists.warn_unused(report);
 }
 
 /// The name of a list or a policy. Reports one that was there before.
@@ -118,104 +149,44 @@ fn name<T>(table: &mut Table<'_, '_>, named: &Named<T>) -> Option<(Path, String)
     Some((path, name))
 }
 
-fn statement(mut table: Table<'_, '_>, lists: &Named<PrefixList>) -> Statement {
+fn statement(mut table: Table<'_, '_>, known: Known<'_>) -> Statement {
     let report = table.report();
-    let [has_match, has_set, has_action] = ["match", "set", "action"].map(|key| table.has(key));
-    if !has_match && !has_set && !has_action {
-        report.error(table.path(), "the rule does nothing; expected match, set or action in it");
-    } else if !has_set && !has_action {
-        report.warn(table.path(), "the rule matches routes, but neither sets nor decides anything");
+    let [has_match, has_set, has_call, has_action] =
+        ["match", "set", "call", "action"].map(|key| table.has(key));
+    if !has_match && !has_set && !has_call && !has_action {
+        report.error(table.path(), "the rule does nothing; expected match, set, call or action in it");
     }
     let name = table.optional("name", |value| text(value, "a string"));
-    let matches = table.table("match").map(|table| matches(table, lists)).unwrap_or_default();
-    let actions = table.table("set").map(actions).unwrap_or_default();
-    let disposition = table.optional("action", |value| choice(value, DISPOSITIONS));
+    let matches = table.table("match").map(|table| matches(table, known)).unwrap_or_default();
+    let actions = table.table("set").map(|table| actions(table, known.lists)).unwrap_or_default();
+    let called = |value: &Value| known.policies.resolve(&text(value, "the name of a policy")?, &[]);
+    let calls = some(&mut table, "call", called).unwrap_or_default();
+    let errors = report.error_count();
+    let action = table.optional("action", |value| choice(value, ACTIONS));
+    let disposition = action.flatten();
     if has_set && disposition == Some(Disposition::Reject) {
         report.warn(&table.key("set"), "the rule rejects the route, so what it sets is lost");
     }
+    let idle = !has_set && !has_call && disposition.is_none() && report.error_count() == errors;
+    if idle && (has_match || has_action) {
+        report.warn(table.path(), "the rule matches routes, but neither sets nor decides anything");
+    }
     table.finish(&[]);
-    Statement { name, matches, actions, disposition }
+    let calls = calls.into_iter().map(|(_, policy)| policy).collect();
+    Statement { name, matches, actions, calls, disposition }
 }
 
-fn matches(mut table: Table<'_, '_>, lists: &Named<PrefixList>) -> Vec<Match> {
-    let mut matches = Vec::new();
-    let lists = some(&mut table, "prefix-list", |value| {
-        lists.resolve(&text(value, "the name of a prefix list")?, &[])
-    });
-    matches.extend(lists.map(Match::Prefix));
-    matches.extend(patterns(&mut table, "as-path").map(Match::AsPath));
-    matches.extend(patterns(&mut table, "community").map(Match::Community));
-    matches.extend(patterns(&mut table, "large-community").map(Match::LargeCommunity));
-    matches.extend(patterns(&mut table, "extended-community").map(Match::ExtendedCommunity));
-    table.finish(&[]);
-    matches
-}
-
-fn actions(mut table: Table<'_, '_>) -> Vec<Modify> {
-    let mut actions = Vec::new();
-    actions.extend(table.optional("local-pref", |v| number(v, 0..=u32::MAX, "")).map(Modify::LocalPref));
-    actions.extend(table.optional("med", med).map(Modify::Med));
-    let keys = ["community-set", "community-remove", "community-add"];
-    actions.extend(edits(&mut table, keys).into_iter().map(Modify::Communities));
-    let keys = ["large-community-set", "large-community-remove", "large-community-add"];
-    actions.extend(edits(&mut table, keys).into_iter().map(Modify::LargeCommunities));
-    let keys = ["extended-community-set", "extended-community-remove", "extended-community-add"];
-    actions.extend(edits(&mut table, keys).into_iter().map(Modify::ExtendedCommunities));
-    actions.extend(prepend(&mut table));
-    table.finish(&[]);
-    actions
-}
-
-/// The changes to one kind of communities, in the order in which they are made.
-fn edits<T, P>(table: &mut Table<'_, '_>, [set, remove, add]: [&'static str; 3]) -> Vec<CommunityEdit<T, P>>
-where
-    T: FromStr<Err: Display>,
-    P: FromStr<Err: Display>,
-{
-    let mut edits = Vec::new();
-    // An empty list is an order here: it clears what was there.
-    let values = table.list(set, |value| parsed_or_said(value, "a string or an array of strings"));
-    edits.extend(
-        values.map(|values| CommunityEdit::Set(values.into_iter().map(|(_, value)| value).collect())),
-    );
-    edits.extend(patterns(table, remove).map(CommunityEdit::Remove));
-    edits.extend(patterns(table, add).map(CommunityEdit::Add));
-    edits
-}
-
-/// The values of a key, of which there must be one at least.
-fn some<T>(table: &mut Table<'_, '_>, key: &'static str, read: impl Fn(&Value) -> Read<T>) -> Option<Vec<T>> {
+/// The values of a key, each with its path, of which there must be one at least.
+fn some<T>(
+    table: &mut Table<'_, '_>,
+    key: &'static str,
+    read: impl Fn(&Value) -> Read<T>,
+) -> Option<Vec<(Path, T)>> {
     let (report, path) = (table.report(), table.key(key));
     let errors = report.error_count();
     let values = table.list(key, read)?;
     if values.is_empty() && report.error_count() == errors {
         report.error(&path, "the array is empty; expected at least one value");
     }
-    Some(values.into_iter().map(|(_, value)| value).collect())
-}
-
-fn patterns<T: FromStr<Err: Display>>(table: &mut Table<'_, '_>, key: &'static str) -> Option<Vec<T>> {
-    some(table, key, |value| parsed_or_said(value, "a string or an array of strings"))
-}
-
-fn med(value: &Value) -> Read<Option<u32>> {
-    match value {
-        Value::String(_, word) if word == "none" => Ok(None),
-        other => number(other, 0..=u32::MAX, ", or \"none\"").map(Some),
-    }
-}
-
-/// `prepend = 2`, or `prepend = { asn = 65000, count = 2 }`.
-fn prepend(table: &mut Table<'_, '_>) -> Option<Modify> {
-    let count = |value: &Value| number(value, 1..=MAX_PREPEND, " (times)");
-    let (asn, count) = if table.has_table("prepend") {
-        let mut table = table.table("prepend")?;
-        let asn = table.optional("asn", asn);
-        let count = table.optional("count", count).unwrap_or(1);
-        table.finish(&[]);
-        (asn, count)
-    } else {
-        (None, table.optional("prepend", count)?)
-    };
-    Some(Modify::Prepend { asn, count: count as u8 })
+    Some(values)
 }

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path as FilePath, PathBuf};
 use std::str::FromStr;
 
 use figment::value::{Dict, Num, Value};
@@ -25,6 +26,17 @@ pub(crate) struct Report<'s> {
 impl<'s> Report<'s> {
     pub(crate) fn new(source: &'s Source, errors: Vec<ConfError>) -> Self {
         Self { source, errors: RefCell::new(errors), warnings: RefCell::default() }
+    }
+
+    /// The folder of the file, where relative paths in it start.
+    pub(crate) fn folder(&self) -> PathBuf {
+        FilePath::new(self.source.file()).parent().map(FilePath::to_owned).unwrap_or_default()
+    }
+
+    /// An error in another file than the configuration itself.
+    pub(crate) fn error_in(&self, place: Place, key: &str, reason: impl Display) {
+        let (key, reason) = (key.to_owned(), reason.to_string());
+        self.errors.borrow_mut().push(ConfError { place, key, reason });
     }
 
     pub(crate) fn error(&self, path: &Path, reason: impl Display) {
@@ -53,18 +65,21 @@ impl<'s> Report<'s> {
     /// The warnings, or the errors if there are any; by line.
     pub(crate) fn finish(self) -> Result<Vec<Warning>, Vec<ConfError>> {
         let (mut errors, mut warnings) = (self.errors.into_inner(), self.warnings.into_inner());
-        errors.sort_by_key(|error| order(&error.place));
-        warnings.sort_by_key(|warning| order(&warning.place));
+        let file = self.source.file();
+        errors.sort_by_cached_key(|error| order(&error.place, file));
+        warnings.sort_by_cached_key(|warning| order(&warning.place, file));
         if errors.is_empty() { Ok(warnings) } else { Err(errors) }
     }
 }
 
-/// Lines first; the sort is stable.
-fn order(place: &Place) -> usize {
+/// The lines of the configuration, those of files that it names, the environment; the sort is stable.
+fn order(place: &Place, main: &str) -> (bool, String, usize) {
     match place {
-        Place::Line { line, .. } => *line,
-        Place::File { .. } => 0,
-        Place::Variable { .. } => usize::MAX,
+        Place::Line { file, line } if **file == *main => (false, String::new(), *line),
+        Place::File { file } if **file == *main => (false, String::new(), 0),
+        Place::Line { file, line } => (false, file.to_string(), *line),
+        Place::File { file } => (false, file.to_string(), usize::MAX),
+        Place::Variable { .. } => (true, String::new(), 0),
     }
 }
 
@@ -96,6 +111,11 @@ impl<'r, 's> Table<'r, 's> {
     /// Whether the key is there and was not read yet.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
+    }
+
+    /// The value of a key that was not read yet, without reading it.
+    pub(crate) fn peek(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
     }
 
     /// Whether the key is there, was not read yet, and is a table.
@@ -278,7 +298,11 @@ pub(crate) fn number_or(value: &Value, range: RangeInclusive<u32>, expected: &st
 /// One of several words.
 pub(crate) fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Read<T> {
     let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-    let expected = words.join(" or ");
+    let expected = match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    };
     let text = text(value, &expected)?;
     match choices.iter().find(|(word, _)| *word == text) {
         Some((_, choice)) => Ok(*choice),
@@ -292,7 +316,7 @@ fn whole(number: Num) -> Option<i128> {
 }
 
 /// What a value is, for errors: `"x" is a string`.
-fn shape(value: &Value) -> String {
+pub(crate) fn shape(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("\"{text}\" is a string"),
         Value::Char(_, c) => format!("\"{c}\" is a string"),

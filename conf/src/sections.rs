@@ -36,12 +36,14 @@ pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
     if let Some(listen) = &listen {
         unique(report, listen, |address| *address);
     }
+    let rib_threads =
+        table.optional("rib-threads", |value| number(value, 1..=Router::MOST_RIB_THREADS.into(), ""));
     table.finish(&[]);
     let listen = match listen {
         Some(listen) => listen.into_iter().map(|(_, address)| address).collect(),
         None => Router::default_listen(),
     };
-    Some(Router { asn: asn?, router_id: router_id?, listen })
+    Some(Router { asn: asn?, router_id: router_id?, listen, rib_threads: rib_threads.map(|n| n as u16) })
 }
 
 pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {

@@ -108,6 +108,11 @@ impl Source {
         }
     }
 
+    /// The path of the file, as it was given.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
     /// All values, merged.
     pub(crate) fn values(&self) -> Result<Dict, ConfError> {
         let merged = Figment::new().merge(FileValues(self)).merge(EnvironmentValues(self)).data();

@@ -75,7 +75,7 @@ fn the_order_of_neighbors_does_not_matter() {
 fn settings_tell_what_they_take() {
     let changes = changes(&[(
         "router-id = \"10.0.0.1\"",
-        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\n\
+        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\nrib-threads = 3\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\n\
          [api]\nlisten = \"127.0.0.1:1\"\n[decision]\nmultipath = 4",
     )]);
     let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -84,6 +84,7 @@ fn settings_tell_what_they_take() {
         [
             "~ router.router-id: 10.0.0.1 -> 10.0.0.9 (needs a restart)",
             "~ router.listen: [0.0.0.0:179, [::]:179] -> [10.0.0.9:179] (needs a restart)",
+            "~ router.rib-threads: one for each core -> 3 (needs a restart)",
             "~ fib.interfaces: [] -> [eth0] (needs a restart)",
             "~ fib.xdp-mode: auto -> generic (needs a restart)",
             "~ api.listen: none -> 127.0.0.1:1 (needs a restart)",
@@ -136,6 +137,27 @@ fn a_changed_policy_tells_whose_routes_it_touches() {
     let (old, new) = (config(FILE), config(&FILE.replace("le 24", "le 25")));
     assert_ne!(old.neighbors[0].import, new.neighbors[0].import);
     assert_eq!(old.neighbors[0].export, new.neighbors[0].export);
+}
+
+#[test]
+fn a_policy_that_is_called_touches_whoever_names_its_caller() {
+    let (called, calling) = (
+        "[[policy]]\nname = \"customer-in\"\n[[policy.rule]]\nmatch = { prefix-list = \"customers\" }\naction = \"accept\"",
+        "[[policy]]\nname = \"inner\"\n[[policy.rule]]\nmatch = { not = { prefix-list = \"customers\" } }\naction = \"accept\"\n\
+         [[policy]]\nname = \"customer-in\"\n[[policy.rule]]\ncall = \"inner\"",
+    );
+    let text = FILE.replace(called, calling);
+    let changed = text.replace("le 24", "le 25");
+    assert!(text != FILE && text != changed);
+    let shown: Vec<String> =
+        diff(&config(&text), &config(&changed)).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "~ policy customer-in: evaluates the routes of 10.0.0.2, 2001:db8::2 again",
+            "~ policy inner by prefix list customers: evaluates the routes of 10.0.0.2, 2001:db8::2 again",
+        ]
+    );
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
     );
     assert_eq!(
         error("cost = 1\n"),
-        "p.toml:4: router.cost: unknown key; expected one of asn, router-id, listen"
+        "p.toml:4: router.cost: unknown key; expected one of asn, router-id, listen, rib-threads"
     );
     assert_eq!(
         error("[[network]]\nprefix = \"10.0.0.0/8\"\nlabel = 1\n"),
@@ -86,7 +86,8 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
     );
     assert_eq!(
         error("[metrics]\nlisten = 1\n"),
-        "p.toml:4: metrics: unknown key; expected one of router, fib, api, decision, prefix-list, policy, neighbor, network"
+        "p.toml:4: metrics: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
+             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, neighbor, network"
     );
     assert_eq!(
         rule("match = { as-pth = \"^1_\" }"),
@@ -157,7 +158,7 @@ fn what_must_be_there_is_asked_for() {
     );
     assert_eq!(
         error("[[prefix-list]]\nname = \"l\"\n"),
-        "p.toml:4: prefix-list.prefixes: missing; expected an array of \"PREFIX/LENGTH [ge N] [le N]\""
+        "p.toml:4: prefix-list.prefixes: missing; expected an array of \"PREFIX/LENGTH [ge N] [le N]\", or file"
     );
 }
 
@@ -199,7 +200,8 @@ fn wrong_types_are_named_with_what_is_there() {
     assert_eq!(
         errors("asn = 65000\nrouter = 1\n"),
         [
-            "p.toml:1: asn: unknown key; expected one of router, fib, api, decision, prefix-list, policy, neighbor, \
+            "p.toml:1: asn: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
+             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, neighbor, \
              network",
             "p.toml:2: router: 1 is a number; expected one table, [router] or router = { ... }",
         ]
@@ -269,6 +271,18 @@ fn listening_addresses_have_a_port_and_differ() {
 }
 
 #[test]
+fn the_routing_table_has_one_to_sixty_four_threads() {
+    for (value, found) in [("0", "0 is out of range"), ("65", "65 is out of range"), ("\"all\"", "\"all\"")] {
+        let error = error(&format!("rib-threads = {value}\n"));
+        assert!(error.starts_with("p.toml:4: router.rib-threads: "), "{error}");
+        assert!(error.contains(found), "{error}");
+    }
+    let parse = |body: &str| conf::parse("p.toml", &with_router(body), []).map(|c| c.router.rib_threads);
+    assert_eq!(parse("rib-threads = 64\n"), Ok(Some(64)));
+    assert_eq!(parse(""), Ok(None), "one for each core");
+}
+
+#[test]
 fn interfaces_are_names_and_differ() {
     assert_eq!(
         errors(&with_router(
@@ -290,11 +304,11 @@ fn interfaces_are_names_and_differ() {
 fn the_fib_takes_known_words_and_numbers() {
     assert_eq!(
         error("[fib]\nlookup = \"trie\"\n"),
-        "p.toml:5: fib.lookup: \"trie\" is unknown; expected \"auto\" or \"lpm-trie\" or \"direct\""
+        "p.toml:5: fib.lookup: \"trie\" is unknown; expected \"auto\", \"lpm-trie\" or \"direct\""
     );
     assert_eq!(
         error("[fib]\nxdp-mode = \"fast\"\n"),
-        "p.toml:5: fib.xdp-mode: \"fast\" is unknown; expected \"auto\" or \"native\" or \"generic\""
+        "p.toml:5: fib.xdp-mode: \"fast\" is unknown; expected \"auto\", \"native\" or \"generic\""
     );
     assert_eq!(
         error("[fib]\nmax-ipv4-entries = 0\n"),
@@ -548,12 +562,13 @@ fn prefix_list_entries_are_checked_each_on_its_line() {
 
 #[test]
 fn a_rule_does_something() {
-    let expected = "p.toml:6: policy.rule: the rule does nothing; expected match, set or action in it";
+    let expected = "p.toml:6: policy.rule: the rule does nothing; expected match, set, call or action in it";
     assert_eq!(rule(""), expected);
     assert_eq!(rule("name = \"idle\""), expected);
     assert_eq!(
         rule("action = \"drop\""),
-        "p.toml:7: policy.rule.action: \"drop\" is unknown; expected \"accept\" or \"reject\""
+        "p.toml:7: policy.rule.action: \"drop\" is unknown; expected \"accept\", \"reject\", \"next\", \"next-policy\" or \
+         \"accept-now\""
     );
     assert_eq!(
         error("[[policy]]\nname = \"p\"\ndefault = \"continue\"\n"),
@@ -600,11 +615,13 @@ fn a_match_holds_something_that_can_match() {
 fn what_is_set_can_be_set() {
     assert_eq!(
         rule("set = { local-pref = -1 }"),
-        "p.toml:7: policy.rule.set.local-pref: -1 is out of range; expected a number from 0 to 4294967295"
+        "p.toml:7: policy.rule.set.local-pref: -1 is out of range; expected a number from 0 to 4294967295, or \"+N\" \
+         or \"-N\" to change it"
     );
     assert_eq!(
         rule("set = { med = \"igp\" }"),
-        "p.toml:7: policy.rule.set.med: \"igp\" is a string; expected a number from 0 to 4294967295, or \"none\""
+        "p.toml:7: policy.rule.set.med: \"igp\" is a string; expected a number from 0 to 4294967295, \"+N\" or \"-N\" to \
+         change it, or \"none\""
     );
     assert_eq!(
         rule("set = { community-add = [\"65000:*\"] }").split(';').next(),

@@ -22,7 +22,7 @@ fn every_example_loads_without_a_warning() {
         .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "toml"))
         .collect();
     names.sort();
-    assert_eq!(names, ["control-plane.toml", "edge-router.toml", "lab.toml"]);
+    assert_eq!(names, ["control-plane.toml", "edge-router.toml", "lab.toml", "policies.toml"]);
     for name in names {
         let warnings: Vec<String> = load(&name).warnings().iter().map(ToString::to_string).collect();
         assert_eq!(warnings, [""; 0]);
@@ -70,7 +70,7 @@ fn the_policy_of_the_edge_router_does_what_its_comments_say() {
     use bgp::wire::Attributes;
 
     let config = load("edge-router.toml");
-    let context = PolicyContext { local_asn: config.router.asn };
+    let context = PolicyContext::new(config.router.asn);
     let run = |neighbor: usize, prefix: &str, path: &str, communities: &[&str]| {
         let attributes = Attributes {
             as_path: path.parse().unwrap(),
@@ -79,7 +79,8 @@ fn the_policy_of_the_edge_router_does_what_its_comments_say() {
         };
         let chain = &config.neighbors[neighbor].import;
         match chain.evaluate(prefix.parse().unwrap(), Cow::Owned(attributes), &context) {
-            Decision::Accept(attributes) => {
+            Decision::Accept(accepted) => {
+                let attributes = accepted.attributes;
                 let communities: Vec<String> =
                     attributes.communities.iter().map(ToString::to_string).collect();
                 format!("{} {}", attributes.local_pref.unwrap_or(100), communities.join(" "))
@@ -114,10 +115,113 @@ fn the_policy_of_the_edge_router_does_what_its_comments_say() {
 }
 
 #[test]
+fn the_policies_do_what_their_comments_say() {
+    use std::borrow::Cow;
+
+    use bgp::policy::{Decision, PolicyContext, PolicyNeighbor, RouteType};
+    use bgp::wire::{Attributes, Community, LargeCommunity};
+
+    let config = load("policies.toml");
+    let run = |neighbor: usize, export: bool, prefix: &str, path: &str, words: &str| {
+        let (large, small): (Vec<&str>, Vec<&str>) =
+            words.split_whitespace().partition(|word| word.matches(':').count() == 2);
+        let attributes = Attributes {
+            as_path: path.parse().unwrap(),
+            communities: small.iter().map(|text| text.parse::<Community>().unwrap()).collect(),
+            large_communities: large.iter().map(|text| text.parse::<LargeCommunity>().unwrap()).collect(),
+            ..Attributes::default()
+        };
+        let peer = &config.neighbors[neighbor];
+        let chain = if export { &peer.export } else { &peer.import };
+        let context = PolicyContext {
+            neighbor: Some(PolicyNeighbor { address: peer.address, asn: peer.asn }),
+            route_type: if path.is_empty() { RouteType::Local } else { RouteType::Ebgp },
+            ..PolicyContext::new(config.router.asn)
+        };
+        match chain.evaluate(prefix.parse().unwrap(), Cow::Owned(attributes), &context) {
+            Decision::Accept(accepted) => {
+                let out = accepted.attributes;
+                let small = out.communities.iter().map(ToString::to_string);
+                let words: Vec<String> =
+                    small.chain(out.large_communities.iter().map(ToString::to_string)).collect();
+                let pref = out.local_pref.map_or(String::new(), |pref| format!(" pref {pref}"));
+                format!("[{}]{pref} {}", out.as_path, words.join(" ")).trim_end().to_owned()
+            }
+            Decision::Reject(by) => by.to_string(),
+        }
+    };
+    let import = |neighbor, prefix: &str, path: &str, words: &str| run(neighbor, false, prefix, path, words);
+    let export = |neighbor, prefix: &str, path: &str, words: &str| run(neighbor, true, prefix, path, words);
+    let (upstream, backup, peer, customer) = (0, 1, 2, 3);
+
+    assert_eq!(
+        import(upstream, "8.8.8.0/24", "64496 15169", "64500:1:1 1:1"),
+        "[64496 15169] pref 100 1:1 64500:1:3"
+    );
+    for prefix in ["0.0.0.0/0", "10.1.0.0/16", "8.8.8.0/25", "203.0.113.0/28"] {
+        assert_eq!(import(upstream, prefix, "64496", ""), "policy \"sanity\", rule 1 (bogons)", "{prefix}");
+    }
+    let never = "policy \"sanity\", rule 2 (AS numbers that cannot be)";
+    assert_eq!(import(upstream, "8.8.8.0/24", "64496 65000 1", ""), never);
+    let endless = vec!["64496"; 50].join(" ");
+    assert_eq!(import(upstream, "8.8.8.0/24", &endless, ""), "policy \"sanity\", rule 3 (endless paths)");
+
+    assert_eq!(import(peer, "8.8.8.0/24", "64498 15169", ""), "[64498 15169] pref 200 64500:1:2");
+    assert_eq!(import(peer, "8.8.8.0/24", "64498 3356", ""), "policy \"peer-in\", rule 2 (leaks)");
+
+    assert_eq!(import(customer, "192.0.2.0/24", "64511", ""), "[64511] pref 300 64500:1:1");
+    assert_eq!(import(customer, "198.18.4.0/24", "64511 64506", ""), "[64511 64506] pref 300 64500:1:1");
+    assert_eq!(import(customer, "192.0.2.0/24", "64511", "64500:70"), "[64511] pref 70 64500:70 64500:1:1");
+    let refused = "policy \"customer-in\", by default";
+    for (prefix, path) in
+        [("192.0.2.0/24", "64511 64508"), ("8.8.8.0/24", "64511"), ("192.0.2.0/24", "64506")]
+    {
+        assert_eq!(import(customer, prefix, path, ""), refused, "{prefix} {path}");
+    }
+    let dropped = "[64511] pref 400 blackhole 64500:1:1";
+    assert_eq!(import(customer, "192.0.2.7/32", "64511", "blackhole"), dropped);
+    assert_eq!(import(customer, "192.0.2.7/32", "64511", ""), "policy \"sanity\", rule 1 (bogons)");
+    assert_eq!(import(customer, "8.8.8.8/32", "64511", "blackhole"), "policy \"sanity\", rule 1 (bogons)");
+
+    let nothing = "policy \"ours-and-customers-out\", by default";
+    assert_eq!(export(peer, "203.0.113.0/24", "", ""), "[]");
+    assert_eq!(export(peer, "192.0.2.0/24", "64511", "64500:1:1"), "[64511]");
+    assert_eq!(export(peer, "192.0.2.0/24", "64511", "64500:602 64500:1:1"), "[64500 64500 64511]");
+    assert_eq!(export(upstream, "192.0.2.0/24", "64511", "64500:602 64500:1:1"), "[64511]");
+    assert_eq!(export(backup, "192.0.2.0/24", "64511", "64500:1:1"), "[64500 64500 64500 64511]");
+    assert_eq!(export(peer, "8.8.8.0/24", "64496", "64500:1:3"), nothing);
+    let blackholes = "1:1 blackhole 64500:1:1";
+    assert_eq!(export(upstream, "192.0.2.7/32", "64511", blackholes), "[64511] blackhole no-export");
+    assert_eq!(export(peer, "192.0.2.7/32", "64511", blackholes), nothing);
+    assert_eq!(export(customer, "8.8.8.0/24", "64496", "64500:1:3"), "[64496]");
+    assert_eq!(
+        export(customer, "8.8.8.0/24", "64496", "blackhole 64500:1:3"),
+        "policy \"customer-out\", by default"
+    );
+
+    // Only who is asked for has a group of its own.
+    let groups = config.neighbors.iter().map(|neighbor| neighbor.export.depends_on_neighbor());
+    assert_eq!(groups.collect::<Vec<_>>(), [true, false, true, false]);
+}
+
+#[test]
 fn the_first_configuration_of_the_readme_is_valid() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
     let text = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = conf::parse("README.md", text, []).unwrap();
     assert_eq!(config.warnings(), []);
     assert_eq!(config.neighbors.len(), 2);
+}
+
+#[test]
+fn the_policies_of_the_readme_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let section = readme.split("## Policies").nth(1).unwrap();
+    let text = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let text = format!("[router]\nasn = 64500\nrouter-id = \"192.0.2.1\"\n{text}");
+    let config = conf::parse(&folder.join("p.toml").display().to_string(), &text, []).unwrap();
+    assert_eq!(config.prefix_lists["customer"].entries().len(), 3);
+    let warnings: Vec<&str> = config.warnings().iter().map(|warning| warning.reason.as_str()).collect();
+    assert_eq!(warnings, ["no neighbor names this policy"]);
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! session/    one tokio task per neighbour: sockets, the session state machine's clock
-//! routing/    the RIB thread: routes in, best paths to the FIB, updates out
+//! routing/    the RIB threads: routes in, best paths to the FIB, updates out
 //! forwarding/ the FIB thread: best paths and neighbours to edits of the BPF maps
 //! xdp/        the BPF maps and programs (the one module here with `unsafe`)
 //! netlink/    links, addresses, neighbours and connected routes of the kernel

@@ -51,7 +51,7 @@ impl Stream {
 /// All streams of the daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Monitor {
-    /// Best-path changes.
+    /// Best-path changes: in order for each prefix, in none between prefixes.
     pub(crate) routes: Stream,
     /// Session state changes.
     pub(crate) sessions: Stream,

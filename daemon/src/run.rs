@@ -88,8 +88,8 @@ fn raise_file_limit() {
     }
 }
 
-/// A panic is a broken invariant in one of the rooms. A daemon without its RIB or FIB thread would hold
-/// sessions up and forward by old routes: better that all of it ends and is started anew.
+/// A panic is a broken invariant in one of the rooms. A daemon without its FIB thread or one of its RIB
+/// threads would hold sessions up and forward by old routes: better that all of it ends and is started anew.
 fn die_whole() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -115,11 +115,12 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
     let api = Listeners::open(&config.api).await?;
 
     let monitor = Monitor::new();
-    let (news_sender, news) = tokio::sync::mpsc::unbounded_channel();
-    let forwarding = start_forwarding(&config, news_sender).await?;
+    let rib_threads = routing::shards(&config);
+    let (news_sink, news) = routing::news(rib_threads);
+    let forwarding = start_forwarding(&config, news_sink).await?;
     let rib =
         routing::start(&config, Outlets { forwarding: forwarding.clone(), monitor: monitor.clone(), news })
-            .context("cannot start the RIB thread")?;
+            .context("cannot start the RIB threads")?;
     let peers = Peers::start(&config, &rib, &monitor);
     for listener in listeners {
         tokio::spawn(session::accept(listener, Arc::clone(&peers)));
@@ -139,6 +140,7 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
         asn = %config.router.asn,
         router_id = %config.router.router_id,
         neighbors = config.neighbors.len(),
+        rib_threads,
         "peregrine is running"
     );
 
@@ -173,14 +175,14 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
 
 async fn start_forwarding(
     config: &conf::Config,
-    news: tokio::sync::mpsc::UnboundedSender<routing::FibNews>,
+    news: routing::NewsSink,
 ) -> anyhow::Result<Option<ForwardingHandle>> {
     if config.fib.interfaces.is_empty() {
         tracing::info!("[fib] names no interfaces: a pure control plane, nothing is forwarded here");
         return Ok(None);
     }
     let settings = ForwardingConfig::from_conf(config);
-    Ok(Some(forwarding::start(settings, Box::new(routing::NewsSink(news))).await?))
+    Ok(Some(forwarding::start(settings, Box::new(news)).await?))
 }
 
 #[cfg(test)]

@@ -1,24 +1,34 @@
 //! Routing policy: what happens to a route between a peer and the Loc-RIB, in either direction.
 //!
-//! A [`Policy`] is a list of statements. A [`Statement`] applies to a route when all of its
-//! [`Match`]es hold; its [`Modify`]s then change the attributes, and its disposition, if it has
-//! one, ends the policy. Without one the next statement is tried, seeing what was changed so far.
-//! A route that no statement decided meets the policy's default.
+//! A [`Policy`] is a list of statements. A [`Statement`] applies to a route when all of its [`Match`]es
+//! hold; its [`Modify`]s then change the attributes, the policies it calls run, and its disposition, if it
+//! has one, ends the policy. Without one the next statement is tried, seeing what was changed so far. A route
+//! that no statement decided meets the policy's default.
 //!
 //! A [`PolicyChain`] is what a neighbour carries for import or export: its policies run in order,
-//! "accept" ends one policy and hands the route on to the next, "reject" ends it all. A chain
+//! "accept" ends one policy and hands the route on to the next, "accept now" and "reject" end it all. A chain
 //! without policies accepts: what RFC 8212 says about an external peer without a policy is for
 //! the caller to enforce, who knows the kind of the peer (see [`PolicyChain::is_empty`]).
 //!
+//! A policy can ask another one ([`Match::Policy`]: would it accept? what it changes is forgotten) or
+//! call it ([`Statement::calls`]: what it changes stays; "reject" rejects the route, "accept" comes back to
+//! the caller). Policies are built from the called to the caller, so there are no circles.
+//!
 //! Guarantees: evaluation reads no clock and keeps no state, so that equal inputs give equal
-//! outputs; attributes are copied only when a statement really changes them (`Cow`); and a
-//! chain whose [`PolicyChain::depends_on_prefix`] is false gives one answer for all prefixes
-//! that share their attributes, so that its caller may ask once for each attribute set.
-//! Chains compare by content: peers with equal chains can share one update group.
+//! outputs; attributes are copied only when a statement really changes them (`Cow`); and a chain says what
+//! its outcome depends on beside the attributes ([`PolicyChain::dependence`]), so that its caller may ask once
+//! for each attribute set where that is all. Chains compare by content: peers with equal chains can share one
+//! update group.
 
+mod action;
 mod as_path;
+mod asns;
 mod community;
+mod condition;
+mod decision;
 mod prefix_list;
+mod prefix_table;
+mod route;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,21 +36,30 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::types::Asn;
-use crate::wire::{Attributes, Community, ExtendedCommunity, LargeCommunity};
+use crate::wire::Attributes;
 
+pub use action::{CommunityEdit, Modify, NextHopAction};
 pub use as_path::{AsPathPattern, AsPathPatternError};
+pub use asns::{AsnSet, AsnSetError};
 pub use community::{
     Administrator, CommunityParseError, CommunityPattern, ExtendedCommunityPattern, LargeCommunityPattern,
     NumberPattern,
 };
+pub use condition::{Dependence, Match, NeighborSet};
+pub use decision::{
+    Accepted, DecidedBy, Decision, NextHopChoice, PolicyContext, PolicyNeighbor, RouteType, RpkiState,
+};
 pub use prefix_list::{PrefixList, PrefixListEntry, PrefixListEntryError};
+
+use route::Route;
 
 /// What a statement or a policy decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Disposition {
-    /// The route goes on: to the next policy of the chain, or out of it.
+    /// The route goes on: to the next policy of the chain, back to the caller, or out of it all.
     Accept,
+    /// The route is accepted by the whole chain, and no policy behind this one is asked.
+    AcceptNow,
     /// The route ends here.
     Reject,
 }
@@ -59,87 +78,16 @@ pub struct Policy {
 /// One rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Statement {
-    /// For people: shown when the statement rejects a route.
+    /// For people: shown when the statement decides about a route.
     pub name: Option<String>,
     /// All must hold; none means every route.
     pub matches: Vec<Match>,
     /// Applied in order when all matches hold.
     pub actions: Vec<Modify>,
+    /// Run then, in order; the first that rejects the route ends it.
+    pub calls: Vec<Arc<Policy>>,
     /// What is decided then; `None` goes on to the next statement.
     pub disposition: Option<Disposition>,
-}
-
-/// A condition on a route. Each holds when any one of its values matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Match {
-    /// The prefix is in one of the lists.
-    Prefix(Vec<Arc<PrefixList>>),
-    /// The AS path, written as text, matches one of the expressions.
-    AsPath(Vec<AsPathPattern>),
-    /// One community of the route matches one of the patterns.
-    Community(Vec<CommunityPattern>),
-    /// One large community of the route matches one of the patterns.
-    LargeCommunity(Vec<LargeCommunityPattern>),
-    /// One extended community of the route matches one of the patterns.
-    ExtendedCommunity(Vec<ExtendedCommunityPattern>),
-}
-
-/// A change to the attributes of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Modify {
-    /// Set `LOCAL_PREF`.
-    LocalPref(u32),
-    /// Set or, with `None`, remove `MULTI_EXIT_DISC`.
-    Med(Option<u32>),
-    /// Change the communities (RFC 1997).
-    Communities(CommunityEdit<Community, CommunityPattern>),
-    /// Change the large communities (RFC 8092).
-    LargeCommunities(CommunityEdit<LargeCommunity, LargeCommunityPattern>),
-    /// Change the extended communities (RFC 4360).
-    ExtendedCommunities(CommunityEdit<ExtendedCommunity, ExtendedCommunityPattern>),
-    /// Put an AS number in front of the AS path, several times.
-    Prepend {
-        /// The AS number; `None` is our own.
-        asn: Option<Asn>,
-        /// How many times.
-        count: u8,
-    },
-}
-
-/// A change to one kind of communities. `T` is the community, `P` its pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommunityEdit<T, P> {
-    /// Add those that are not there yet, behind the others.
-    Add(Vec<T>),
-    /// Remove all that match one of the patterns.
-    Remove(Vec<P>),
-    /// Replace all; an empty list removes the attribute.
-    Set(Vec<T>),
-}
-
-/// What policies know besides the route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PolicyContext {
-    /// Our AS number towards the peer, for [`Modify::Prepend`] without a number.
-    pub local_asn: Asn,
-}
-
-/// The outcome of a chain for one route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision<'a> {
-    /// Accepted with these attributes: borrowed when the policy changed nothing.
-    Accept(Cow<'a, Attributes>),
-    /// Rejected, and by what.
-    Reject(Rejection<'a>),
-}
-
-/// Where a chain rejected a route. Displays as `policy "x", rule 2`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rejection<'a> {
-    /// The policy that rejected.
-    pub policy: &'a Policy,
-    /// The index of its statement; `None`: the policy's default.
-    pub statement: Option<usize>,
 }
 
 /// The policies of one neighbour in one direction, in order. Cheap to clone.
@@ -173,19 +121,34 @@ impl PolicyChain {
         &self.0
     }
 
-    /// Whether two routes with equal attributes and different prefixes can meet different fates.
-    pub fn depends_on_prefix(&self) -> bool {
-        self.0.iter().any(|policy| policy.depends_on_prefix())
+    /// What the outcome depends on beside the attributes.
+    pub fn dependence(&self) -> Dependence {
+        self.0.iter().fold(Dependence::default(), |sum, policy| sum | policy.dependence())
     }
 
-    /// Whether every route passes unchanged. A chain without policies does.
+    /// Whether two routes with equal attributes and different prefixes, perhaps of different families, can
+    /// meet different fates.
+    pub fn depends_on_prefix(&self) -> bool {
+        let dependence = self.dependence();
+        dependence.prefix || dependence.family
+    }
+
+    /// Whether the same route can meet different fates with different [`PolicyContext::neighbor`]s: then
+    /// neighbours must not share an update group.
+    pub fn depends_on_neighbor(&self) -> bool {
+        self.dependence().neighbor
+    }
+
+    /// Whether every route certainly passes unchanged. A chain without policies lets them.
     pub fn is_accept_all(&self) -> bool {
         self.0.iter().all(|policy| policy.is_accept_all())
     }
 
-    /// Whether no route passes.
+    /// Whether certainly no route passes.
     pub fn is_reject_all(&self) -> bool {
-        self.0.iter().any(|policy| policy.is_reject_all())
+        // Behind a policy that may accept for all of them, the others have nothing to say.
+        let asked = self.0.iter().position(|policy| policy.can_accept_now()).unwrap_or(self.0.len());
+        self.0.iter().take(asked + 1).any(|policy| policy.is_reject_all())
     }
 
     /// Runs the chain over one route.
@@ -195,13 +158,18 @@ impl PolicyChain {
         attributes: Cow<'a, Attributes>,
         context: &PolicyContext,
     ) -> Decision<'a> {
-        let mut route = Route { prefix, attributes, as_path_text: None };
+        let mut route = Route::new(prefix, attributes);
+        let mut decided_by = None;
         for policy in self.0.iter() {
-            if let (Disposition::Reject, statement) = policy.run(&mut route, *context) {
-                return Decision::Reject(Rejection { policy, statement });
+            let (outcome, by) = policy.run(&mut route, context);
+            decided_by = Some(by);
+            match outcome {
+                Disposition::Accept => {}
+                Disposition::AcceptNow => break,
+                Disposition::Reject => return Decision::Reject(by),
             }
         }
-        Decision::Accept(route.attributes)
+        Decision::Accept(route.accepted(decided_by))
     }
 }
 
@@ -232,149 +200,96 @@ impl Policy {
         Self { name: Self::NONE.to_owned(), statements: Vec::new(), default: Disposition::Reject }
     }
 
-    /// Whether a statement looks at the prefix.
-    pub fn depends_on_prefix(&self) -> bool {
-        self.statements.iter().flat_map(|s| &s.matches).any(|m| matches!(m, Match::Prefix(_)))
+    /// What its outcome depends on beside the attributes.
+    pub fn dependence(&self) -> Dependence {
+        let mut sum = Dependence::default();
+        for statement in &self.statements {
+            for condition in &statement.matches {
+                sum = sum | condition.dependence();
+            }
+            for action in &statement.actions {
+                sum = sum | action.dependence();
+            }
+            for policy in &statement.calls {
+                sum = sum | policy.dependence();
+            }
+        }
+        sum
     }
 
     /// Whether it certainly accepts every route and changes none.
     pub fn is_accept_all(&self) -> bool {
-        self.default == Disposition::Accept
-            && self
-                .statements
-                .iter()
-                .all(|s| s.actions.is_empty() && s.disposition != Some(Disposition::Reject))
+        self.default != Disposition::Reject
+            && self.statements.iter().all(|statement| {
+                statement.actions.is_empty()
+                    && statement.disposition != Some(Disposition::Reject)
+                    && statement.calls.iter().all(|policy| policy.is_accept_all())
+            })
     }
 
     /// Whether it certainly rejects every route.
     pub fn is_reject_all(&self) -> bool {
         self.default == Disposition::Reject
-            && self.statements.iter().all(|s| s.disposition != Some(Disposition::Accept))
+            && self.statements.iter().all(|statement| {
+                matches!(statement.disposition, None | Some(Disposition::Reject))
+                    && statement.calls.iter().all(|policy| !policy.can_accept_now())
+            })
     }
 
-    /// What the policy decides, and by which statement (`None`: by default).
-    fn run(&self, route: &mut Route<'_>, context: PolicyContext) -> (Disposition, Option<usize>) {
+    /// Whether it may accept a route for the whole chain.
+    fn can_accept_now(&self) -> bool {
+        self.default == Disposition::AcceptNow
+            || self.statements.iter().any(|statement| {
+                statement.disposition == Some(Disposition::AcceptNow)
+                    || statement.calls.iter().any(|policy| policy.can_accept_now())
+            })
+    }
+
+    /// Its statements and those of the policies that it calls, at any depth, each with its policy.
+    /// Policies that it only asks are left out: what they change is forgotten.
+    pub fn effective_statements(&self) -> Vec<(&Policy, &Statement)> {
+        let mut all = Vec::new();
+        self.add_effective_statements(&mut all);
+        all
+    }
+
+    fn add_effective_statements<'a>(&'a self, all: &mut Vec<(&'a Self, &'a Statement)>) {
+        for statement in &self.statements {
+            all.push((self, statement));
+            for policy in &statement.calls {
+                policy.add_effective_statements(all);
+            }
+        }
+    }
+
+    /// Whether it is the policy of this name, or calls or asks it, at any depth.
+    pub fn involves(&self, name: &str) -> bool {
+        self.name == name
+            || self.statements.iter().any(|statement| {
+                statement.calls.iter().any(|policy| policy.involves(name))
+                    || statement.matches.iter().any(|condition| condition.involves(name))
+            })
+    }
+
+    /// What the policy decides, and by which statement.
+    fn run<'a>(&'a self, route: &mut Route<'_>, context: &PolicyContext) -> (Disposition, DecidedBy<'a>) {
         for (index, statement) in self.statements.iter().enumerate() {
-            if !statement.matches.iter().all(|condition| route.satisfies(condition)) {
+            if !statement.matches.iter().all(|condition| route.satisfies(condition, context)) {
                 continue;
             }
             for action in &statement.actions {
                 route.apply(action, context);
             }
+            for policy in &statement.calls {
+                let (outcome, by) = policy.run(route, context);
+                if outcome != Disposition::Accept {
+                    return (outcome, by);
+                }
+            }
             if let Some(disposition) = statement.disposition {
-                return (disposition, Some(index));
+                return (disposition, DecidedBy { policy: self, statement: Some(index) });
             }
         }
-        (self.default, None)
-    }
-}
-
-impl fmt::Display for Rejection<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "policy \"{}\", ", self.policy.name)?;
-        let Some(index) = self.statement else { return f.write_str("by default") };
-        write!(f, "rule {}", index + 1)?;
-        match self.policy.statements.get(index).and_then(|statement| statement.name.as_deref()) {
-            Some(name) => write!(f, " ({name})"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A route on its way through a chain.
-struct Route<'a> {
-    prefix: IpNet,
-    attributes: Cow<'a, Attributes>,
-    /// The AS path as text, once an expression has asked for it.
-    as_path_text: Option<String>,
-}
-
-impl Route<'_> {
-    fn satisfies(&mut self, condition: &Match) -> bool {
-        match condition {
-            Match::Prefix(lists) => lists.iter().any(|list| list.contains(self.prefix)),
-            Match::AsPath(patterns) => {
-                let path = &self.attributes.as_path;
-                patterns.iter().any(|pattern| pattern.matches_cached(path, &mut self.as_path_text))
-            }
-            Match::Community(patterns) => {
-                any(patterns, &self.attributes.communities, CommunityPattern::matches)
-            }
-            Match::LargeCommunity(patterns) => {
-                any(patterns, &self.attributes.large_communities, LargeCommunityPattern::matches)
-            }
-            Match::ExtendedCommunity(patterns) => {
-                any(patterns, &self.attributes.extended_communities, ExtendedCommunityPattern::matches)
-            }
-        }
-    }
-
-    /// Applies one change; attributes that already are as wanted are not copied.
-    fn apply(&mut self, action: &Modify, context: PolicyContext) {
-        let attributes = &mut self.attributes;
-        match action {
-            Modify::LocalPref(value) => {
-                if attributes.local_pref != Some(*value) {
-                    attributes.to_mut().local_pref = Some(*value);
-                }
-            }
-            Modify::Med(value) => {
-                if attributes.med != *value {
-                    attributes.to_mut().med = *value;
-                }
-            }
-            Modify::Communities(edit) => {
-                if let Some(new) = edit.apply(&attributes.communities, CommunityPattern::matches) {
-                    attributes.to_mut().communities = new;
-                }
-            }
-            Modify::LargeCommunities(edit) => {
-                if let Some(new) = edit.apply(&attributes.large_communities, LargeCommunityPattern::matches) {
-                    attributes.to_mut().large_communities = new;
-                }
-            }
-            Modify::ExtendedCommunities(edit) => {
-                let old = &attributes.extended_communities;
-                if let Some(new) = edit.apply(old, ExtendedCommunityPattern::matches) {
-                    attributes.to_mut().extended_communities = new;
-                }
-            }
-            Modify::Prepend { asn, count } => {
-                if *count > 0 {
-                    let asn = asn.unwrap_or(context.local_asn);
-                    attributes.to_mut().as_path.prepend(asn, usize::from(*count));
-                    self.as_path_text = None;
-                }
-            }
-        }
-    }
-}
-
-/// Whether any value matches any pattern.
-fn any<T: Copy, P>(patterns: &[P], values: &[T], matches: impl Fn(&P, T) -> bool) -> bool {
-    values.iter().any(|&value| patterns.iter().any(|pattern| matches(pattern, value)))
-}
-
-impl<T: Copy + PartialEq, P> CommunityEdit<T, P> {
-    /// The new list, or `None` when the edit changes nothing.
-    fn apply(&self, current: &[T], matches: impl Fn(&P, T) -> bool) -> Option<Vec<T>> {
-        match self {
-            Self::Add(values) => {
-                let mut missing = values.iter().filter(|value| !current.contains(value)).peekable();
-                missing.peek()?;
-                let mut new = current.to_vec();
-                for &value in missing {
-                    if !new.contains(&value) {
-                        new.push(value);
-                    }
-                }
-                Some(new)
-            }
-            Self::Remove(patterns) => {
-                let goes = |&value: &T| patterns.iter().any(|pattern| matches(pattern, value));
-                current.iter().any(goes).then(|| current.iter().copied().filter(|v| !goes(v)).collect())
-            }
-            Self::Set(values) => (current != values.as_slice()).then(|| values.clone()),
-        }
+        (self.default, DecidedBy { policy: self, statement: None })
     }
 }

@@ -6,15 +6,15 @@
 //! nothing.
 //!
 //! Lists of customers hold tens of thousands of entries, and every route is held against them. So
-//! the entries are compiled into a path-compressed binary trie whose nodes carry all lengths that
-//! they or a node above them accept: one walk down to the last node that covers the route, then
-//! one bit test. Both families share the code: addresses are left-aligned in 128 bits.
+//! the entries are compiled into hash tables, one a family, see `prefix_table`.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::prefix_table::PrefixTable;
 
 /// One line of a prefix list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,8 +29,8 @@ pub struct PrefixListEntry {
 pub struct PrefixList {
     name: String,
     entries: Vec<PrefixListEntry>,
-    ipv4: Trie,
-    ipv6: Trie,
+    ipv4: PrefixTable<u32>,
+    ipv6: PrefixTable<u128>,
 }
 
 /// Why the text of an entry, or its lengths, make no entry.
@@ -140,19 +140,14 @@ impl fmt::Display for PrefixListEntry {
 impl PrefixList {
     /// Compiles a list.
     pub fn new(name: impl Into<String>, entries: Vec<PrefixListEntry>) -> Self {
-        let trie = |ipv6: bool| {
-            let mut keyed: Vec<Entry> = entries
-                .iter()
-                .filter(|entry| matches!(entry.prefix, IpNet::V6(_)) == ipv6)
-                .map(|entry| Entry {
-                    key: Key::of(entry.prefix),
-                    lengths: Lengths::range(entry.ge, entry.le),
-                })
-                .collect();
-            keyed.sort_unstable_by_key(|entry| (entry.key.bits, entry.key.len));
-            Trie::build(&keyed)
-        };
-        let (ipv4, ipv6) = (trie(false), trie(true));
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for entry in &entries {
+            match entry.prefix {
+                IpNet::V4(net) => ipv4.push((key_v4(net), (entry.ge, entry.le))),
+                IpNet::V6(net) => ipv6.push((key_v6(net), (entry.ge, entry.le))),
+            }
+        }
+        let (ipv4, ipv6) = (PrefixTable::new(ipv4), PrefixTable::new(ipv6));
         Self { name: name.into(), entries, ipv4, ipv6 }
     }
 
@@ -169,13 +164,21 @@ impl PrefixList {
     /// Whether one of the entries matches this route.
     pub fn contains(&self, route: IpNet) -> bool {
         match route {
-            IpNet::V4(_) => self.ipv4.contains(Key::of(route)),
-            IpNet::V6(_) => self.ipv6.contains(Key::of(route)),
+            IpNet::V4(net) => self.ipv4.contains(key_v4(net)),
+            IpNet::V6(net) => self.ipv6.contains(key_v6(net)),
+        }
+    }
+
+    /// Whether the prefix of one of the entries covers this address, whatever the entry's lengths.
+    pub fn covers_address(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ipv4.covers(address.into()),
+            IpAddr::V6(address) => self.ipv6.covers(address.into()),
         }
     }
 }
 
-/// The tries follow from the entries.
+/// The tables follow from the entries.
 impl PartialEq for PrefixList {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.entries == other.entries
@@ -193,128 +196,10 @@ impl fmt::Debug for PrefixList {
     }
 }
 
-/// A prefix with its address left-aligned in 128 bits, host bits zero.
-#[derive(Clone, Copy)]
-struct Key {
-    bits: u128,
-    len: u8,
+fn key_v4(net: Ipv4Net) -> (u32, u8) {
+    (net.network().into(), net.prefix_len())
 }
 
-impl Key {
-    fn of(prefix: IpNet) -> Self {
-        let bits = match prefix.network() {
-            IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
-            IpAddr::V6(address) => u128::from(address),
-        };
-        Self { bits, len: prefix.prefix_len() }
-    }
-
-    fn covers(self, other: Self) -> bool {
-        self.len <= other.len && self.common_len(other) >= self.len
-    }
-
-    /// How many leading bits are equal; 128 for equal addresses.
-    fn common_len(self, other: Self) -> u8 {
-        (self.bits ^ other.bits).leading_zeros() as u8
-    }
-
-    /// The bit behind the first `len` ones, as a child index; `len` is below 128.
-    fn bit(self, len: u8) -> usize {
-        usize::from(self.bits << len >> 127 == 1)
-    }
-}
-
-/// A set of prefix lengths 0..=128: 129 bits, so that length 0 lies apart.
-#[derive(Clone, Copy, Default)]
-struct Lengths {
-    zero: bool,
-    /// Bit n stands for length n + 1.
-    others: u128,
-}
-
-impl Lengths {
-    fn range(ge: u8, le: u8) -> Self {
-        let first = ge.max(1);
-        let others = if le < first { 0 } else { (u128::MAX >> (128 - (le - first + 1))) << (first - 1) };
-        Self { zero: ge == 0, others }
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self { zero: self.zero || other.zero, others: self.others | other.others }
-    }
-
-    fn contains(self, len: u8) -> bool {
-        match len.checked_sub(1) {
-            None => self.zero,
-            Some(bit) => self.others >> bit & 1 == 1,
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    key: Key,
-    lengths: Lengths,
-}
-
-/// Node 0 is the root and nobody's child, so that a child index of 0 means none.
-#[derive(Clone, Default)]
-struct Trie {
-    nodes: Vec<Node>,
-}
-
-#[derive(Clone, Copy)]
-struct Node {
-    key: Key,
-    /// What this node and those above it accept.
-    lengths: Lengths,
-    children: [u32; 2],
-}
-
-impl Trie {
-    /// Builds from entries sorted by address, then length.
-    fn build(entries: &[Entry]) -> Self {
-        let mut trie = Self { nodes: Vec::with_capacity(entries.len()) };
-        trie.add(entries, Lengths::default());
-        trie
-    }
-
-    /// Adds a subtrie for the entries, all below what accepts `inherited`; returns its root's index,
-    /// or 0 when there are none. Recurses at most once a bit.
-    fn add(&mut self, entries: &[Entry], inherited: Lengths) -> u32 {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return 0 };
-        // In this order the first entry is the shortest of those that share its address, and
-        // the first and the last differ earliest.
-        let len = first.key.len.min(first.key.common_len(last.key));
-        let own = entries.partition_point(|entry| entry.key.bits == first.key.bits && entry.key.len == len);
-        let (own, below) = entries.split_at(own);
-        let lengths = own.iter().fold(inherited, |sum, entry| sum.union(entry.lengths));
-        let bits = if len == 0 { 0 } else { first.key.bits & (u128::MAX << (128 - len)) };
-
-        let index = self.nodes.len();
-        self.nodes.push(Node { key: Key { bits, len }, lengths, children: [0; 2] });
-        if !below.is_empty() {
-            let (zeros, ones) = below.split_at(below.partition_point(|entry| entry.key.bit(len) == 0));
-            let children = [self.add(zeros, lengths), self.add(ones, lengths)];
-            self.nodes[index].children = children;
-        }
-        index as u32
-    }
-
-    fn contains(&self, route: Key) -> bool {
-        let mut lengths = Lengths::default();
-        let mut next = self.nodes.first();
-        while let Some(node) = next {
-            if !node.key.covers(route) {
-                break;
-            }
-            lengths = node.lengths;
-            if node.key.len == route.len {
-                break;
-            }
-            let child = node.children[route.bit(node.key.len)];
-            next = if child == 0 { None } else { self.nodes.get(child as usize) };
-        }
-        lengths.contains(route.len)
-    }
+fn key_v6(net: Ipv6Net) -> (u128, u8) {
+    (net.network().into(), net.prefix_len())
 }

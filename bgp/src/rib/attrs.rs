@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use serde::Serialize;
 
 use crate::types::{Asn, RouterId};
-use crate::wire::{AttributeError, Attributes, Discarded, NextHop, Origin, parse_attributes};
+use crate::wire::{AttributeError, Attributes, NextHop, Origin, parse_attributes};
 
 use super::next_hops::NextHops;
 use super::path::rank;
@@ -56,6 +56,7 @@ impl Summary {
     const OWN_AS: u8 = 1 << 2;
     const OWN_ORIGINATOR: u8 = 1 << 3;
     const OWN_CLUSTER: u8 = 1 << 4;
+    const DISCARDED: u8 = 1 << 5;
 
     pub(crate) fn origin(&self) -> u8 {
         self.bits & 0b11
@@ -71,6 +72,11 @@ impl Summary {
 
     pub(crate) fn has_own_cluster(&self) -> bool {
         self.bits & Self::OWN_CLUSTER != 0
+    }
+
+    /// Whether attributes were discarded from the set (RFC 7606).
+    pub(crate) fn has_discarded(&self) -> bool {
+        self.bits & Self::DISCARDED != 0
     }
 }
 
@@ -115,15 +121,19 @@ impl AttributeStore {
     }
 
     /// The id of a key; the caller is one more user of it. A key that was not known is parsed: the
-    /// routes of a malformed one are to be withdrawn (RFC 7606), the attributes that were merely
-    /// discarded from it are told once.
-    pub(crate) fn intern(&mut self, key: &[u8]) -> Result<(u32, Discarded), AttributeError> {
+    /// routes of a malformed one are to be withdrawn (RFC 7606); that attributes were merely discarded
+    /// from it is marked in its summary.
+    pub(crate) fn intern(&mut self, key: &[u8]) -> Result<u32, AttributeError> {
         let hash = self.hasher.hash_one(key) as u32;
         if let Some(id) = self.find(hash, key) {
-            return Ok((id, Discarded::default()));
+            return Ok(id);
         }
         let (attributes, discarded) = parse_attributes(key)?;
-        Ok((self.insert(hash, key, &attributes), discarded))
+        let id = self.insert(hash, key, &attributes);
+        if !discarded.is_empty() {
+            self.slots[id as usize].summary.bits |= Summary::DISCARDED;
+        }
+        Ok(id)
     }
 
     /// The id of attributes made here; the caller is one more user of it.

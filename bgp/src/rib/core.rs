@@ -12,6 +12,7 @@ use crate::types::{Asn, Family, PeerId, RouterId};
 
 use super::attrs::{AttributeStore, Identity};
 use super::decision::{Candidate, Filters, Rules};
+use super::import::Ahead;
 use super::key::Bits;
 use super::next_hops::NextHopState;
 use super::out::journal::Journal;
@@ -128,8 +129,7 @@ pub(crate) struct Plane<K> {
     pub(crate) sweep: Sweep,
     /// By group.
     pub(crate) journals: Vec<Option<Journal>>,
-    /// Prefixes to be read ahead, and room for where they lead.
-    pub(crate) ahead: (Vec<(K, u8)>, Vec<u32>),
+    pub(crate) ahead: Ahead<K>,
 }
 
 impl<K: Bits> Plane<K> {
@@ -139,7 +139,7 @@ impl<K: Bits> Plane<K> {
             changed: VecDeque::new(),
             sweep: Sweep::default(),
             journals: Vec::new(),
-            ahead: Default::default(),
+            ahead: Ahead::default(),
         }
     }
 

@@ -1,20 +1,23 @@
 //! From an UPDATE to paths: interning, the checks that make a path ineligible, import policy.
 //!
-//! Attributes are interned once for each list of an UPDATE. The checks and a policy that does not ask
+//! The prefixes of some UPDATEs are noted first, as far as they are of this shard ([`Ahead`]), and taken from
+//! there. Attributes are interned once for each list of an UPDATE that has any. The checks and a policy that does not ask
 //! for the prefix run once for it too; only a policy that does is asked for each prefix. What a policy
 //! changes is interned beside the received attributes, so that a new policy can start afresh.
 //!
 //! A path that is refused replaces what the peer sent before all the same, marked with the reason.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use ipnet::IpNet;
 
-use crate::policy::{Decision, PolicyChain, PolicyContext};
+use crate::policy::{Decision, PolicyChain, PolicyContext, PolicyNeighbor};
 use crate::session::PeerKind;
 use crate::types::PeerId;
-use crate::wire::{Attributes, Nlri, Update, UpdateVerdict};
+use crate::wire::{Attributes, Nlri, Update, UpdateVerdict, parse_attributes};
 
+use super::ShardSpec;
 use super::core::{Core, Plane};
 use super::key::Bits;
 use super::path::{Ineligible, LOCAL_RANK, Path};
@@ -37,7 +40,9 @@ impl Core {
     pub(crate) fn incoming(&mut self, peer_id: u16, received: u32) -> Option<Incoming> {
         let peer = self.peer(peer_id)?;
         let session = &peer.session;
-        let (marks, context) = (peer.marks, PolicyContext { local_asn: session.local_asn });
+        let neighbor = PolicyNeighbor { address: session.address, asn: session.asn };
+        let context = PolicyContext::import(session.local_asn, neighbor, session.kind);
+        let marks = peer.marks;
         let mut incoming = Incoming { peer: peer_id, received, outcome: None, marks, policy: None };
         if let Some(reason) = self.refusal(peer_id, received) {
             incoming.settle(self, received, reason.flags());
@@ -96,11 +101,13 @@ impl Core {
         prefix: IpNet,
     ) -> (u32, u16) {
         match chain.evaluate(prefix, Cow::Borrowed(attributes), &context) {
-            Decision::Accept(Cow::Borrowed(_)) => {
-                self.attrs.retain(received);
-                (received, 0)
-            }
-            Decision::Accept(Cow::Owned(changed)) => (self.attrs.intern_attributes(&changed), 0),
+            Decision::Accept(accepted) => match accepted.attributes {
+                Cow::Borrowed(_) => {
+                    self.attrs.retain(received);
+                    (received, 0)
+                }
+                Cow::Owned(changed) => (self.attrs.intern_attributes(&changed), 0),
+            },
             Decision::Reject(_) => {
                 self.attrs.retain(received);
                 (received, Ineligible::RejectedByPolicy.flags())
@@ -225,73 +232,124 @@ impl<K: Bits> Plane<K> {
         self.take(core, id, index);
     }
 
-    /// Announces a list of prefixes; how many of them are of this shard.
-    pub(crate) fn announce_list(&mut self, core: &mut Core, incoming: &mut Incoming, list: Nlri<'_>) -> u64 {
-        let mut count = 0;
-        for (bits, length) in K::prefixes(list) {
-            if length <= K::WIDTH && core.shard.owns(bits, length) {
-                let path = core.imported(incoming, bits, length);
-                self.put(core, bits, length, path);
-                count += 1;
-            }
+    /// Announces the next `count` prefixes noted.
+    pub(crate) fn announce_expected(&mut self, core: &mut Core, incoming: &mut Incoming, count: u32) {
+        for place in self.ahead.take(count) {
+            let (bits, length) = self.ahead.prefixes[place];
+            let path = core.imported(incoming, bits, length);
+            self.put(core, bits, length, path);
         }
-        count
     }
 
-    /// Notes the prefixes of a list for [`Plane::read_ahead`]; how many are noted now.
-    pub(crate) fn expect(&mut self, core: &Core, list: Nlri<'_>) -> usize {
-        let of_shard = |&(bits, length): &(K, u8)| length <= K::WIDTH && core.shard.owns(bits, length);
-        self.ahead.0.extend(K::prefixes(list).filter(of_shard));
-        self.ahead.0.len()
+    /// Withdraws the next `count` prefixes noted.
+    pub(crate) fn withdraw_expected(&mut self, core: &mut Core, peer: u16, count: u32) {
+        for place in self.ahead.take(count) {
+            let (bits, length) = self.ahead.prefixes[place];
+            self.withdraw(core, bits, length, peer);
+        }
     }
 
     /// Reads what the prefixes noted will need.
     pub(crate) fn read_ahead(&mut self) {
-        let (prefixes, ids) = &mut self.ahead;
-        self.table.read_ahead(prefixes, ids);
-        prefixes.clear();
-    }
-
-    /// Withdraws a list of prefixes; how many of them are of this shard.
-    pub(crate) fn withdraw_list(&mut self, core: &mut Core, peer: u16, list: Nlri<'_>) -> u64 {
-        let mut count = 0;
-        for (bits, length) in K::prefixes(list) {
-            if length <= K::WIDTH && core.shard.owns(bits, length) {
-                self.withdraw(core, bits, length, peer);
-                count += 1;
-            }
-        }
-        count
+        self.table.read_ahead(&self.ahead.prefixes, &mut self.ahead.ids);
     }
 }
 
-/// What came of the attributes of a list of announcements.
+/// A list of prefixes of an UPDATE, as far as it is of this shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct List {
+    /// How many are.
+    pub(crate) own: u32,
+    /// Whether the first one is: then what is to be counted once is counted here.
+    pub(crate) leads: bool,
+}
+
+/// Prefixes of this shard that are about to change, noted list by list and taken in the same order.
+#[derive(Debug)]
+pub(crate) struct Ahead<K> {
+    prefixes: Vec<(K, u8)>,
+    taken: usize,
+    /// Room for where they lead.
+    ids: Vec<u32>,
+}
+
+impl<K> Default for Ahead<K> {
+    fn default() -> Self {
+        Self { prefixes: Vec::new(), taken: 0, ids: Vec::new() }
+    }
+}
+
+impl<K: Bits> Ahead<K> {
+    /// How many prefixes are noted.
+    pub(crate) fn len(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// Notes the prefixes of a list.
+    pub(crate) fn note(&mut self, shard: ShardSpec, list: Nlri<'_>) -> List {
+        let before = self.prefixes.len();
+        let mut leads = None;
+        for (bits, length) in K::prefixes(list) {
+            let own = length <= K::WIDTH && shard.owns(bits);
+            leads.get_or_insert(own);
+            if own {
+                self.prefixes.push((bits, length));
+            }
+        }
+        List { own: (self.prefixes.len() - before) as u32, leads: leads.unwrap_or_default() }
+    }
+
+    fn take(&mut self, count: u32) -> Range<usize> {
+        let from = self.taken;
+        self.taken += count as usize;
+        from..self.taken
+    }
+
+    /// Forgets them all.
+    pub(crate) fn clear(&mut self) {
+        self.prefixes.clear();
+        self.taken = 0;
+    }
+}
+
+/// What came of the attributes of a list of announcements. `counts` says whether this shard is the one to
+/// count what was wrong with them.
 pub(crate) fn intern(
     core: &mut Core,
     peer: u16,
     update: &Update<'_>,
     mp: bool,
+    counts: bool,
     key: &mut Vec<u8>,
 ) -> Option<Incoming> {
     let session = &core.peer(peer)?.session;
-    update.attribute_key(mp, session.kind == PeerKind::Ebgp, session.as4, key);
+    let (ebgp, as4) = (session.kind == PeerKind::Ebgp, session.as4);
+    update.attribute_key(mp, ebgp, as4, key);
     let result = match update.verdict() {
         UpdateVerdict::Accept => core.attrs.intern(key),
         UpdateVerdict::TreatAsWithdraw(error) => Err(error),
     };
+    // The list that stands first speaks for both.
+    let first = || !mp || update.announcements().all(|announcement| announcement.mp);
     match result {
-        Ok((received, discarded)) => {
-            if !discarded.is_empty() {
-                let count = discarded.iter().count() as u64;
-                let statistics = &mut core.peer_mut(peer)?.statistics;
-                statistics.discarded_attributes += count;
+        Ok(received) => {
+            if counts && core.attrs.summary(received).has_discarded() && first() {
+                let discarded = parse_attributes(key).map_or(0, |(_, discarded)| discarded.iter().count());
+                core.peer_mut(peer)?.statistics.discarded_attributes += discarded as u64;
             }
             core.incoming(peer, received)
         }
         Err(error) => {
-            let statistics = &mut core.peer_mut(peer)?.statistics;
-            statistics.treated_as_withdraw += 1;
-            statistics.last_error = Some(error.to_string());
+            let mut told = || {
+                update.attribute_key(false, ebgp, as4, key);
+                update.verdict() != UpdateVerdict::Accept || parse_attributes(key).is_err()
+            };
+            if counts && (first() || !told()) {
+                let peer = core.peer_mut(peer)?;
+                peer.statistics.treated_as_withdraw += 1;
+                peer.statistics.last_error = Some(error.to_string());
+                peer.statistics.last_error_in = peer.heard;
+            }
             None
         }
     }

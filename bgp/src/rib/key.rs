@@ -27,6 +27,9 @@ pub(crate) trait Bits: Copy + Eq + Ord + Debug + Default + 'static {
     /// Folds the bits into a word, to be hashed.
     fn fold(self) -> u64;
 
+    /// The bits that choose the shard: the first 16 of IPv4, the first 32 of IPv6.
+    fn top(self) -> u32;
+
     /// The prefix as the public interface shows it.
     fn net(self, length: u8) -> IpNet;
 
@@ -81,6 +84,11 @@ impl Bits for u32 {
         u64::from(self)
     }
 
+    #[inline]
+    fn top(self) -> u32 {
+        self >> 16
+    }
+
     fn net(self, length: u8) -> IpNet {
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(self), length.min(Self::WIDTH)))
     }
@@ -115,6 +123,11 @@ impl Bits for u128 {
     fn fold(self) -> u64 {
         // Both halves matter: the upper one tells networks apart, the lower one hosts.
         ((self >> 64) as u64) ^ (self as u64).rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    #[inline]
+    fn top(self) -> u32 {
+        (self >> 96) as u32
     }
 
     fn net(self, length: u8) -> IpNet {

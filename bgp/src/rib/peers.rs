@@ -51,6 +51,15 @@ pub struct PeerCounts {
     pub best: usize,
 }
 
+impl std::ops::AddAssign for PeerCounts {
+    /// Adds what another shard has.
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.accepted += other.accepted;
+        self.best += other.best;
+    }
+}
+
 /// What a peer sent since the RIB knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PeerStatistics {
@@ -62,11 +71,27 @@ pub struct PeerStatistics {
     pub withdrawn: u64,
     /// UPDATE messages whose routes were treated as withdrawn (RFC 7606).
     pub treated_as_withdraw: u64,
-    /// Malformed attributes that were discarded and the routes kept (RFC 7606), once for each
-    /// distinct attribute set.
+    /// Malformed attributes of UPDATE messages that were discarded and the routes kept (RFC 7606).
     pub discarded_attributes: u64,
     /// What was wrong the last time that routes were treated as withdrawn.
     pub last_error: Option<String>,
+    /// In which of the peer's UPDATE messages that was, counted from 1; 0 when there was none.
+    pub last_error_in: u64,
+}
+
+impl PeerStatistics {
+    /// Adds what another shard knows of the same peer.
+    pub fn absorb(&mut self, other: Self) {
+        self.updates += other.updates;
+        self.announced += other.announced;
+        self.withdrawn += other.withdrawn;
+        self.treated_as_withdraw += other.treated_as_withdraw;
+        self.discarded_attributes += other.discarded_attributes;
+        if other.last_error_in > self.last_error_in {
+            self.last_error = other.last_error;
+            self.last_error_in = other.last_error_in;
+        }
+    }
 }
 
 /// A peer.
@@ -83,6 +108,8 @@ pub(crate) struct Peer {
     pub(crate) marks: u16,
     pub(crate) counts: [PeerCounts; Family::ALL.len()],
     pub(crate) statistics: PeerStatistics,
+    /// UPDATE messages seen, whichever shard counts them: the same number in every shard.
+    pub(crate) heard: u64,
 }
 
 impl Peer {
@@ -95,6 +122,7 @@ impl Peer {
             marks: 0,
             counts: Default::default(),
             statistics: PeerStatistics::default(),
+            heard: 0,
         }
     }
 

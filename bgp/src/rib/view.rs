@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::policy::{Decision, PolicyContext};
+use crate::policy::{Decision, PolicyContext, PolicyNeighbor};
 use crate::types::{Family, PeerId};
 use crate::wire::Attributes;
 
@@ -100,6 +100,23 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins: pass it as `after`. `None`: this was the last one.
     pub next: Option<IpNet>,
+}
+
+impl<T> Page<T> {
+    /// One page out of those that all shards gave for the same place. It goes on where the first of them
+    /// ends; what others had behind that is on the next page again.
+    pub fn merge(pages: impl IntoIterator<Item = Self>, prefix: impl Fn(&T) -> IpNet) -> Self {
+        let mut merged = Self { items: Vec::new(), next: None };
+        for page in pages {
+            merged.items.extend(page.items);
+            merged.next = merged.next.into_iter().chain(page.next).min();
+        }
+        if let Some(last) = merged.next {
+            merged.items.retain(|item| prefix(item) <= last);
+        }
+        merged.items.sort_by_key(prefix);
+        merged
+    }
 }
 
 impl Rib {
@@ -277,7 +294,8 @@ impl Core {
     /// Asks import policy again, for its words.
     fn rejection(&self, path: Path, prefix: IpNet, attributes: &Attributes) -> Option<String> {
         let session = &self.peer(path.peer)?.session;
-        let context = PolicyContext { local_asn: session.local_asn };
+        let neighbor = PolicyNeighbor { address: session.address, asn: session.asn };
+        let context = PolicyContext::import(session.local_asn, neighbor, session.kind);
         match session.import.evaluate(prefix, Cow::Borrowed(attributes), &context) {
             Decision::Reject(rejection) => Some(rejection.to_string()),
             Decision::Accept(_) => None,

@@ -24,6 +24,7 @@ use super::types::{
     NeighborCounts, NeighborDetail, NextHopInfo, RibCounts, Route, RouterInfo, Summary, VerdictCount,
 };
 use super::{metrics as sampled, views};
+use crate::routing::PeerNumbers;
 use crate::session::PeerError;
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -61,19 +62,13 @@ pub(super) async fn summary(State(app): State<Arc<App>>) -> Answer<Summary> {
 }
 
 async fn summarize(app: &App, neighbors: &[NeighborDetail]) -> Result<Summary, Refusal> {
-    let rib: BTreeMap<String, RibCounts> = app
-        .rib
-        .ask(|rib| {
-            let counts = |family: Family| {
-                let totals = rib.totals();
-                RibCounts {
-                    prefixes: totals.prefixes[family.index()] as u64,
-                    paths: totals.paths[family.index()] as u64,
-                }
-            };
-            Family::ALL.iter().map(|&family| (family.as_str().to_owned(), counts(family))).collect()
-        })
-        .await?;
+    let totals = app.rib.totals().await?;
+    let counts = |family: Family| RibCounts {
+        prefixes: totals.prefixes[family.index()] as u64,
+        paths: totals.paths[family.index()] as u64,
+    };
+    let rib: BTreeMap<String, RibCounts> =
+        Family::ALL.iter().map(|&family| (family.as_str().to_owned(), counts(family))).collect();
     let router = &app.config.router;
     Ok(Summary {
         router: RouterInfo {
@@ -93,15 +88,9 @@ async fn summarize(app: &App, neighbors: &[NeighborDetail]) -> Result<Summary, R
 async fn details(app: &App) -> Result<Vec<NeighborDetail>, Refusal> {
     let mut reports = app.peers.reports().await;
     let ids: Vec<_> = reports.iter().map(|(id, _)| *id).collect();
-    let counts = app
-        .rib
-        .ask(move |rib| {
-            let count = |id| Family::ALL.map(|family| (family, rib.counts(id, family)));
-            ids.into_iter().map(|id| (count(id), rib.statistics(id))).collect::<Vec<_>>()
-        })
-        .await?;
-    for ((_, report), (families, statistics)) in reports.iter_mut().zip(counts) {
-        for (family, counts) in families {
+    let numbers = app.rib.peers(ids).await?;
+    for ((_, report), PeerNumbers { counts, statistics }) in reports.iter_mut().zip(numbers) {
+        for (family, counts) in Family::ALL.into_iter().zip(counts) {
             if let Some(entry) = report.brief.families.get_mut(family.as_str()) {
                 *entry = NeighborCounts {
                     received: counts.received as u64,

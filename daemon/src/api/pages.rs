@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bgp::rib::Rib;
 use bgp::rib::view::{RouteView, Wanted};
 use bgp::types::{Family, PeerId};
 use bytes::Bytes;
@@ -20,6 +19,7 @@ use super::server::Refusal;
 use super::types::Route;
 use super::views;
 use crate::forwarding::{self, ForwardingHandle, RouteFilter};
+use crate::routing::RibStopped;
 
 /// Prefixes in one page.
 const PAGE: usize = 4_096;
@@ -112,21 +112,20 @@ pub(super) async fn routes(
 }
 
 async fn route_page(app: &App, wanted: Wanted, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
-    let page =
-        app.rib.ask(move |rib| rib.routes(cursor.family, wanted, None, cursor.after, PAGE)).await.ok()?;
+    let page = app.rib.routes(cursor.family, wanted, cursor.after, PAGE).await.ok()?;
     Some((lines(page.items.iter().map(|view| views::route(app, view))), page.next))
 }
 
 async fn advertised_page(app: &App, peer: PeerId, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
-    let page = app.rib.ask(move |rib| rib.advertised(peer, cursor.family, cursor.after, PAGE)).await.ok()?;
+    let page = app.rib.advertised(peer, cursor.family, cursor.after, PAGE).await.ok()?;
     let routes = page.items.iter().map(|(prefix, attributes)| views::advertised(*prefix, attributes));
     Some((lines(routes), page.next))
 }
 
-fn find(rib: &Rib, target: Target) -> Option<RouteView> {
+async fn find(app: &App, target: Target) -> Result<Option<RouteView>, RibStopped> {
     match target {
-        Target::Prefix(prefix) => rib.lookup(prefix),
-        Target::Address(address) => rib.longest_match(address),
+        Target::Prefix(prefix) => app.rib.lookup(prefix).await,
+        Target::Address(address) => app.rib.longest_match(address).await,
     }
 }
 
@@ -136,7 +135,7 @@ pub(super) async fn one_route(app: &App, target: Target) -> Result<Option<Route>
 }
 
 async fn one_route_of(app: &App, wanted: Wanted, target: Target) -> Result<Option<Route>, Refusal> {
-    let found = app.rib.ask(move |rib| find(rib, target)).await?;
+    let found = find(app, target).await?;
     let route = found.and_then(|mut view| {
         match wanted {
             Wanted::All => {}
@@ -151,17 +150,15 @@ async fn one_route_of(app: &App, wanted: Wanted, target: Target) -> Result<Optio
 }
 
 async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Option<Route>, Refusal> {
-    let found = app
-        .rib
-        .ask(move |rib| {
-            let prefix = match target {
-                Target::Prefix(prefix) => prefix,
-                Target::Address(address) => rib.longest_match(address)?.prefix,
-            };
-            Some((prefix, rib.exported(peer, prefix)?))
-        })
-        .await?;
-    Ok(found.map(|(prefix, attributes)| views::advertised(prefix, &attributes)))
+    let prefix = match target {
+        Target::Prefix(prefix) => prefix,
+        Target::Address(address) => match app.rib.longest_match(address).await? {
+            Some(route) => route.prefix,
+            None => return Ok(None),
+        },
+    };
+    let found = app.rib.exported(peer, prefix).await?;
+    Ok(found.map(|attributes| views::advertised(prefix, &attributes)))
 }
 
 /// The routes of the forwarding table, a line each; with a target, only the one it means.

@@ -1,7 +1,8 @@
 //! The JSON that the API speaks, shared by server and command line.
 //!
 //! Field names are stable: tools rely on them. Durations are in seconds, sizes in bytes, families are
-//! named `ipv4-unicast` and `ipv6-unicast`, counts are exact at the moment of the answer.
+//! named `ipv4-unicast` and `ipv6-unicast`. Counts of the RIB are sums over its threads, each exact at the
+//! moment of its answer.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -80,7 +81,7 @@ pub struct RibCounts {
 /// The forwarding plane at a glance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FibSummary {
-    /// Table engine in use.
+    /// Table engines in use: one, or one for each family.
     pub engine: String,
     /// Tables by family.
     pub families: BTreeMap<String, FibCounts>,
@@ -97,16 +98,17 @@ pub struct FibSummary {
 pub struct FibCounts {
     /// What packets are looked up in.
     pub engine: fib::EngineKind,
+    /// Routes meant to be installed: best paths, connected, local and host routes.
+    pub routes: u64,
+    /// What is in use of that which can run out: entries of the LPM trie, after compression, or nodes of
+    /// the direct table, which long prefixes need.
+    pub entries: u64,
+    /// How many of those there can be.
+    pub capacity: u64,
     /// Memory of the table in the daemon, in bytes.
     pub memory_bytes: u64,
     /// Memory of the direct table's map, in bytes; 0 for an LPM trie.
     pub map_bytes: u64,
-    /// Routes meant to be installed: best paths, connected, local and host routes.
-    pub routes: u64,
-    /// Entries in the map after compression.
-    pub entries: u64,
-    /// Entries that the map holds at most.
-    pub capacity: u64,
     /// Routes that are not in the map, because it is full or a write failed.
     pub not_installed: u64,
 }

@@ -1,36 +1,45 @@
-//! The RIB thread: the one owner of the routing information base.
+//! The RIB threads: the owners of the routing information base, one shard of the prefixes each.
 //!
-//! Sessions send it batches of UPDATEs over a bounded channel; when it is full, a session stops reading
-//! its socket and TCP slows the neighbour down. Best-path changes go to the FIB thread in batches, each
-//! with the time at which the oldest UPDATE in it arrived. Towards the neighbours nothing ever waits: a
-//! neighbour whose queue is full is passed over and asked again when it has drained, and what changed
-//! meanwhile is coalesced per prefix by the RIB.
+//! ```text
+//!   session --UPDATEs--> every shard --best paths--> FIB thread
+//!      ^                     |  ^                        |
+//!      +------- routes ------+  +------- news -----------+
+//! ```
 //!
-//! Questions (`show`, the API, metrics) are closures that run on this thread between two batches. Each
+//! Sessions send their UPDATEs to all shards ([`RibHandle::send`]): the bytes once, shared, and each shard
+//! takes the prefixes that are its own ([`bgp::rib::ShardSpec`]). Best-path changes go to the FIB thread in
+//! batches, each with the time at which the oldest UPDATE in it arrived. Towards the neighbours nothing ever
+//! waits: a neighbour whose queue is full is passed over and asked again when it has drained, and what
+//! changed meanwhile is coalesced per prefix by the RIB.
+//!
+//! What is guaranteed whatever the number of shards: all of them see what a neighbour does in the same
+//! order, so that everything about one prefix happens in order. Between prefixes there is no order.
+//!
+//! Questions (`show`, the API, metrics) are closures that run on these threads between two batches. Each
 //! must look at a bounded part of the RIB; long answers come in pages.
 
+mod handle;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
-use bgp::rib::out::GroupConfig;
-use bgp::rib::{PeerSession, Rib};
+use bgp::rib::out::{Batch, GroupConfig};
+use bgp::rib::{PeerSession, ShardSpec};
 use bgp::types::{Family, PeerId};
 use bgp::wire::UpdateLayout;
 use bytes::Bytes;
 use ipnet::IpNet;
-use thiserror::Error;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::forwarding::NextHopSink;
 
+pub(crate) use handle::{PeerNumbers, RibHandle, RibStopped};
 pub(crate) use worker::{Outlets, start};
 
-/// Batches of UPDATEs that may wait for the RIB thread.
-const INPUT_QUEUE: usize = 32;
-/// Batches of encoded UPDATEs that may wait for one session.
+/// Batches of encoded UPDATEs of a shard that may wait for one session.
 pub(crate) const EXPORT_QUEUE: usize = 2;
 
 /// UPDATEs of one neighbour: the bytes as received, and where in them each UPDATE lies.
@@ -45,16 +54,16 @@ pub(crate) struct UpdateBatch {
 }
 
 /// A session that has come up.
+#[derive(Clone, Debug)]
 pub(crate) struct PeerUp {
     pub(crate) session: PeerSession,
     pub(crate) export: GroupConfig,
-    /// Where its encoded UPDATEs go.
-    pub(crate) updates: mpsc::Sender<Vec<Bytes>>,
+    /// Where each shard's encoded UPDATEs go.
+    pub(crate) updates: Vec<mpsc::Sender<Batch>>,
 }
 
-type Question = Box<dyn FnOnce(&mut Rib) + Send>;
-
-/// What the RIB thread is told, in order.
+/// What the RIB is told, in order.
+#[derive(Debug)]
 pub(crate) enum Input {
     /// A session is up: its routes follow, and it wants ours.
     Up(Box<PeerUp>),
@@ -66,53 +75,10 @@ pub(crate) enum Input {
     Refresh(PeerId, Family),
 }
 
-/// The RIB thread has ended; the daemon is stopping.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("the routing table is not available: the daemon is stopping")]
-pub(crate) struct RibStopped;
-
-/// The way to the RIB thread. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct RibHandle {
-    inputs: mpsc::Sender<Input>,
-    questions: mpsc::Sender<Question>,
-    drained: Arc<Notify>,
-}
-
-/// Room for one input in the RIB thread's queue.
-pub(crate) struct Permit<'a>(mpsc::Permit<'a, Input>);
-
-impl Permit<'_> {
-    /// Sends; never waits.
-    pub(crate) fn send(self, input: Input) {
-        self.0.send(input);
-    }
-}
-
-impl RibHandle {
-    /// Waits for room for one input.
-    pub(crate) async fn reserve(&self) -> Result<Permit<'_>, RibStopped> {
-        self.inputs.reserve().await.map(Permit).map_err(|_| RibStopped)
-    }
-
-    /// A session took a batch off its queue: there is room for the next.
-    pub(crate) fn drained(&self) {
-        self.drained.notify_one();
-    }
-
-    /// Runs a question on the RIB thread; it must be short (see the module's head).
-    pub(crate) async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&mut Rib) -> T + Send + 'static,
-    ) -> Result<T, RibStopped> {
-        let (reply, answer) = oneshot::channel();
-        let question: Question = Box::new(move |rib| {
-            // The asker may have gone away; then nobody needs the answer.
-            let _ = reply.send(question(rib));
-        });
-        self.questions.send(question).await.map_err(|_| RibStopped)?;
-        answer.await.map_err(|_| RibStopped)
-    }
+/// How many shards a configuration asks for: by default as many as there are cores.
+pub(crate) fn shards(config: &conf::Config) -> u16 {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
+    config.router.rib_threads.unwrap_or_else(cores)
 }
 
 /// News from the FIB thread.
@@ -124,18 +90,29 @@ pub(crate) enum FibNews {
     Route { prefix: IpNet, installed: bool },
 }
 
-/// Brings news from the FIB thread, which must never wait for the RIB thread: that one may be waiting for
-/// it. The channel is unbounded for that reason; what is in it is bounded by next hops and routes that
+/// Brings news from the FIB thread, which must never wait for a RIB thread: that one may be waiting for
+/// it. The channels are unbounded for that reason; what is in them is bounded by next hops and routes that
 /// change their state.
-pub(crate) struct NewsSink(pub(crate) mpsc::UnboundedSender<FibNews>);
+pub(crate) struct NewsSink(Vec<mpsc::UnboundedSender<FibNews>>);
+
+/// The way of news to each of some shards.
+pub(crate) fn news(shards: u16) -> (NewsSink, Vec<mpsc::UnboundedReceiver<FibNews>>) {
+    let (senders, inboxes) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+    (NewsSink(senders), inboxes)
+}
 
 impl NextHopSink for NewsSink {
     fn next_hop(&mut self, address: IpAddr, reachable: bool) {
-        // The RIB thread may have ended already.
-        let _ = self.0.send(FibNews::NextHop { address, reachable });
+        for shard in &self.0 {
+            // The RIB thread may have ended already.
+            let _ = shard.send(FibNews::NextHop { address, reachable });
+        }
     }
 
     fn route_status(&mut self, prefix: IpNet, installed: bool) {
-        let _ = self.0.send(FibNews::Route { prefix, installed });
+        let owner = ShardSpec::owner(self.0.len() as u16, &prefix);
+        if let Some(shard) = self.0.get(usize::from(owner)) {
+            let _ = shard.send(FibNews::Route { prefix, installed });
+        }
     }
 }

@@ -1,22 +1,22 @@
-//! The loop of the RIB thread.
+//! The loop of a RIB thread.
 //!
 //! Each turn takes what has come in (up to a limit), goes on with long work, hands best-path changes on,
 //! and fills the queues of those neighbours that have room. It sleeps only when there is none of that.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Instant;
 
-use bgp::rib::{BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig};
+use bgp::rib::out::Batch;
+use bgp::rib::{BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig, ShardSpec};
 use bgp::types::PeerId;
 use bgp::wire::{Attributes, Update};
-use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
-use super::{FibNews, INPUT_QUEUE, Input, PeerUp, Question, RibHandle, UpdateBatch};
-use crate::forwarding::{ForwardingHandle, RibBatch, RouteChange, RouteTarget};
+use super::handle::{Delivery, Inbox, ShardInput};
+use super::{FibNews, PeerUp, RibHandle, UpdateBatch};
+use crate::forwarding::{ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget};
 use crate::monitor::{Monitor, unix_time};
 
 /// Inputs taken in one turn.
@@ -25,48 +25,54 @@ const TURN_INPUTS: usize = 16;
 const TURN_WORK: usize = 20_000;
 /// Best-path changes in one message to the FIB thread.
 const CHANGES_AT_ONCE: usize = 65_536;
-/// Octets of encoded UPDATEs in one message to a session.
+/// Octets of encoded UPDATEs in one message to a session, at most; of many shards each sends less.
 const EXPORT_BYTES: usize = 64 * 1024;
-/// Questions that may wait.
-const QUESTION_QUEUE: usize = 64;
 
-/// Where the RIB thread's results go, and where it hears of next hops.
+/// Where the results of the RIB threads go, and where they hear of next hops.
 pub(crate) struct Outlets {
     /// Absent in a pure control plane: then every next hop counts as reachable.
     pub(crate) forwarding: Option<ForwardingHandle>,
     pub(crate) monitor: Monitor,
-    pub(crate) news: mpsc::UnboundedReceiver<FibNews>,
+    /// News for each shard; there are as many shards as these.
+    pub(crate) news: Vec<mpsc::UnboundedReceiver<FibNews>>,
 }
 
-/// Starts the thread. It ends when every handle is gone.
+/// Starts the threads. They end when every handle is gone.
 pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHandle> {
-    let (inputs, inbox) = mpsc::channel(INPUT_QUEUE);
-    let (questions, asked) = mpsc::channel(QUESTION_QUEUE);
-    let drained = Arc::new(Notify::new());
-    let handle = RibHandle { inputs, questions, drained: Arc::clone(&drained) };
-    let worker = Worker {
-        rib: new_rib(config, outlets.forwarding.is_none()),
-        inbox,
-        asked,
-        drained,
-        outlets,
-        receivers: Vec::new(),
-        oldest: None,
-        changes: Vec::new(),
-        interests: Vec::new(),
-        addresses: config.neighbors.iter().map(|neighbor| neighbor.address).collect(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name("rib".to_owned()).spawn(move || runtime.block_on(worker.run()))?;
+    let Outlets { forwarding, monitor, news } = outlets;
+    let count = news.len() as u16;
+    let (handle, inboxes) = RibHandle::new(count);
+    for ((index, news), inbox) in (0..count).zip(news).zip(inboxes) {
+        let shard = ShardSpec { index, count };
+        let worker = Worker {
+            rib: new_rib(config, shard, forwarding.is_none()),
+            shard,
+            inbox,
+            monitor: monitor.clone(),
+            news,
+            receivers: Vec::new(),
+            oldest: None,
+            changes: Vec::new(),
+            interests: Vec::new(),
+            addresses: config.neighbors.iter().map(|neighbor| neighbor.address).collect(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let forwarding = forwarding.clone();
+        std::thread::Builder::new()
+            .name(format!("rib-{index}"))
+            .spawn(move || runtime.block_on(worker.run(forwarding.as_ref())))?;
+    }
     Ok(handle)
 }
 
-fn new_rib(config: &conf::Config, assume_reachable: bool) -> Rib {
+fn new_rib(config: &conf::Config, shard: ShardSpec, assume_reachable: bool) -> Rib {
     let mut settings = RibConfig::new(config.router.asn, config.router.router_id);
     settings.rules.always_compare_med = config.decision.always_compare_med;
     settings.rules.multipath = usize::from(config.decision.multipath);
     settings.assume_reachable = assume_reachable;
+    settings.shard = shard;
     let mut rib = Rib::new(settings);
+    // Each shard takes those that are its own.
     for network in &config.networks {
         // The next hop is this router, whatever stands here.
         rib.originate(network.prefix, Attributes::originated(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
@@ -77,15 +83,15 @@ fn new_rib(config: &conf::Config, assume_reachable: bool) -> Rib {
 /// A session that takes our routes.
 struct Receiver {
     peer: PeerId,
-    updates: mpsc::Sender<Vec<Bytes>>,
+    updates: mpsc::Sender<Batch>,
 }
 
 struct Worker {
     rib: Rib,
-    inbox: mpsc::Receiver<Input>,
-    asked: mpsc::Receiver<Question>,
-    drained: Arc<Notify>,
-    outlets: Outlets,
+    shard: ShardSpec,
+    inbox: Inbox,
+    monitor: Monitor,
+    news: mpsc::UnboundedReceiver<FibNews>,
     receivers: Vec<Receiver>,
     /// When the oldest UPDATE arrived whose changes have not been handed on.
     oldest: Option<Instant>,
@@ -96,65 +102,69 @@ struct Worker {
     addresses: Vec<IpAddr>,
 }
 
+/// Nobody can ask for anything any more.
+struct Ended;
+
 impl Worker {
-    async fn run(mut self) {
+    async fn run(mut self, forwarding: Option<&ForwardingHandle>) {
         loop {
-            if !self.rib.has_work() && !self.wait().await {
-                return;
+            if !self.rib.has_work() {
+                match self.wait(forwarding).await {
+                    // Used at once: let go, it would be that of another shard which waits for it too.
+                    Ok(Some(room)) => self.hand_on(forwarding, Some(room)),
+                    Ok(None) => {}
+                    Err(Ended) => return,
+                }
             }
             self.take_waiting();
             self.rib.work(TURN_WORK);
-            self.hand_on();
+            self.hand_on(forwarding, None);
             self.fill_queues();
         }
     }
 
-    /// Sleeps until there is something to do; false when nobody can ask for anything any more.
-    async fn wait(&mut self) -> bool {
+    /// Sleeps until there is something to do; with room for changes where that is what was waited for.
+    async fn wait<'f>(
+        &mut self,
+        forwarding: Option<&'f ForwardingHandle>,
+    ) -> Result<Option<Room<'f>>, Ended> {
         let to_hand_on = self.has_to_hand_on();
-        let forwarding = self.outlets.forwarding.clone();
         let room = async {
-            match &forwarding {
-                Some(forwarding) => drop(forwarding.room().await),
+            match forwarding {
+                Some(forwarding) => forwarding.room().await.ok(),
                 None => std::future::pending().await,
             }
         };
         // Not biased: questions without end must not keep routes waiting, nor the other way round.
         tokio::select! {
-            question = self.asked.recv() => match question {
-                Some(question) => question(&mut self.rib),
-                None => return false,
-            },
-            news = self.outlets.news.recv(), if !self.outlets.news.is_closed() => {
+            question = self.inbox.questions.recv() => question.ok_or(Ended)?(&mut self.rib),
+            news = self.news.recv(), if !self.news.is_closed() => {
                 if let Some(news) = news {
-                    self.news(news);
+                    self.take_news(news);
                 }
             }
-            input = self.inbox.recv() => match input {
-                Some(input) => self.input(input),
-                None => return false,
-            },
-            () = self.drained.notified() => {}
-            () = room, if to_hand_on => {}
+            delivery = self.inbox.inputs.recv() => self.input(&delivery.ok_or(Ended)?),
+            () = self.inbox.drained.notified() => {}
+            room = room, if to_hand_on => return Ok(room),
         }
-        true
+        Ok(None)
     }
 
     /// Takes what is there, in turns, without waiting.
     fn take_waiting(&mut self) {
-        if let Ok(question) = self.asked.try_recv() {
+        if let Ok(question) = self.inbox.questions.try_recv() {
             question(&mut self.rib);
         }
-        while let Ok(news) = self.outlets.news.try_recv() {
-            self.news(news);
+        while let Ok(news) = self.news.try_recv() {
+            self.take_news(news);
         }
         for _ in 0..TURN_INPUTS {
-            let Ok(input) = self.inbox.try_recv() else { break };
-            self.input(input);
+            let Ok(delivery) = self.inbox.inputs.try_recv() else { break };
+            self.input(&delivery);
         }
     }
 
-    fn news(&mut self, news: FibNews) {
+    fn take_news(&mut self, news: FibNews) {
         match news {
             FibNews::NextHop { address, reachable: true } => {
                 self.rib.next_hop_changed(address, NextHopState::Reachable { cost: 0 });
@@ -169,24 +179,26 @@ impl Worker {
         }
     }
 
-    fn input(&mut self, input: Input) {
-        match input {
-            Input::Up(up) => {
-                let PeerUp { session, export, updates } = *up;
+    fn input(&mut self, delivery: &Delivery) {
+        match &delivery.input {
+            ShardInput::Up(up) => {
+                let PeerUp { session, export, updates } = &**up;
                 let peer = session.id;
-                self.rib.peer_up(session);
-                self.rib.export_up(peer, export);
+                self.rib.peer_up(session.clone());
+                self.rib.export_up(peer, export.clone());
                 self.receivers.retain(|receiver| receiver.peer != peer);
-                self.receivers.push(Receiver { peer, updates });
+                // A session has a queue for each shard.
+                let updates = updates.get(usize::from(self.shard.index)).cloned();
+                self.receivers.extend(updates.map(|updates| Receiver { peer, updates }));
             }
-            Input::Down(peer) => {
-                self.receivers.retain(|receiver| receiver.peer != peer);
-                self.rib.peer_down(peer);
+            ShardInput::Down(peer) => {
+                self.receivers.retain(|receiver| receiver.peer != *peer);
+                self.rib.peer_down(*peer);
             }
-            Input::Updates(peer, batch) => self.updates(peer, &batch),
-            Input::Refresh(peer, family) => {
+            ShardInput::Updates(peer, batch) => self.updates(*peer, batch),
+            ShardInput::Refresh(peer, family) => {
                 // Without export there is nothing to send again.
-                self.rib.refresh(peer, family);
+                self.rib.refresh(*peer, *family);
             }
         }
     }
@@ -204,18 +216,18 @@ impl Worker {
     /// Hands on what changed, as far as there is room. What finds none stays in the RIB, where the
     /// changes of a prefix become one: so a busy forwarding plane gets fewer and larger batches, and
     /// nobody waits for it.
-    fn hand_on(&mut self) {
+    fn hand_on(&mut self, forwarding: Option<&ForwardingHandle>, mut reserved: Option<Room<'_>>) {
         self.interests.extend(self.rib.drain_next_hops());
         while self.has_to_hand_on() {
-            let room = match self.outlets.forwarding.as_ref().map(ForwardingHandle::try_room) {
-                Some(Ok(Some(room))) => Some(room),
-                Some(Ok(None)) => return,
+            let room = match (reserved.take(), forwarding.map(ForwardingHandle::try_room)) {
+                (Some(room), _) | (None, Some(Ok(Some(room)))) => Some(room),
+                (None, Some(Ok(None))) => return,
                 // No forwarding plane, or not any more: only monitors want to know.
-                Some(Err(_)) | None => None,
+                (None, Some(Err(_)) | None) => None,
             };
             self.changes.clear();
             self.rib.drain_changes(CHANGES_AT_ONCE, &mut self.changes);
-            if self.outlets.monitor.routes.is_followed() {
+            if self.monitor.routes.is_followed() {
                 self.publish();
             }
             let next_hops = std::mem::take(&mut self.interests);
@@ -245,7 +257,7 @@ impl Worker {
                     "as_path": attributes.as_ref().map(|attributes| attributes.as_path.to_string()),
                 })
             });
-            self.outlets.monitor.routes.publish(&json!({
+            self.monitor.routes.publish(&json!({
                 "time": time,
                 "prefix": change.prefix,
                 "best": best,
@@ -260,13 +272,13 @@ impl Worker {
 
     /// Gives each neighbour that has room its next batch of UPDATEs.
     fn fill_queues(&mut self) {
-        let Self { rib, receivers, .. } = self;
+        let Self { rib, receivers, shard, .. } = self;
+        let octets = (2 * EXPORT_BYTES / usize::from(shard.count)).clamp(EXPORT_BYTES / 8, EXPORT_BYTES);
         for receiver in receivers.iter() {
             while let Ok(permit) = receiver.updates.try_reserve() {
-                // A batch may be empty: what was looked at was not for this neighbour.
-                let mut batches = std::iter::from_fn(|| rib.next_batch(receiver.peer, EXPORT_BYTES));
-                match batches.find(|messages| !messages.is_empty()) {
-                    Some(messages) => permit.send(messages),
+                let mut batches = std::iter::from_fn(|| rib.next_batch(receiver.peer, octets));
+                match batches.find(|batch| !batch.is_empty()) {
+                    Some(batch) => permit.send(batch),
                     None => break,
                 }
             }

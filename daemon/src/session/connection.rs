@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// Octets read at a time.
-const READ_CHUNK: usize = 256 * 1024;
+pub(super) const READ_CHUNK: usize = 256 * 1024;
 /// Pieces written at a time.
 const WRITE_SLICES: usize = 64;
 /// Queued octets beyond which no more routes are taken on.

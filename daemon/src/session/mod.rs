@@ -6,11 +6,14 @@
 //! for its sockets at the same time.
 
 mod connection;
+mod exports;
 mod listener;
 mod local;
 mod report;
 mod socket;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use bgp::policy::PolicyChain;
+use bgp::policy::{PolicyChain, PolicyNeighbor};
 use bgp::rib::PeerSession;
-use bgp::rib::out::GroupConfig;
+use bgp::rib::out::{Batch, GroupConfig};
 use bgp::session::{MessageCounts, Negotiated, PeerKind, Session, State};
 use bgp::types::{Family, PeerId};
 use bgp::wire::NextHop;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::local;
@@ -24,7 +23,7 @@ pub(super) fn peer_up(
     neighbor: &conf::Neighbor,
     negotiated: &Negotiated,
     local: IpAddr,
-    updates: mpsc::Sender<Vec<Bytes>>,
+    updates: Vec<mpsc::Sender<Batch>>,
 ) -> PeerUp {
     let session = PeerSession {
         id,
@@ -52,6 +51,10 @@ pub(super) fn peer_up(
         export: neighbor.export.clone(),
         kind: negotiated.kind,
         local_asn: config.router.asn,
+        neighbor: neighbor
+            .export
+            .depends_on_neighbor()
+            .then_some(PolicyNeighbor { address: neighbor.address, asn: negotiated.peer_asn }),
         next_hops,
         next_hop_self: neighbor.next_hop_self,
         families: negotiated.families,

@@ -1,14 +1,15 @@
 //! The task of one neighbour: drives the session state machine with sockets, clock and the RIB.
 //!
 //! One loop waits for everything at once and never for one thing alone. Two rules keep the session alive
-//! whatever the routes do. What is meant for the RIB waits in `outbox`, and while it waits nothing more
-//! is read, so that TCP slows the neighbour down. And a hold timer does not expire while octets of
+//! whatever the routes do. What is meant for the RIB waits in `outbox` and then, for its turn among all
+//! sessions, in `sending`; while it waits nothing more is read, so that TCP slows the neighbour down. And a hold timer does not expire while octets of
 //! the neighbour are waiting in the socket: then it is we who are slow, not the neighbour who is silent.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -16,17 +17,18 @@ use std::time::Instant;
 use bgp::session::{ConnId, Negotiated, Output, Session, SessionConfig, State, StopReason};
 use bgp::types::PeerId;
 use bgp::wire::{self, Message};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::connection::{Connection, Ready};
+use super::connection::{Connection, READ_CHUNK, Ready};
+use super::exports::{Exports, Routes};
 use super::socket::{SocketOptions, connect};
 use super::{Command, report};
 use crate::monitor::{Monitor, unix_time};
-use crate::routing::{EXPORT_QUEUE, Input, RibHandle, UpdateBatch};
+use crate::routing::{Input, RibHandle, RibStopped, UpdateBatch};
 
 /// Neighbours are directly connected: nobody further away may answer.
 const EBGP_TTL: u32 = 1;
@@ -35,8 +37,16 @@ const IBGP_TTL: u32 = 64;
 /// Octets handled in one turn of the loop, so that timers and commands get theirs.
 const TURN: usize = 1024 * 1024;
 
-/// Routes on their way from the RIB to the neighbour.
-type Exports = mpsc::Receiver<Vec<Bytes>>;
+/// A part of this size or less is copied out of the read buffer: else a short UPDATE that waits for the RIB
+/// would hold on to all of the buffer.
+const COPIED: usize = READ_CHUNK / 2;
+
+/// What is being told to the RIB.
+struct Sending {
+    /// It is void when the session ends.
+    of_session: bool,
+    told: Pin<Box<dyn Future<Output = Result<(), RibStopped>> + Send>>,
+}
 
 pub(super) struct Task {
     id: PeerId,
@@ -49,6 +59,8 @@ pub(super) struct Task {
     connections: Vec<Connection>,
     connecting: JoinSet<(ConnId, io::Result<TcpStream>)>,
     outbox: VecDeque<Input>,
+    /// Kept from turn to turn, as is its place among those who wait.
+    sending: Option<Sending>,
     exports: Option<(ConnId, Exports)>,
     last_down: Option<String>,
 }
@@ -59,9 +71,8 @@ enum Event {
     Connected(ConnId, io::Result<TcpStream>),
     Socket(usize, Ready),
     Timeout,
-    Routes(Option<Vec<Bytes>>),
-    RibStopped,
-    Sent,
+    Routes(Option<Routes>),
+    Sent(Result<(), RibStopped>),
 }
 
 impl Task {
@@ -92,6 +103,7 @@ impl Task {
             connections: Vec::new(),
             connecting: JoinSet::new(),
             outbox: VecDeque::new(),
+            sending: None,
             exports: None,
             last_down: None,
             neighbor,
@@ -110,7 +122,7 @@ impl Task {
             let now = Instant::now();
             match event {
                 Event::Command(Some(command)) => self.command(now, command),
-                Event::Command(None) | Event::RibStopped => return,
+                Event::Command(None) | Event::Sent(Err(RibStopped)) => return,
                 Event::Connected(conn, Ok(stream)) => self.connected(now, conn, stream),
                 Event::Connected(conn, Err(error)) => {
                     tracing::debug!(neighbor = %self.neighbor.address, %error, "connection attempt failed");
@@ -125,17 +137,18 @@ impl Task {
                     }
                 }
                 Event::Timeout => self.timeout(now),
-                Event::Routes(Some(messages)) => self.send_routes(now, messages),
+                Event::Routes(Some(routes)) => self.send_routes(now, routes),
                 // The RIB has let go of this session; its end is on the way.
                 Event::Routes(None) => self.exports = None,
-                Event::Sent => {}
+                Event::Sent(Ok(())) => self.sending = None,
             }
         }
     }
 
     async fn next_event(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Event {
-        let Self { session, connections, connecting, outbox, exports, rib, .. } = self;
-        let reading = outbox.is_empty();
+        self.start_sending();
+        let Self { session, connections, connecting, sending, exports, .. } = self;
+        let reading = sending.is_none();
         let sockets = poll_fn(|cx| {
             for (index, connection) in connections.iter().enumerate() {
                 if let Poll::Ready(ready) = connection.poll_ready(reading, cx) {
@@ -153,8 +166,16 @@ impl Task {
         };
         let routes = async {
             match exports {
-                Some((conn, receiver)) if wants_routes(connections, *conn) => receiver.recv().await,
+                Some((conn, exports)) if wants_routes(connections, *conn) => {
+                    poll_fn(|cx| exports.poll_next(cx)).await
+                }
                 _ => std::future::pending().await,
+            }
+        };
+        let told = async {
+            match sending {
+                Some(sending) => sending.told.as_mut().await,
+                None => std::future::pending().await,
             }
         };
         // Reading comes before the timers: what has arrived counts as heard (see `bgp::session`).
@@ -163,14 +184,25 @@ impl Task {
             command = inbox.recv() => Event::Command(command),
             (index, ready) = sockets => Event::Socket(index, ready),
             () = timer => Event::Timeout,
-            permit = rib.reserve(), if !outbox.is_empty() => match (permit, outbox.pop_front()) {
-                (Ok(permit), Some(input)) => { permit.send(input); Event::Sent }
-                (Ok(_), None) => Event::Sent,
-                (Err(_), _) => Event::RibStopped,
-            },
+            outcome = told => Event::Sent(outcome),
             Some(Ok((conn, outcome))) = connecting.join_next() => Event::Connected(conn, outcome),
             routes = routes => Event::Routes(routes),
         }
+    }
+
+    /// Tells the RIB what is next.
+    fn start_sending(&mut self) {
+        if self.sending.is_none()
+            && let Some(input) = self.outbox.pop_front()
+        {
+            let of_session = !matches!(input, Input::Up(_) | Input::Down(_));
+            self.sending = Some(Sending { of_session, told: Box::pin(self.rib.send(input)) });
+        }
+    }
+
+    /// Whether something waits for the RIB.
+    fn is_sending(&self) -> bool {
+        self.sending.is_some() || !self.outbox.is_empty()
     }
 
     fn command(&mut self, now: Instant, command: Command) {
@@ -278,11 +310,11 @@ impl Task {
 
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
         let Some(connection) = self.connections.iter().find(|known| known.id == conn) else { return };
-        let (sender, receiver) = mpsc::channel(EXPORT_QUEUE);
+        let (senders, exports) = Exports::new(self.rib.shards());
         let local = connection.local.ip();
-        let peer = report::peer_up(self.id, &self.config, &self.neighbor, negotiated, local, sender);
+        let peer = report::peer_up(self.id, &self.config, &self.neighbor, negotiated, local, senders);
         self.outbox.push_back(Input::Up(Box::new(peer)));
-        self.exports = Some((conn, receiver));
+        self.exports = Some((conn, exports));
         tracing::info!(
             neighbor = %self.neighbor.address,
             asn = %negotiated.peer_asn,
@@ -295,6 +327,7 @@ impl Task {
     fn down(&mut self, reason: String) {
         tracing::warn!(neighbor = %self.neighbor.address, %reason, "session down");
         // Updates that the RIB has not taken yet are void with the session.
+        self.sending.take_if(|sending| sending.of_session);
         self.outbox.retain(|input| matches!(input, Input::Up(_) | Input::Down(_)));
         self.outbox.push_back(Input::Down(self.id));
         self.exports = None;
@@ -331,8 +364,8 @@ impl Task {
         }
     }
 
-    fn send_routes(&mut self, now: Instant, messages: Vec<Bytes>) {
-        self.rib.drained();
+    fn send_routes(&mut self, now: Instant, Routes { shard, messages }: Routes) {
+        self.rib.drained(shard);
         let Some((conn, _)) = self.exports else { return };
         let Some(connection) = self.connections.iter_mut().find(|known| known.id == conn) else { return };
         let mut count = 0;
@@ -345,7 +378,7 @@ impl Task {
 
     fn read(&mut self, now: Instant, index: usize) {
         let mut handled = 0;
-        while handled < TURN && self.outbox.is_empty() {
+        while handled < TURN && !self.is_sending() {
             let Some(connection) = self.connections.get_mut(index) else { return };
             let conn = connection.id;
             match connection.read() {
@@ -407,7 +440,13 @@ impl Task {
                 }
             }
         }
-        let bytes = connection.received.split_to(start).freeze();
+        let bytes = if start <= COPIED {
+            let copy = Bytes::copy_from_slice(&connection.received[..start]);
+            connection.received.advance(start);
+            copy
+        } else {
+            connection.received.split_to(start).freeze()
+        };
         if !updates.is_empty() && session.is_established_on(conn) {
             outbox.push_back(Input::Updates(*id, UpdateBatch { bytes, updates, arrived: now }));
         }

@@ -6,20 +6,19 @@
 //! slow peer costs nothing but its place in the journal and skips what has been overtaken. Messages are
 //! encoded once and shared by the peers that stand at the same place.
 //!
-//! A peer that comes up is walked through the table first, in the order of the arena, and gets End-of-RIB
-//! (RFC 4724 section 2) for each family when that is done and it has caught up with what changed before it
-//! came. ROUTE-REFRESH (RFC 2918) is one more walk. A group that can never announce anything (export
+//! A peer that comes up is walked through the table first, in the order of the arena; that this is done, and
+//! that it has caught up with what changed before it came, is said for each family ([`Batch::end_of_rib`]). ROUTE-REFRESH (RFC 2918) is one more walk. A group that can never announce anything (export
 //! `none`) keeps nothing.
 
 pub(crate) mod journal;
 mod pack;
 mod rules;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ipnet::IpNet;
 
 use crate::types::{Family, PeerId};
-use crate::wire::{Attributes, encode_end_of_rib};
+use crate::wire::Attributes;
 
 pub use rules::GroupConfig;
 
@@ -29,6 +28,24 @@ use super::table::pending;
 use super::{Rib, on_plane};
 use journal::{Journal, Span};
 use rules::Source;
+
+/// What a peer is sent next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Whole messages, one after another. May be empty: what was looked at was not for this peer.
+    pub messages: Vec<Bytes>,
+    /// Behind them everything of this family has been sent that there was when the peer came up, as far as
+    /// this shard holds it. Said once. When all shards have said so, End-of-RIB (RFC 4724 section 2) is due:
+    /// no shard can send it for the others.
+    pub end_of_rib: Option<Family>,
+}
+
+impl Batch {
+    /// Whether there is nothing in it for the peer.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.end_of_rib.is_none()
+    }
+}
 
 /// The update groups and who is in them.
 #[derive(Debug, Default)]
@@ -143,10 +160,9 @@ impl Rib {
             .collect()
     }
 
-    /// The next messages for a peer, whole ones one after another, about `max_bytes` in all; `None` when
-    /// there is nothing to send. The list may be empty when all that was looked at is not for this
-    /// peer: then ask again. Meant to be called when the peer's socket has room.
-    pub fn next_batch(&mut self, peer: PeerId, max_bytes: usize) -> Option<Vec<Bytes>> {
+    /// The next messages for a peer, about `max_bytes` in all; `None` when there is nothing to send. When
+    /// it is empty, ask again. Meant to be called when the peer's socket has room.
+    pub fn next_batch(&mut self, peer: PeerId, max_bytes: usize) -> Option<Batch> {
         let Member { group, turn } = self.groups.member(peer)?;
         let config = self.groups.groups.get(group)?.as_ref().map(|group| &group.config)?;
         for step in 0..Family::ALL.len() {
@@ -235,7 +251,7 @@ impl<K: Bits> Plane<K> {
         group: usize,
         peer: PeerId,
         max_bytes: usize,
-    ) -> Option<Vec<Bytes>> {
+    ) -> Option<Batch> {
         let mut journal = self.journals.get_mut(group)?.take()?;
         let mut passed = Vec::new();
         let batch = self.read_journal(core, config, &mut journal, peer, max_bytes, &mut passed);
@@ -252,12 +268,12 @@ impl<K: Bits> Plane<K> {
         peer: PeerId,
         max_bytes: usize,
         passed: &mut Vec<u32>,
-    ) -> Option<Vec<Bytes>> {
+    ) -> Option<Batch> {
         let reader = journal.reader(peer.0)?.clone();
         if !journal.is_behind(&reader) {
             return None;
         }
-        let mut batch = Vec::new();
+        let mut messages = Vec::new();
         if reader.walk.is_some() || reader.position < journal.end() {
             let chunk = journal.chunk_for(&reader).cloned().unwrap_or_else(|| {
                 let chunk = pack::make_chunk(core, self, config, journal, &reader, max_bytes);
@@ -265,19 +281,15 @@ impl<K: Bits> Plane<K> {
                 chunk
             });
             let pieces = chunk.pieces.into_iter().filter(|(audience, _)| audience.includes(peer.0));
-            batch.extend(pieces.map(|(_, bytes)| bytes));
+            messages.extend(pieces.map(|(_, bytes)| bytes));
             let span = match reader.walk {
                 Some(walk) => Span::Walk(walk.next, reader.position),
                 None => Span::Log(reader.position),
             };
             journal.advance(peer.0, span, chunk.next, passed);
         }
-        if journal.take_end_of_rib(peer.0) {
-            let mut marker = BytesMut::new();
-            encode_end_of_rib(&mut marker, K::FAMILY);
-            batch.push(marker.freeze());
-        }
-        Some(batch)
+        let end_of_rib = journal.take_end_of_rib(peer.0).then_some(K::FAMILY);
+        Some(Batch { messages, end_of_rib })
     }
 
     /// What a peer is to be told of an entry.
@@ -296,7 +308,7 @@ impl<K: Bits> Plane<K> {
             return None;
         }
         let source = match core.peer(best.peer) {
-            Some(peer) if best.peer != PeerId::LOCAL.0 => Source::Peer(peer.session.kind),
+            Some(peer) if best.peer != PeerId::LOCAL.0 => Source::of(&peer.session),
             _ => Source::Originated,
         };
         let (bits, length) = self.table.prefix(id);

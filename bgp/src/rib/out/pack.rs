@@ -201,7 +201,7 @@ impl<K: Bits> Gathering<'_, K> {
     fn encode_run(&mut self, config: &GroupConfig, run: &[Route], pieces: &mut Pieces) {
         let Some(first) = run.first() else { return };
         let source = match self.core.peer(first.peer) {
-            Some(peer) if first.peer != PeerId::LOCAL.0 => Source::Peer(peer.session.kind),
+            Some(peer) if first.peer != PeerId::LOCAL.0 => Source::of(&peer.session),
             _ => Source::Originated,
         };
         let Some(attributes) = self.core.attrs.attributes(first.attr) else { return };

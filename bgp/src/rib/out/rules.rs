@@ -9,12 +9,13 @@ use std::borrow::Cow;
 
 use ipnet::IpNet;
 
-use crate::policy::{Decision, PolicyChain, PolicyContext};
+use crate::policy::{Decision, NextHopChoice, PolicyChain, PolicyContext, PolicyNeighbor, RouteType};
 use crate::session::PeerKind;
 use crate::types::{Asn, Family, FamilySet};
 use crate::wire::{Attributes, Community, EncodeContext, NextHop};
 
 use super::super::attrs::DEFAULT_LOCAL_PREF;
+use super::super::peers::PeerSession;
 
 /// All that the routes sent to a peer depend on. Peers with equal ones form an update group: their
 /// routes are evaluated and encoded once.
@@ -26,6 +27,9 @@ pub struct GroupConfig {
     pub kind: PeerKind,
     /// Our AS number towards the peers.
     pub local_asn: Asn,
+    /// The peer, when its export policy looks at who it is ([`PolicyChain::depends_on_neighbor`]); such a peer
+    /// has a group of its own.
+    pub neighbor: Option<PolicyNeighbor>,
     /// Our own next hop for each family, by [`Family::index`]. Without one, routes that need it are
     /// not sent.
     pub next_hops: [Option<NextHop>; Family::ALL.len()],
@@ -41,7 +45,14 @@ pub struct GroupConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Originated,
-    Peer(PeerKind),
+    Peer(PeerKind, PolicyNeighbor),
+}
+
+impl Source {
+    /// The peer of this session.
+    pub(crate) fn of(session: &PeerSession) -> Self {
+        Self::Peer(session.kind, PolicyNeighbor { address: session.address, asn: session.asn })
+    }
 }
 
 impl GroupConfig {
@@ -58,7 +69,7 @@ impl GroupConfig {
         }
         // Without route reflection, internal routes are the business of the peer they came from
         // (RFC 4271 section 9.2.1).
-        if !external && source == Source::Peer(PeerKind::Ibgp) {
+        if !external && matches!(source, Source::Peer(PeerKind::Ibgp, _)) {
             return None;
         }
         let held_back = |community: &Community| {
@@ -73,9 +84,14 @@ impl GroupConfig {
         if external && source != Source::Originated && route.med.is_some() {
             route.to_mut().med = None;
         }
-        let context = PolicyContext { local_asn: self.local_asn };
-        let mut route = match self.export.evaluate(prefix, route, &context) {
-            Decision::Accept(route) => route.into_owned(),
+        let (from, route_type) = match source {
+            Source::Originated => (None, RouteType::Local),
+            Source::Peer(kind, neighbor) => (Some(neighbor), kind.into()),
+        };
+        let context =
+            PolicyContext { neighbor: self.neighbor, from, route_type, ..PolicyContext::new(self.local_asn) };
+        let (mut route, next_hop) = match self.export.evaluate(prefix, route, &context) {
+            Decision::Accept(accepted) => (accepted.attributes.into_owned(), accepted.next_hop),
             Decision::Reject(_) => return None,
         };
         if external {
@@ -86,7 +102,12 @@ impl GroupConfig {
         } else {
             route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
         }
-        if external || self.next_hop_self || route.next_hop.addr.is_unspecified() {
+        let own = match next_hop {
+            NextHopChoice::Usual => external || self.next_hop_self,
+            NextHopChoice::AsInAttributes => false,
+            NextHopChoice::Own => true,
+        };
+        if own || route.next_hop.addr.is_unspecified() {
             route.next_hop = self.next_hops[Family::of(&prefix).index()]?;
         }
         Some(route)
@@ -95,9 +116,12 @@ impl GroupConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::sync::Arc;
 
-    use crate::policy::{Disposition, Modify, Policy, Statement};
+    use crate::policy::{
+        Disposition, Match, Modify, NeighborSet, NextHopAction, Policy, PrefixList, Statement,
+    };
     use crate::types::RouterId;
     use crate::wire::AsPath;
 
@@ -108,6 +132,7 @@ mod tests {
             export: PolicyChain::all(),
             kind,
             local_asn: Asn(65_000),
+            neighbor: None,
             next_hops: [Some(own().into()), None],
             next_hop_self: false,
             families: FamilySet::ALL,
@@ -135,8 +160,10 @@ mod tests {
         }
     }
 
-    const EXTERNAL: Source = Source::Peer(PeerKind::Ebgp);
-    const INTERNAL: Source = Source::Peer(PeerKind::Ibgp);
+    const FROM: PolicyNeighbor =
+        PolicyNeighbor { address: std::net::IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)), asn: Asn(65_001) };
+    const EXTERNAL: Source = Source::Peer(PeerKind::Ebgp, FROM);
+    const INTERNAL: Source = Source::Peer(PeerKind::Ibgp, FROM);
 
     #[test]
     fn an_external_peer_gets_our_as_and_next_hop_and_nothing_internal() {
@@ -197,6 +224,53 @@ mod tests {
         let out = config.exported(EXTERNAL, &route(), prefix()).unwrap();
         assert_eq!(out.med, Some(7));
         assert_eq!(out.as_path.count(Asn(65_000)), 3);
+    }
+
+    #[test]
+    fn policy_may_choose_the_next_hop() {
+        let other: std::net::IpAddr = "192.0.2.77".parse().unwrap();
+        let theirs = route().next_hop.addr;
+        for (action, external, internal) in [
+            (None, own(), theirs),
+            (Some(NextHopAction::Own), own(), own()),
+            (Some(NextHopAction::Unchanged), theirs, theirs),
+            (Some(NextHopAction::Address(other)), other, other),
+        ] {
+            let actions = action.map(Modify::NextHop).into_iter().collect();
+            let statement = Statement { actions, ..Statement::default() };
+            let policy = Policy { statements: vec![statement], ..Policy::all() };
+            let export = PolicyChain::new([Arc::new(policy)]);
+            for (kind, expected) in [(PeerKind::Ebgp, external), (PeerKind::Ibgp, internal)] {
+                let config = GroupConfig { export: export.clone(), ..config(kind) };
+                let out = config.exported(EXTERNAL, &route(), prefix()).unwrap();
+                assert_eq!(out.next_hop.addr, expected, "{action:?} {kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn policy_sees_where_a_route_came_from_and_where_it_goes() {
+        let list = |text: &str| Arc::new(PrefixList::new("", vec![text.parse().unwrap()]));
+        let set = |text: &str| NeighborSet { addresses: vec![list(text)], ..NeighborSet::default() };
+        let to = PolicyNeighbor { address: "192.0.2.50".parse().unwrap(), asn: Asn(65_002) };
+        let goes = |condition, source| {
+            let statement = Statement {
+                matches: vec![condition],
+                disposition: Some(Disposition::Accept),
+                ..Statement::default()
+            };
+            let policy = Policy { statements: vec![statement], ..Policy::none() };
+            let export = PolicyChain::new([Arc::new(policy)]);
+            let config = GroupConfig { export, neighbor: Some(to), ..config(PeerKind::Ebgp) };
+            config.exported(source, &route(), prefix()).is_some()
+        };
+        assert!(goes(Match::From(set("198.51.100.9/32")), EXTERNAL));
+        assert!(!goes(Match::From(set("198.51.100.9/32")), Source::Originated));
+        assert!(!goes(Match::From(set("192.0.2.50/32")), EXTERNAL));
+        assert!(goes(Match::Neighbor(set("192.0.2.50/32")), EXTERNAL));
+        assert!(goes(Match::RouteType(vec![RouteType::Ibgp]), INTERNAL));
+        assert!(goes(Match::RouteType(vec![RouteType::Local]), Source::Originated));
+        assert!(!goes(Match::RouteType(vec![RouteType::Local]), EXTERNAL));
     }
 
     #[test]
