@@ -240,21 +240,22 @@ impl<A: Address> Routes<A> {
         let Place { leaf, slot } = place;
         self.leaves[leaf].remove(slot);
         self.len -= 1;
-        if slot == 0
-            && let Some(first) = self.leaves[leaf].first()
-        {
+        if self.leaves[leaf].len() < SPARSE {
+            if leaf + 1 < self.leaves.len()
+                && self.leaves[leaf].len() + self.leaves[leaf + 1].len() <= LEAF / 2
+            {
+                let upper = self.leaves.remove(leaf + 1);
+                self.firsts.remove(leaf + 1);
+                self.leaves[leaf].extend(upper);
+            } else if self.leaves[leaf].is_empty() && self.leaves.len() > 1 {
+                self.leaves.remove(leaf);
+                self.firsts.remove(leaf);
+                return;
+            }
+        }
+        // Also after joining: what was the first may have been the only one.
+        if let Some(first) = self.leaves[leaf].first() {
             self.firsts[leaf] = first.key();
-        }
-        if self.leaves[leaf].len() >= SPARSE {
-            return;
-        }
-        if leaf + 1 < self.leaves.len() && self.leaves[leaf].len() + self.leaves[leaf + 1].len() <= LEAF / 2 {
-            let upper = self.leaves.remove(leaf + 1);
-            self.firsts.remove(leaf + 1);
-            self.leaves[leaf].extend(upper);
-        } else if self.leaves[leaf].is_empty() && self.leaves.len() > 1 {
-            self.leaves.remove(leaf);
-            self.firsts.remove(leaf);
         }
     }
 
@@ -299,5 +300,89 @@ impl<A: Address> Routes<A> {
         self.leaves.len() * LEAF * size_of::<Packed<A>>()
             + self.leaves.capacity() * size_of::<Vec<Packed<A>>>()
             + self.firsts.capacity() * size_of::<(A, u8)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEYS: u32 = 1500;
+
+    fn prefix(key: u32) -> Prefix<u32> {
+        Prefix::new(key << 8, 24)
+    }
+
+    /// Every key is found or not as in the model, by whatever place the search starts from.
+    fn check(routes: &Routes<u32>, model: &BTreeSet<u32>) -> Result<(), TestCaseError> {
+        prop_assert_eq!(routes.len(), model.len());
+        let mut from = Place::default();
+        for key in 0..KEYS {
+            let (place, found) = routes.seek(prefix(key), Place::default());
+            prop_assert_eq!(found, model.contains(&key), "{}", key);
+            prop_assert_eq!(routes.find(prefix(key)).is_some(), found);
+            let next = routes.at(place).map(Packed::prefix);
+            prop_assert_eq!(next, model.range(key..).next().map(|&key| prefix(key)), "{}", key);
+            let (near, _) = routes.seek(prefix(key), from);
+            prop_assert_eq!((near.leaf, near.slot), (place.leaf, place.slot), "{}", key);
+            let above = routes.above(prefix(key), 24, from, |_| true).map(Packed::prefix);
+            prop_assert_eq!(above, found.then(|| prefix(key)), "{}", key);
+            from = near;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_leaf_that_was_emptied_and_joined_begins_where_its_routes_begin() {
+        let mut routes = Routes::<u32>::new();
+        let insert = |routes: &mut Routes<u32>, key| {
+            let (place, found) = routes.seek(prefix(key), Place::default());
+            assert!(!found);
+            routes.insert(place, Packed::new(prefix(key), 1, 0));
+        };
+        // Two full leaves; the second splits in halves of which the upper one has half a leaf exactly.
+        let second = 2000..2000 + 2 * LEAF as u32;
+        (0..2 * LEAF as u32).chain(second.clone()).step_by(2).for_each(|key| insert(&mut routes, key));
+        insert(&mut routes, second.start + 1);
+        let upper = second.start + LEAF as u32;
+        for key in second.start..upper {
+            let (place, found) = routes.seek(prefix(key), Place::default());
+            if found {
+                routes.remove(place);
+            }
+        }
+        insert(&mut routes, upper - 1);
+        assert!(routes.find(prefix(upper - 1)).is_some());
+        assert!(routes.firsts.is_sorted());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn routes_that_come_and_go_in_runs_are_found_as_in_a_sorted_set(
+            runs in prop::collection::vec((0..KEYS, 1..700_u32, any::<bool>(), any::<bool>()), 1..20),
+        ) {
+            let mut routes = Routes::<u32>::new();
+            let mut model = BTreeSet::new();
+            for (first, count, scattered, add) in runs {
+                for index in 0..count {
+                    let key = (first + if scattered { index * 991 } else { index }) % KEYS;
+                    let (place, found) = routes.seek(prefix(key), Place::default());
+                    if add && !found {
+                        routes.insert(place, Packed::new(prefix(key), 1, 0));
+                        model.insert(key);
+                    } else if !add && found {
+                        routes.remove(place);
+                        model.remove(&key);
+                    }
+                }
+                check(&routes, &model)?;
+            }
+        }
     }
 }
