@@ -235,6 +235,13 @@ impl Daemon {
         Metrics::parse(&self.get("/metrics")?)
     }
 
+    /// `peregrine clear ADDRESS --soft DIRECTION`, with `in` or `out`.
+    pub fn refresh(&self, address: &str, direction: &str) -> Result<()> {
+        let mut command = Command::new(binary()?);
+        command.arg("--socket").arg(&self.socket).args(["clear", address, "--soft", direction]);
+        output(&mut command).map(drop)
+    }
+
     /// `/metrics` says the same as `show summary`.
     pub fn metrics_agree(&self, summary: &Value) -> Result<()> {
         let metrics = self.metrics()?;
@@ -347,6 +354,17 @@ impl Metrics {
         found.with_context(|| format!("no sample of {name} with {labels:?}"))
     }
 
+    /// The samples of a metric summed by the value of one label, in no particular order.
+    pub fn by_label(&self, name: &str, label: &str) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for (_, labels, value) in self.samples.iter().filter(|(sample_name, ..)| sample_name == name) {
+            if let Some(by) = labels.get(label) {
+                *sums.entry(by.clone()).or_insert(0.0) += value;
+            }
+        }
+        sums
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.samples.len()
@@ -391,6 +409,8 @@ mod tests {
         close("up", &[], 1.0);
         close("routes", &[("family", "v4")], 5.5);
         close("routes", &[("peer", "y")], 3.5);
+        let by_peer: Vec<String> = metrics.by_label("routes", "peer").into_keys().collect();
+        assert_eq!(by_peer, ["x", "y"]);
         assert!(metrics.sum("routes", &[("peer", "z")]).is_err());
         assert!(Metrics::parse("routes{family=\"v4\" 2").is_err());
     }

@@ -10,6 +10,7 @@
 //! The feeder encodes BGP by itself, on purpose: a mistake in the code under test must not be able
 //! to hide in both ends of a session.
 
+pub mod budget;
 pub mod capture;
 pub mod daemon;
 pub mod feeder;
@@ -21,6 +22,7 @@ pub mod peers;
 pub mod process;
 pub mod random;
 pub mod skip;
+pub mod soak;
 pub mod speaker;
 pub mod story;
 pub mod table;

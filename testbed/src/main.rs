@@ -1,4 +1,4 @@
-//! `testbed`: the lab, a feeder for any router, and the load harness, as commands.
+//! `testbed`: the lab, a feeder for any router, and the measurements, as commands.
 //!
 //! `scripts/lab` and `scripts/bench` are thin callers of this.
 
@@ -14,11 +14,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use testbed::feeder::{Feeder, FeederConfig};
 use testbed::table::{Announcer, Table};
-use testbed::{lab, netns};
+use testbed::{budget, lab, netns};
 
 use crate::convergence::{ConvergenceArguments, convergence};
+use crate::measure::{ChurnArguments, IdleArguments, LinearArguments, SlowArguments};
 
 mod convergence;
+mod measure;
 
 /// Set when the user has interrupted: the signal's thread then clears up and exits.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -39,6 +41,26 @@ enum Command {
     Feed(FeedArguments),
     /// Measure how fast the daemon and other routers take whole tables, a flap and a withdrawal.
     Convergence(ConvergenceArguments),
+    /// Measure the daemon under steady changes of full tables, and in other phases of its life.
+    Churn(ChurnArguments),
+    /// Measure how time and memory grow with the table.
+    Linear(LinearArguments),
+    /// Measure what sessions without routes cost.
+    Idle(IdleArguments),
+    /// Measure what a neighbour that does not read does to another one and to memory.
+    Slow(SlowArguments),
+    /// Count instructions for each path or change, and compare with what is recorded.
+    Budget(BudgetArguments),
+}
+
+#[derive(Debug, Args)]
+struct BudgetArguments {
+    /// Record the figures.
+    #[arg(long)]
+    record: bool,
+    /// Run one phase, to be counted, and print over how many items its cost is spread.
+    #[arg(long, hide = true, value_enum)]
+    phase: Option<budget::Phase>,
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +149,14 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab_command(arguments),
         Command::Feed(arguments) => feed(arguments),
         Command::Convergence(arguments) => convergence(arguments),
+        Command::Churn(arguments) => measure::churn(arguments),
+        Command::Linear(arguments) => measure::linear(arguments),
+        Command::Idle(arguments) => measure::idle(arguments),
+        Command::Slow(arguments) => measure::slow(arguments),
+        Command::Budget(arguments) => match arguments.phase {
+            Some(phase) => budget::run_phase(phase).map(|items| println!("{items}")),
+            None => budget::compare(arguments.record),
+        },
     };
     if INTERRUPTED.load(Ordering::SeqCst) {
         // What failed did so because the lab is being cleared away under it.

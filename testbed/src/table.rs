@@ -2,8 +2,8 @@
 //!
 //! What makes a real table hard is its shape: how long the prefixes are, how deep they nest, how
 //! few attribute sets they share. The generator keeps those: lengths as of the table of October
-//! 2026, about every second prefix inside another one, one origin AS for some fourteen prefixes
-//! with a heavy tail, and for each origin one to a few attribute sets of which the largest holds
+//! 2026, about every second prefix inside another one and beside one of its length, one origin AS for some
+//! fourteen prefixes with a heavy tail, and for each origin one to a few attribute sets of which the largest holds
 //! four fifths of its prefixes. The same seed gives the same table everywhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -75,6 +75,8 @@ const LENGTHS_V6: [(u8, u32); 30] = [
 
 /// Of 1000 prefixes, how many lie inside a shorter one.
 const NESTED: u64 = 545;
+/// Of 1000 prefixes, how many come right behind another one of their length.
+const BESIDE: u64 = 600;
 /// Prefixes an origin AS has on average.
 const PREFIXES_PER_ORIGIN: usize = 14;
 
@@ -145,22 +147,26 @@ impl Table {
         (v4, self.routes.len() - v4)
     }
 
-    /// The whole table as UPDATEs ready to send, End-of-RIB markers included.
-    pub fn encode(&self, announcer: &Announcer) -> Encoded {
+    /// Which of its origin's attribute sets each route carries, for an announcer of this seed.
+    pub fn variants(&self, seed: u64) -> Vec<u32> {
         let mut of_origin: HashMap<u32, u32> = HashMap::new();
         for route in &self.routes {
             *of_origin.entry(route.origin).or_default() += 1;
         }
+        self.routes.iter().map(|route| variant(route, of_origin[&route.origin], seed)).collect()
+    }
+
+    /// The whole table as UPDATEs ready to send, End-of-RIB markers included.
+    pub fn encode(&self, announcer: &Announcer) -> Encoded {
         let mut groups: BTreeMap<(u32, u32, bool), Vec<IpNet>> = BTreeMap::new();
-        for route in &self.routes {
-            let variant = variant(route, of_origin[&route.origin], announcer.seed);
+        for (route, variant) in self.routes.iter().zip(self.variants(announcer.seed)) {
             let ipv6 = matches!(route.prefix, IpNet::V6(_));
             groups.entry((route.origin, variant, ipv6)).or_default().push(route.prefix);
         }
         let mut messages = Vec::with_capacity(16 * self.routes.len());
         let mut distinct = [HashSet::new(), HashSet::new()];
         for ((origin, variant, ipv6), prefixes) in &groups {
-            let attributes = attributes(announcer, *origin, *variant, *ipv6);
+            let attributes = announcer.attributes(*origin, *variant, *ipv6);
             speaker::announce(&mut messages, &attributes, prefixes);
             distinct[usize::from(*ipv6)].insert(attributes);
         }
@@ -243,10 +249,15 @@ fn family(space: &Space, count: usize, origins: &[u32], random: &mut Random, rou
         let until = (u128::from(share_so_far) * count as u128 / u128::from(total)) as usize;
         let parents = routes.len();
         let mut attempts = 0;
+        // The prefix that was made last, while it has this length.
+        let mut last: Option<(u128, u32)> = None;
         while owed < until && attempts < 20 * count + 1000 {
             attempts += 1;
             let nested = parents > first && random.chance(NESTED);
-            let (address, origin) = if nested {
+            let beside = last.take().filter(|_| random.chance(BESIDE));
+            let (address, origin) = if let Some((address, origin)) = beside {
+                (address.wrapping_add(1 << (space.bits - length)), origin)
+            } else if nested {
                 let parent = routes[first + random.index(parents - first)];
                 let host = space.bits - parent.prefix.prefix_len();
                 let below = (space.random_address)(random) & (u128::MAX >> (128 - u32::from(host)));
@@ -257,9 +268,11 @@ fn family(space: &Space, count: usize, origins: &[u32], random: &mut Random, rou
             };
             let Some(prefix) = (space.prefix)(address, length) else { continue };
             // Half of what is not meant to nest would by chance; try elsewhere a few times.
-            if taken.contains_key(&prefix) || (!nested && attempts % 4 != 0 && covered(&prefix, &taken)) {
+            let anywhere = !nested && beside.is_none();
+            if taken.contains_key(&prefix) || (anywhere && attempts % 4 != 0 && covered(&prefix, &taken)) {
                 continue;
             }
+            last = Some((address, origin));
             taken.insert(prefix, origin);
             routes.push(Route { prefix, origin });
             owed += 1;
@@ -319,32 +332,37 @@ fn variant(route: &Route, prefixes_of_origin: u32, seed: u64) -> u32 {
     if variants == 1 || own.chance(800) { 0 } else { 1 + own.below(variants - 1) as u32 }
 }
 
-/// The attribute set of an origin's variant, as this announcer sees it.
-fn attributes(announcer: &Announcer, origin: u32, variant: u32, ipv6: bool) -> PathAttributes {
-    let mut random = Random::new(announcer.seed ^ (u64::from(origin) << 24) ^ (u64::from(variant) << 56));
-    let mut as_path = vec![announcer.asn];
-    let transits: u32 = [0, 1, 1, 2, 2, 2, 3, 3, 4, 5][random.index(10)];
-    for _ in 0..transits {
-        // Few ASes carry most paths.
-        as_path.push(1000 + random.below(40 + 60 * u64::from(transits)) as u32);
-    }
-    as_path.push(origin);
-    if random.chance(150) {
-        for _ in 0..=random.below(3) {
-            as_path.push(origin);
+impl Announcer {
+    /// The attribute set of an origin's variant, as this announcer sees it. Variants that no route of the
+    /// table carries are as good as the others.
+    pub fn attributes(&self, origin: u32, variant: u32, ipv6: bool) -> PathAttributes {
+        let mut random = Random::new(self.seed ^ (u64::from(origin) << 24) ^ (u64::from(variant) << 56));
+        let mut as_path = vec![self.asn];
+        let transits: u32 = [0, 1, 1, 2, 2, 2, 3, 3, 4, 5][random.index(10)];
+        for _ in 0..transits {
+            // Few ASes carry most paths.
+            as_path.push(1000 + random.below(40 + 60 * u64::from(transits)) as u32);
         }
-    }
-    let next_hop = if ipv6 { IpAddr::V6(announcer.next_hop_v6) } else { IpAddr::V4(announcer.next_hop_v4) };
-    let mut attributes = PathAttributes::new(as_path, next_hop);
-    attributes.origin = if random.chance(100) { 2 } else { 0 };
-    if random.chance(760) {
-        for _ in 0..=random.below(9) {
-            attributes.communities.push((1000 + random.below(200) as u32) << 16 | random.below(300) as u32);
+        as_path.push(origin);
+        if random.chance(150) {
+            for _ in 0..=random.below(3) {
+                as_path.push(origin);
+            }
         }
-        attributes.communities.sort_unstable();
-        attributes.communities.dedup();
+        let next_hop = if ipv6 { IpAddr::V6(self.next_hop_v6) } else { IpAddr::V4(self.next_hop_v4) };
+        let mut attributes = PathAttributes::new(as_path, next_hop);
+        attributes.origin = if random.chance(100) { 2 } else { 0 };
+        if random.chance(760) {
+            for _ in 0..=random.below(9) {
+                attributes
+                    .communities
+                    .push((1000 + random.below(200) as u32) << 16 | random.below(300) as u32);
+            }
+            attributes.communities.sort_unstable();
+            attributes.communities.dedup();
+        }
+        attributes
     }
-    attributes
 }
 
 #[cfg(test)]

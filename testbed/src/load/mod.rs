@@ -18,6 +18,7 @@ pub mod neighbors;
 pub mod recording;
 pub mod report;
 pub mod run;
+pub mod site;
 pub mod subject;
 pub mod usage;
 pub mod watch;

@@ -14,15 +14,15 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, FAMILIES};
-use crate::feeder::{Established, handshake};
 use crate::load::engine::{Engine, Rejoin, Standing};
 use crate::load::feeds::Feeds;
 use crate::load::ledger::{Ledger, Timeline, Want};
 use crate::load::neighbors::{Neighbor, Neighbors};
-use crate::load::subject::{DEVICE, Running, Subject};
+use crate::load::site::{self, SESSION, Site};
+use crate::load::subject::{Running, Subject};
 use crate::load::usage::{self, Usage};
 use crate::load::watch::{Goal, Watch, Watcher, drained};
-use crate::netns::{Namespace, Sandbox};
+use crate::netns::Namespace;
 
 /// A receiver that has heard nothing for so long is quiet, in a measurement.
 pub const QUIET: Duration = Duration::from_millis(1500);
@@ -34,8 +34,6 @@ const REST: f64 = 0.3;
 const REST_WINDOW: Duration = Duration::from_millis(400);
 /// How long the machine is waited for between two runs: others may work on it.
 const SETTLE: Duration = Duration::from_secs(10);
-/// How long a session may take to come up.
-const SESSION: Duration = Duration::from_mins(1);
 /// Index of the feeder whose session breaks.
 const FLAPPING: usize = 0;
 /// How many prefixes are looked up in the forwarding table at the end of the load.
@@ -148,23 +146,12 @@ pub fn settle() -> Result<()> {
 
 fn try_run(setting: &Setting<'_>, subject: Subject, report: &mut RunReport) -> Result<()> {
     let Setting { neighbors, feeds, .. } = setting;
-    let sandbox = Sandbox::new(setting.sandbox)?;
-    let router = sandbox.namespace("router")?;
-    let outside = sandbox.namespace("feeders")?;
-    sandbox.link((&router, DEVICE), (&outside, DEVICE))?;
-    router.addresses(DEVICE, &neighbors.router.addresses()?)?;
-    let all = neighbors.feeders.iter().chain([&neighbors.receiver]);
-    let addresses: Vec<[IpNet; 2]> = all.map(Neighbor::addresses).collect::<Result<_>>()?;
-    outside.addresses(DEVICE, addresses.as_flattened())?;
-    outside.offloads_for_xdp(DEVICE)?;
-
+    let all: Vec<&Neighbor> = neighbors.feeders.iter().chain([&neighbors.receiver]).collect();
+    let Site { sandbox, router, outside } = Site::new(setting.sandbox, &neighbors.router, &all)?;
     let mut running = subject.start(&sandbox, &router, neighbors, feeds.prefixes)?;
-    let receiver = connect(&outside, neighbors, &neighbors.receiver, SESSION)?;
-    let feeders = neighbors
-        .feeders
-        .iter()
-        .map(|feeder| connect(&outside, neighbors, feeder, SESSION))
-        .collect::<Result<_>>()?;
+    let connect = |neighbor| site::connect(&outside, &neighbors.router, neighbor, SESSION);
+    let receiver = connect(&neighbors.receiver)?;
+    let feeders = neighbors.feeders.iter().map(connect).collect::<Result<_>>()?;
     let mut engine = Engine::new(feeders, receiver)?;
     let mut ledger = Ledger::new(&feeds.union);
     // End-of-RIB markers, neighbours being resolved.
@@ -196,26 +183,6 @@ fn try_run(setting: &Setting<'_>, subject: Subject, report: &mut RunReport) -> R
         }
     }
     running.kill_9()
-}
-
-fn connect(
-    outside: &Namespace,
-    neighbors: &Neighbors,
-    neighbor: &Neighbor,
-    timeout: Duration,
-) -> Result<Established> {
-    let deadline = Instant::now() + timeout;
-    outside.enter(|| {
-        loop {
-            match handshake(&neighbor.session(&neighbors.router), timeout) {
-                Ok(established) => return Ok(established),
-                Err(error) if Instant::now() > deadline => {
-                    return Err(error.context(format!("no session from {}", neighbor.v4)));
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    })
 }
 
 /// Entries of the forwarding tables by the daemon's account.
@@ -349,7 +316,7 @@ impl<'b> Scene<'_, 'b> {
     fn rejoin(&self, rejoins: &Sender<Rejoin<'b>>) {
         let Setting { neighbors, feeds, timeout, .. } = self.setting;
         let feeder = &neighbors.feeders[FLAPPING];
-        let established = connect(self.outside, neighbors, feeder, SESSION.min(*timeout));
+        let established = site::connect(self.outside, &neighbors.router, feeder, SESSION.min(*timeout));
         // Nobody listens any more when the phase has failed for another reason.
         let _ =
             rejoins.send(Rejoin { feeder: FLAPPING, established, messages: &feeds.feeds[FLAPPING].announce });

@@ -201,7 +201,18 @@ fn for_each(neighbors: &Neighbors, text: impl Fn(&Neighbor, Option<usize>) -> St
     feeders.chain([text(&neighbors.receiver, None)]).collect()
 }
 
-fn peregrine_config(neighbors: &Neighbors, fib: Option<[u64; 2]>) -> String {
+/// A neighbour of our daemon: a feeder, from which all is taken, or a receiver, which is told all.
+pub fn peregrine_neighbor(neighbor: &Neighbor, feeder: bool) -> String {
+    let (import, export) = if feeder { ("all", "none") } else { ("none", "all") };
+    format!(
+        "\n[[neighbor]]\naddress = \"{}\"\nasn = {}\npassive = true\n\
+         import = [\"{import}\"]\nexport = [\"{export}\"]\n",
+        neighbor.v4, neighbor.asn
+    )
+}
+
+/// Our daemon's configuration, with room in the forwarding tables for so many prefixes or without any.
+pub fn peregrine_config(neighbors: &Neighbors, fib: Option<[u64; 2]>) -> String {
     let router = neighbors.router;
     let fib = fib.map(|[v4, v6]| {
         // Room for connected and host routes beside the table.
@@ -211,14 +222,7 @@ fn peregrine_config(neighbors: &Neighbors, fib: Option<[u64; 2]>) -> String {
             v6 + 1000
         )
     });
-    let sessions = for_each(neighbors, |neighbor, feeder| {
-        let (import, export) = if feeder.is_some() { ("all", "none") } else { ("none", "all") };
-        format!(
-            "\n[[neighbor]]\naddress = \"{}\"\nasn = {}\npassive = true\n\
-             import = [\"{import}\"]\nexport = [\"{export}\"]\n",
-            neighbor.v4, neighbor.asn
-        )
-    });
+    let sessions = for_each(neighbors, |neighbor, feeder| peregrine_neighbor(neighbor, feeder.is_some()));
     let fib = fib.unwrap_or_default();
     format!("[router]\nasn = {}\nrouter-id = \"{}\"\n{fib}{sessions}", router.asn, router.v4)
 }

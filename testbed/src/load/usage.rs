@@ -39,8 +39,31 @@ pub fn cpu_of(pids: &[i32]) -> Result<Duration> {
     pids.iter().map(|pid| cpu(*pid)).sum()
 }
 
+/// User and system time of the threads of a process that run now, by name.
+pub fn cpu_by_thread(pid: i32) -> Result<BTreeMap<String, Duration>> {
+    let directory = format!("/proc/{pid}/task");
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir(&directory).with_context(|| format!("list {directory}"))? {
+        // A thread may have ended in the meantime.
+        let Ok(stat) = fs::read_to_string(entry.context("a thread")?.path().join("stat")) else { continue };
+        let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
+        let (name, _) = name.context("a thread without a name")?;
+        *threads.entry(name.to_owned()).or_default() += times(&stat)?;
+    }
+    Ok(threads)
+}
+
+/// Memory of processes that no file stands behind, in bytes: heaps and stacks.
+pub fn anonymous(pids: &[i32]) -> Result<u64> {
+    pids.iter().map(|pid| kib(&read(&format!("/proc/{pid}/status"))?, "RssAnon:")).sum()
+}
+
 fn cpu(pid: i32) -> Result<Duration> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
+    times(&read(&format!("/proc/{pid}/stat"))?)
+}
+
+/// User and system time in the `stat` file of a process or thread.
+fn times(stat: &str) -> Result<Duration> {
     // The second field is a name in parentheses, which may contain anything.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let times: Vec<u32> =

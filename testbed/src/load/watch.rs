@@ -64,6 +64,11 @@ impl Watch<'_> {
         }
     }
 
+    /// Whether the goal is reached now.
+    pub fn reached(self, goal: &Goal) -> Result<bool> {
+        Ok(self.look(goal)?.complete)
+    }
+
     fn look(self, goal: &Goal) -> Result<Look> {
         match self {
             Self::Summary(daemon) => {
