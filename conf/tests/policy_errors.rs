@@ -272,6 +272,20 @@ fn circles_are_named() {
 }
 
 #[test]
+fn calls_do_not_multiply_without_bound() {
+    // Each calls the one before twice: 2^20 in all.
+    let mut body = "[[policy]]\nname = \"p0\"\n[[policy.rule]]\naction = \"accept\"\n".to_owned();
+    for index in 1..=20 {
+        let before = index - 1;
+        body += &format!(
+            "[[policy]]\nname = \"p{index}\"\n[[policy.rule]]\ncall = [\"p{before}\", \"p{before}\"]\n"
+        );
+    }
+    let text = error(&body);
+    assert!(text.contains("one route could pass more than 10000 of them"), "{text}");
+}
+
+#[test]
 fn calls_go_only_so_deep() {
     let chain = |length: usize| {
         let mut body = "[[policy]]\nname = \"p0\"\n[[policy.rule]]\naction = \"accept\"\n".to_owned();

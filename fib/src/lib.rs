@@ -258,10 +258,10 @@ impl Fib {
 
     /// There is an empty direct table for a family: the next commit fills it, and ends with
     /// [`TableEdit::Serve`].
-    pub fn move_to_direct(&mut self, family: Family) {
+    pub fn move_to_direct(&mut self, family: Family, own: impl Fn(IpNet) -> bool) {
         match family {
-            Family::Ipv4 => self.v4.move_to_direct(),
-            Family::Ipv6 => self.v6.move_to_direct(),
+            Family::Ipv4 => self.v4.move_to_direct(|prefix| own(prefix.to_net())),
+            Family::Ipv6 => self.v6.move_to_direct(|prefix| own(prefix.to_net())),
         }
     }
 
@@ -312,8 +312,19 @@ impl Fib {
     pub fn insert(&mut self, prefix: IpNet, set: SetId) -> Result<(), FibError> {
         self.sets.retain(set)?;
         match prefix {
-            IpNet::V4(net) => self.v4.change(net.into(), set.0),
-            IpNet::V6(net) => self.v6.change(net.into(), set.0),
+            IpNet::V4(net) => self.v4.change(net.into(), set.0, false),
+            IpNet::V6(net) => self.v6.change(net.into(), set.0, false),
+        }
+        Ok(())
+    }
+
+    /// [`Self::insert`] for a route that the router itself needs: its addresses, neighbours, connected
+    /// networks. A direct table keeps nodes for these that other routes cannot use up.
+    pub fn insert_own(&mut self, prefix: IpNet, set: SetId) -> Result<(), FibError> {
+        self.sets.retain(set)?;
+        match prefix {
+            IpNet::V4(net) => self.v4.change(net.into(), set.0, true),
+            IpNet::V6(net) => self.v6.change(net.into(), set.0, true),
         }
         Ok(())
     }
@@ -321,8 +332,8 @@ impl Fib {
     /// Removes a route, if there is one, with the next commit.
     pub fn remove(&mut self, prefix: IpNet) {
         match prefix {
-            IpNet::V4(net) => self.v4.change(net.into(), NO_ROUTE),
-            IpNet::V6(net) => self.v6.change(net.into(), NO_ROUTE),
+            IpNet::V4(net) => self.v4.change(net.into(), NO_ROUTE, false),
+            IpNet::V6(net) => self.v6.change(net.into(), NO_ROUTE, false),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::engine::{Engine, Route};
 ///
 /// Measured with random destinations, a lookup in a trie of ten thousand entries takes five times as long as
 /// in a direct table, and each change costs a microsecond in the kernel; in a table ten times smaller the
-/// difference is hardly worth 68 MiB. It must be far below the size of a full table, or the trie takes a
+/// difference is hardly worth 80 MiB. It must be far below the size of a full table, or the trie takes a
 /// good part of its load.
 pub const DIRECT_FROM: usize = 10_000;
 
@@ -81,12 +81,13 @@ impl<A: Address> Table<A> {
         }
     }
 
-    /// Queues a change of a route to a set, or with `NO_ROUTE` its removal.
+    /// Queues a change of a route to a set, or with `NO_ROUTE` its removal; `own` when the router itself
+    /// needs the route.
     #[inline]
-    pub(crate) fn change(&mut self, prefix: Prefix<A>, set: u32) {
+    pub(crate) fn change(&mut self, prefix: Prefix<A>, set: u32, own: bool) {
         match &mut self.inner {
-            Inner::LpmTrie(trie) => trie.queue().push(prefix, set),
-            Inner::Direct(direct) => direct.queue().push(prefix, set),
+            Inner::LpmTrie(trie) => trie.queue().push(prefix, set, own),
+            Inner::Direct(direct) => direct.queue().push(prefix, set, own),
         }
     }
 
@@ -100,19 +101,19 @@ impl<A: Address> Table<A> {
     /// Whether the table should move to a direct one, with what waits for the next commit counted in.
     pub(crate) fn has_outgrown_its_engine(&self) -> bool {
         match &self.inner {
-            Inner::LpmTrie(trie) => self.choice == EngineChoice::Auto && trie.size() > DIRECT_FROM,
+            Inner::LpmTrie(trie) => self.choice == EngineChoice::Auto && trie.is_larger_than(DIRECT_FROM),
             Inner::Direct(_) => false,
         }
     }
 
-    /// Moves all routes to a direct table, whose map is empty.
-    pub(crate) fn move_to_direct(&mut self) {
+    /// Moves all routes to a direct table, whose map is empty; `own` says which the router itself needs.
+    pub(crate) fn move_to_direct(&mut self, own: impl Fn(Prefix<A>) -> bool) {
         let Inner::LpmTrie(trie) = &mut self.inner else { return };
         let mut direct = Direct::new(self.nodes);
         let mut routes: Vec<Route<A>> = Vec::new();
         trie.routes_after(None, usize::MAX, &mut routes);
         for route in routes {
-            direct.adopt(route);
+            direct.adopt(route, own(route.prefix));
         }
         // What waits comes after what there is.
         direct.queue().append(trie.queue());

@@ -11,6 +11,8 @@ use crate::source::Path;
 
 /// Deeper calls are a mistake, and every route would take the stack that they take.
 const MAX_DEPTH: usize = 32;
+/// A policy with all that it calls, each as often as it is called: what one route may take.
+const MAX_SIZE: usize = 10_000;
 
 /// A policy that another one names, and where.
 struct Edge {
@@ -22,8 +24,8 @@ struct Edge {
 enum State {
     New,
     Open,
-    /// With how many policies below one another.
-    Done(usize),
+    /// With how many policies below one another, and how many in all.
+    Done(usize, usize),
 }
 
 struct Search<'r, 's, 'n> {
@@ -72,20 +74,31 @@ pub(super) fn order(tables: &[Table<'_, '_>], names: &[Option<String>]) -> Vec<u
 }
 
 impl Search<'_, '_, '_> {
-    /// How many policies stand below one another from this one on.
-    fn visit(&mut self, at: usize) -> usize {
-        if let State::Done(depth) = self.states[at] {
-            return depth;
+    /// How many policies stand below one another from this one on, and how many there are in all, each
+    /// counted as often as it is called.
+    fn visit(&mut self, at: usize) -> (usize, usize) {
+        if let State::Done(depth, size) = self.states[at] {
+            return (depth, size);
         }
         self.states[at] = State::Open;
         self.open.push(at);
-        let mut depth = 1;
+        let (mut depth, mut size, mut too_large) = (1, 1, false);
         for edge in std::mem::take(&mut self.edges[at]) {
             if self.states[edge.to] == State::Open {
                 self.circle(&edge);
                 continue;
             }
-            let below = if self.open.len() > MAX_DEPTH { MAX_DEPTH } else { self.visit(edge.to) };
+            let (below, more) =
+                if self.open.len() > MAX_DEPTH { (MAX_DEPTH, 0) } else { self.visit(edge.to) };
+            size += more;
+            if size > MAX_SIZE && !too_large {
+                too_large = true;
+                let reason = format!(
+                    "policies call each other so often that one route could pass more than {MAX_SIZE} of them; \
+                     expected fewer calls"
+                );
+                self.report.error(&edge.path, reason);
+            }
             if below >= MAX_DEPTH {
                 let reason = format!(
                     "policies call each other more than {MAX_DEPTH} deep; expected fewer levels of calls"
@@ -95,10 +108,14 @@ impl Search<'_, '_, '_> {
                 depth = depth.max(below + 1);
             }
         }
+        if too_large {
+            // Said once, and not again by everyone above.
+            size = 0;
+        }
         self.open.pop();
-        self.states[at] = State::Done(depth);
+        self.states[at] = State::Done(depth, size);
         self.order.push(at);
-        depth
+        (depth, size)
     }
 
     fn circle(&self, edge: &Edge) {

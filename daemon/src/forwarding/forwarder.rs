@@ -58,6 +58,10 @@ pub(super) struct BgpNextHop {
     told: Option<bool>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says that something is due, independently of the others"
+)]
 pub(super) struct Forwarder<P> {
     pub(super) fib: Fib,
     pub(super) plane: P,
@@ -76,6 +80,9 @@ pub(super) struct Forwarder<P> {
     stats: Arc<RwLock<ForwardingStats>>,
     edits: Vec<TableEdit>,
     statuses: Vec<StatusChange>,
+    /// Some routes are not in the tables as of the last commit; and BGP routes that changed since.
+    incomplete: bool,
+    touched: Vec<IpNet>,
     /// When the batches came that are not in the tables yet.
     arrivals: Vec<Instant>,
     pub(super) net_changed: bool,
@@ -124,6 +131,8 @@ impl<P: Plane> Forwarder<P> {
             retry_due: None,
             room_was_made: false,
             direct_refused: None,
+            incomplete: false,
+            touched: Vec::new(),
             write_errors: 0,
             unsaid_errors: 0,
             said_at: None,
@@ -154,7 +163,12 @@ impl<P: Plane> Forwarder<P> {
                 RouteTarget::Withdrawn if own => drop(self.shadowed.remove(&prefix)),
                 RouteTarget::Withdrawn => self.remove(prefix),
                 target if own => drop(self.shadowed.insert(prefix, target)),
-                target => self.insert(prefix, target),
+                target => {
+                    if self.incomplete {
+                        self.touched.push(prefix);
+                    }
+                    self.insert(prefix, target);
+                }
             }
         }
         self.arrivals.push(arrived);
@@ -304,7 +318,10 @@ impl<P: Plane> Forwarder<P> {
             }
             other => other,
         };
-        let installed = set.and_then(|set| self.fib.insert(prefix, set));
+        let installed = set.and_then(|set| match key {
+            NextHopKey::Reject => self.fib.insert(prefix, set),
+            _ => self.fib.insert_own(prefix, set),
+        });
         // From here on the routes alone keep the next hop.
         self.fib.release_next_hop(id)?;
         installed
@@ -403,7 +420,8 @@ impl<P: Plane> Forwarder<P> {
             match self.plane.open_direct(family) {
                 Ok(()) => {
                     info!(?family, "the forwarding table moves from the LPM trie to a direct table");
-                    self.fib.move_to_direct(family);
+                    let own = &self.own;
+                    self.fib.move_to_direct(family, |prefix| own.contains_key(&prefix));
                 }
                 Err(error) => {
                     error!(?family, %error, "the forwarding table stays in the LPM trie, although it is large");
@@ -440,6 +458,15 @@ impl<P: Plane> Forwarder<P> {
         for change in self.statuses.drain(..) {
             self.sink.route_status(change.prefix, change.status.is_installed());
         }
+        // The RIB takes a new best path for installed until it hears otherwise; a route that was left out
+        // before and still is has no change of status to tell.
+        for prefix in self.touched.drain(..) {
+            if self.fib.route(prefix).is_some_and(|route| !route.status.is_installed()) {
+                self.sink.route_status(prefix, false);
+            }
+        }
+        let stats = self.fib.stats();
+        self.incomplete = [stats.ipv4, stats.ipv6].iter().any(|table| table.full + table.write_failed > 0);
         if self.fib.needs_grace() && self.grace_due.is_none() {
             self.grace_due = Some(Instant::now() + GRACE_SPACING);
         }

@@ -37,9 +37,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A root of 64 MiB, and room for routes longer than /24 in 4096 different /24: 4 MiB. The
-    /// Internet's table has next to none; these are the router's own neighbours and blackholes.
-    pub const IPV4: Self = Self { width: 32, base: 24, stride: 8, nodes: 1 << 12 };
+    /// A root of 64 MiB, and room for routes longer than /24 in 16,384 different /24: 16 MiB. The
+    /// Internet's table has next to none; these are the router's own neighbours, customers and blackholes.
+    pub const IPV4: Self = Self { width: 32, base: 24, stride: 8, nodes: 1 << 14 };
 
     /// A root of 256 KiB and nodes of 17 MiB. A table of 265 thousand routes needs 148 thousand nodes.
     pub const IPV6: Self = Self { width: 128, base: 16, stride: 4, nodes: 1 << 18 };

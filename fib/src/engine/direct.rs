@@ -27,6 +27,9 @@ use crate::edit::{Status, TableEdit};
 const AHEAD: usize = 16;
 /// Routes below a route that are stepped over one by one before the end of their word is looked up.
 const STEPS: usize = 8;
+/// One node of so many is kept for routes that the router itself needs: its own addresses, neighbours and
+/// connected networks. However many long prefixes a neighbour announces, the router stays reachable.
+const KEPT: usize = 8;
 
 /// The routes of one family and the direct table made from them.
 #[derive(Debug)]
@@ -98,8 +101,8 @@ impl<A: Address> Direct<A> {
     }
 
     /// Queues a route that another engine held, with the status that was told of it.
-    pub(crate) fn adopt(&mut self, route: Route<A>) {
-        self.queue.push(route.prefix, route.set);
+    pub(crate) fn adopt(&mut self, route: Route<A>, own: bool) {
+        self.queue.push(route.prefix, route.set, own);
         if !route.status.is_installed() {
             self.adopted.push(route.prefix);
         }
@@ -146,14 +149,14 @@ impl<A: Address> Direct<A> {
 
     /// Changes a route, and marks it if the table has to follow.
     fn set_route(&mut self, change: &Change<A>, from: Place, released: &mut Vec<u32>) -> Place {
-        let Change { prefix, set, replaced } = *change;
+        let Change { prefix, set, replaced, own } = *change;
         let (place, found) = self.routes.seek(prefix, from);
         if !found {
             if set == NO_ROUTE {
                 return place;
             }
             let place = self.routes.insert(place, Packed::new(prefix, set, mark::CHANGED));
-            if !self.claim(prefix, place) {
+            if !self.claim(prefix, place, own) {
                 self.leave_out(prefix, place);
             }
             return place;
@@ -332,7 +335,7 @@ impl<A: Address> Direct<A> {
 
     /// Makes the nodes that lead to a route, and counts it in; false, and nothing is made, if there
     /// are not enough left.
-    fn claim(&mut self, prefix: Prefix<A>, near: Place) -> bool {
+    fn claim(&mut self, prefix: Prefix<A>, near: Place, own: bool) -> bool {
         let level = level_of::<A>(prefix.len);
         let path = |level: u8| Prefix::new(prefix.bits, start_of::<A>(level));
         let mut there = level;
@@ -350,7 +353,8 @@ impl<A: Address> Direct<A> {
             }
             return true;
         }
-        if usize::from(level - there) > self.nodes.room() {
+        let kept = if own { 0 } else { self.nodes.limit() / KEPT };
+        if usize::from(level - there) + kept > self.nodes.room() {
             return false;
         }
         // From the route upwards: what is above it is looked up once for all levels.
@@ -412,7 +416,7 @@ impl<A: Address> Direct<A> {
 
     /// Tries left-out routes again if there is room.
     fn retry(&mut self) {
-        let room = self.nodes.room();
+        let room = self.nodes.room().saturating_sub(self.nodes.limit() / KEPT);
         let due = self.left_out.due(room, self.commits);
         if due.is_empty() {
             return;
@@ -420,7 +424,7 @@ impl<A: Address> Direct<A> {
         let mut fitted = Vec::new();
         for &prefix in &due {
             let (place, found) = self.routes.seek(prefix, Place::default());
-            if found && self.claim(prefix, place) {
+            if found && self.claim(prefix, place, false) {
                 if let Some(route) = self.routes.at_mut(place) {
                     route.change(route.set(), mark::CHANGED);
                 }
@@ -532,7 +536,7 @@ impl<A: Address> Engine<A> for Direct<A> {
     }
 
     fn wants_retry(&self) -> bool {
-        !self.left_out.is_empty() && self.nodes.room() > 0
+        !self.left_out.is_empty() && self.nodes.room() > self.nodes.limit() / KEPT
     }
 
     fn may_be_stale(&self) -> bool {

@@ -59,9 +59,13 @@ impl<A: Address> LpmTrie<A> {
         }
     }
 
-    /// Routes held, and changes that wait.
-    pub(crate) fn size(&self) -> usize {
-        self.trie.routes() + self.queue.len()
+    /// Whether it has more than so many routes, with what waits for the next commit counted in.
+    pub(crate) fn is_larger_than(&self, size: usize) -> bool {
+        // What waits is looked at one by one only when it could matter.
+        self.trie.routes() + self.queue.len() > size
+            && self.trie.routes().saturating_add_signed(
+                self.queue.growth(|prefix| self.trie.find(prefix).is_some_and(|node| node.route != NO_ROUTE)),
+            ) > size
     }
 
     /// The entries that the map may have after the last commit.

@@ -13,6 +13,7 @@ struct Queued<A> {
     bits: A,
     set: u32,
     len: u8,
+    own: bool,
 }
 
 /// What a batch does to one prefix.
@@ -24,6 +25,8 @@ pub(crate) struct Change<A> {
     pub(crate) set: u32,
     /// The route was removed before it was added again: what was told of its status is void.
     pub(crate) replaced: bool,
+    /// The router itself needs it: it may use what is kept free for such routes.
+    pub(crate) own: bool,
 }
 
 impl<A: Address> Change<A> {
@@ -47,10 +50,24 @@ impl<A> Default for Queue<A> {
 }
 
 impl<A: Address> Queue<A> {
-    /// Queues a change to a set, or with `NO_ROUTE` a removal.
+    /// Queues a change to a set, or with `NO_ROUTE` a removal; `own` when the router itself needs the route.
     #[inline]
-    pub(crate) fn push(&mut self, prefix: Prefix<A>, set: u32) {
-        self.changes.push(Queued { bits: prefix.bits, set, len: prefix.len });
+    pub(crate) fn push(&mut self, prefix: Prefix<A>, set: u32, own: bool) {
+        self.changes.push(Queued { bits: prefix.bits, set, len: prefix.len, own });
+    }
+
+    /// Prefixes that are to have a route and for which `held` does not hold, less those that are to lose one
+    /// and for which it does; prefixes that wait more than once count more than once.
+    pub(crate) fn growth(&self, held: impl Fn(Prefix<A>) -> bool) -> isize {
+        let one = |change: &Queued<A>| match (
+            change.set == NO_ROUTE,
+            held(Prefix { bits: change.bits, len: change.len }),
+        ) {
+            (false, false) => 1,
+            (true, true) => -1,
+            _ => 0,
+        };
+        self.changes.iter().map(one).sum()
     }
 
     /// Appends what waits in another queue, which is emptied.
@@ -74,7 +91,8 @@ impl<A: Address> Queue<A> {
             released.extend(passed.iter().map(|change| change.set).filter(|&set| set != NO_ROUTE));
             let prefix = Prefix { bits: last.bits, len: last.len };
             let replaced = passed.iter().any(|change| change.set == NO_ROUTE);
-            batch.push(Change { prefix, set: last.set, replaced });
+            let own = group.iter().any(|change| change.own);
+            batch.push(Change { prefix, set: last.set, replaced, own });
         }
         self.changes.clear();
         // A bulk load leaves a buffer of megabytes that the usual batches never need again.
@@ -86,6 +104,6 @@ impl<A: Address> Queue<A> {
     pub(crate) fn find(&self, prefix: Prefix<A>) -> Option<Change<A>> {
         let same = |change: &&Queued<A>| (change.bits, change.len) == (prefix.bits, prefix.len);
         let &Queued { set, .. } = self.changes.iter().rev().find(same)?;
-        Some(Change { prefix, set, replaced: false })
+        Some(Change { prefix, set, replaced: false, own: false })
     }
 }

@@ -41,7 +41,7 @@ impl Way {
     pub(crate) fn go_on(self, fib: &mut Fib) {
         if self == Self::Moved {
             for family in Family::ALL {
-                fib.move_to_direct(family);
+                fib.move_to_direct(family, |_| false);
             }
         }
     }

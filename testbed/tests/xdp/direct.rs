@@ -103,7 +103,7 @@ impl Lab {
         for family in Family::ALL {
             if self.fib.wants_direct(family) {
                 self.plane.open_direct(family).expect("memory");
-                self.fib.move_to_direct(family);
+                self.fib.move_to_direct(family, |_| false);
             }
         }
         let mut edits = Vec::new();

@@ -76,3 +76,64 @@ fn a_direct_table_is_in_use_from_the_start_if_it_is_asked_for() {
     assert_eq!(lab.paper.maps().served, Family::ALL);
     assert!(lab.paper.maps().routes.is_empty() && lab.paper.maps().filled > 0);
 }
+
+/// Routes to so many /32, each in a /24 of its own, in one batch.
+fn grow_long(lab: &mut Lab, routes: usize, next_hop: &str) {
+    let target = || RouteTarget::Via(vec![ip(next_hop)]);
+    let prefix = |i: usize| IpNet::new(IpAddr::V4(((1 << 24) + ((i as u32) << 8) + 7).into()), 32).unwrap();
+    let changes = (0..routes).map(|i| RouteChange { prefix: prefix(i), target: target() }).collect();
+    lab.forwarder.routes(changes, Instant::now());
+    lab.forwarder.flush(true);
+}
+
+#[test]
+fn whatever_neighbours_announce_the_routers_own_routes_stay() {
+    let nodes = 64;
+    for engine in [EngineChoice::Auto, EngineChoice::Direct] {
+        let tables = FibConfig { engine, nodes_v4: nodes, ..large_tables() };
+        let mut lab = Lab::with(tables, &["eth0", "eth1"]);
+        let own: Vec<IpNet> = lab.forwarder.own.keys().copied().filter(|net| net.addr().is_ipv4()).collect();
+        assert!(own.iter().any(|net| net.prefix_len() > 24), "{own:?}");
+        grow_long(&mut lab, DIRECT_FROM + 100, "10.0.0.9");
+        let stats = lab.forwarder.fib.stats().ipv4;
+        assert_eq!(stats.engine, EngineKind::Direct);
+        assert!(stats.full > DIRECT_FROM / 2, "most find no node");
+        for prefix in own {
+            let route = lab.forwarder.fib.route(prefix).unwrap();
+            assert!(route.status.is_installed(), "{prefix} {engine:?}");
+        }
+        // Nor does one that comes later.
+        lab.net(connected("100.64.0.0/30", ETH0));
+        lab.forwarder.flush(true);
+        let late = lab.forwarder.fib.route(net("100.64.0.0/30")).unwrap();
+        assert!(late.status.is_installed(), "{engine:?}");
+    }
+}
+
+#[test]
+fn a_route_that_still_finds_no_room_is_told_again_when_its_path_changes() {
+    let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: 64, ..large_tables() };
+    let mut lab = Lab::with(tables, &["eth0", "eth1"]);
+    grow_long(&mut lab, 200, "10.0.0.9");
+    let left_out = lab.forwarder.fib.stats().ipv4.full;
+    assert!(left_out > 100);
+    lab.heard.routes();
+    grow_long(&mut lab, 200, "10.0.0.8");
+    let told = lab.heard.routes();
+    assert_eq!(told.iter().filter(|(_, installed)| !installed).count(), left_out);
+}
+
+#[test]
+fn a_table_that_is_emptied_or_changed_has_not_grown() {
+    let mut lab = Lab::with(large_tables(), &["eth0", "eth1"]);
+    grow(&mut lab, DIRECT_FROM * 2 / 3);
+    grow_long(&mut lab, 1, "10.0.0.9");
+    grow(&mut lab, DIRECT_FROM * 2 / 3);
+    let withdraw = (0..DIRECT_FROM * 2 / 3).map(|i| RouteChange {
+        prefix: IpNet::new(IpAddr::V4(((20 << 24) + ((i as u32) << 8)).into()), 24).unwrap(),
+        target: RouteTarget::Withdrawn,
+    });
+    lab.forwarder.routes(withdraw.collect(), Instant::now());
+    lab.forwarder.flush(true);
+    assert_eq!(lab.forwarder.fib.stats().ipv4.engine, EngineKind::LpmTrie);
+}
