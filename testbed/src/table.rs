@@ -210,12 +210,20 @@ const V4: Space = Space {
     bits: 32,
     random_address: |random| loop {
         let address = random.next_u64() as u32;
-        if !matches!(address >> 24, 0 | 10 | 100 | 127 | 169 | 172 | 192 | 198 | 203 | 224..) {
+        if routable(address) {
             return u128::from(address);
         }
     },
-    prefix: |address, length| Some(Ipv4Net::new((address as u32).into(), length).ok()?.trunc().into()),
+    prefix: |address, length| {
+        let net = Ipv4Net::new((address as u32).into(), length).ok()?.trunc();
+        routable(net.network().to_bits()).then_some(net.into())
+    },
 };
+
+/// Whether an address lies outside the /8s in which, at least in part, nothing is ever routed.
+fn routable(address: u32) -> bool {
+    !matches!(address >> 24, 0 | 10 | 100 | 127 | 169 | 172 | 192 | 198 | 203 | 224..)
+}
 
 /// Global unicast IPv6 as it is allocated: the five registries' /12s.
 const V6: Space = Space {
@@ -375,6 +383,8 @@ mod tests {
         assert_eq!(table.counts(), (50_000, 10_000));
         let distinct: HashSet<IpNet> = table.routes.iter().map(|route| route.prefix).collect();
         assert_eq!(distinct.len(), table.routes.len());
+        let never = |prefix: &IpNet| matches!(prefix, IpNet::V4(net) if !routable(net.network().to_bits()));
+        assert!(!distinct.iter().any(never), "nothing that a router must refuse");
         let of_24 = table.routes.iter().filter(|r| r.prefix.addr().is_ipv4() && r.prefix.prefix_len() == 24);
         // 647 and 545 of 1000 in the real one.
         assert!((600..700).contains(&(of_24.count() * 1000 / 50_000)));
