@@ -73,10 +73,12 @@ const LENGTHS_V6: [(u8, u32); 30] = [
     (48, 123_094),
 ];
 
-/// Of 1000 prefixes, how many lie inside a shorter one.
-const NESTED: u64 = 545;
-/// Of 1000 prefixes, how many come right behind another one of their length.
-const BESIDE: u64 = 600;
+/// Of 1000 prefixes that are not near another one, how many are laid inside a shorter one.
+const NESTED: u64 = 700;
+/// Of 1000 prefixes, how many are given out near another one of their length.
+const NEAR: u64 = 930;
+/// How near, in prefixes of the length.
+const REACH: u64 = 6;
 /// Prefixes an origin AS has on average.
 const PREFIXES_PER_ORIGIN: usize = 14;
 
@@ -257,14 +259,16 @@ fn family(space: &Space, count: usize, origins: &[u32], random: &mut Random, rou
         let until = (u128::from(share_so_far) * count as u128 / u128::from(total)) as usize;
         let parents = routes.len();
         let mut attempts = 0;
-        // The prefix that was made last, while it has this length.
-        let mut last: Option<(u128, u32)> = None;
         while owed < until && attempts < 20 * count + 1000 {
             attempts += 1;
             let nested = parents > first && random.chance(NESTED);
-            let beside = last.take().filter(|_| random.chance(BESIDE));
-            let (address, origin) = if let Some((address, origin)) = beside {
-                (address.wrapping_add(1 << (space.bits - length)), origin)
+            // Whoever has many gets more: so some networks are cut into thousands of pieces, most into few.
+            let near = routes.len() > parents && random.chance(NEAR);
+            let (address, origin) = if near {
+                let other = routes[parents + random.index(routes.len() - parents)];
+                let step = u128::from(1 + random.below(REACH)) << (space.bits - length);
+                let own = if random.chance(750) { other.origin } else { pick(origins, random) };
+                (address_bits(&other.prefix).wrapping_add(step), own)
             } else if nested {
                 let parent = routes[first + random.index(parents - first)];
                 let host = space.bits - parent.prefix.prefix_len();
@@ -276,11 +280,10 @@ fn family(space: &Space, count: usize, origins: &[u32], random: &mut Random, rou
             };
             let Some(prefix) = (space.prefix)(address, length) else { continue };
             // Half of what is not meant to nest would by chance; try elsewhere a few times.
-            let anywhere = !nested && beside.is_none();
+            let anywhere = !nested && !near;
             if taken.contains_key(&prefix) || (anywhere && attempts % 4 != 0 && covered(&prefix, &taken)) {
                 continue;
             }
-            last = Some((address, origin));
             taken.insert(prefix, origin);
             routes.push(Route { prefix, origin });
             owed += 1;
@@ -391,6 +394,29 @@ mod tests {
         let taken: HashMap<IpNet, u32> = table.routes.iter().map(|r| (r.prefix, r.origin)).collect();
         let nested = table.routes.iter().filter(|r| covered(&r.prefix, &taken)).count() * 1000 / 60_000;
         assert!((450..700).contains(&nested), "{nested} of 1000 nested");
+    }
+
+    #[test]
+    fn generated_prefixes_lie_together_as_those_of_the_real_table() {
+        let table = Table::generate(200_000, 100_000, 1);
+        for (ipv6, least, most) in [(false, 550, 750), (true, 450, 700)] {
+            let family: HashSet<IpNet> =
+                table.routes.iter().map(|r| r.prefix).filter(|p| p.addr().is_ipv6() == ipv6).collect();
+            let bits: u8 = if ipv6 { 128 } else { 32 };
+            let places: HashSet<(u128, u8)> =
+                family.iter().map(|p| (address_bits(p) >> (bits - p.prefix_len()), p.prefix_len())).collect();
+            // 648 of 1000 IPv4 and 561 of 1000 IPv6 prefixes have another one right before them.
+            let behind = places.iter().filter(|(at, length)| places.contains(&(at.wrapping_sub(1), *length)));
+            let behind = behind.count() * 1000 / places.len();
+            assert!((least..most).contains(&behind), "{behind} of 1000 behind another one, IPv6 {ipv6}");
+            // In steps of four bits from the 16th on, the real IPv6 table has 558 nodes for 1000 prefixes.
+            let nodes: HashSet<(u128, u8)> = places
+                .iter()
+                .flat_map(|&(at, length)| (16..length).step_by(4).map(move |to| (at >> (length - to), to)))
+                .collect();
+            let nodes = nodes.len() * 1000 / places.len();
+            assert!(!ipv6 || (450..700).contains(&nodes), "{nodes} nodes for 1000 prefixes");
+        }
     }
 
     #[test]
