@@ -1,10 +1,8 @@
 //! What a commit tells the maps, in which order, and what it costs.
 
-mod common;
-
 use std::net::IpAddr;
 
-use common::{Plane, Way, boundaries};
+use crate::common::{Plane, Way, boundaries};
 use fib::{Fib, FibConfig, FibError, NextHopId, NextHopKey, Resolution, SetId, Status, TableEdit};
 use fib_abi::{Adjacency, NextHopKind};
 use ipnet::IpNet;

@@ -1,11 +1,10 @@
 //! Whatever happens to the routes, the maps answer every address as the routes do.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use common::{Plane, Way, boundaries};
+use crate::common::image::Image;
+use crate::common::{Plane, Way, boundaries};
 use fib::{EngineKind, Family, Fib, FibConfig, NextHopId, NextHopKey, SetId, Status};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
@@ -317,7 +316,7 @@ proptest! {
             lab.commit(true, 0);
         }
         prop_assert!(lab.plane.routes.is_empty());
-        prop_assert!(lab.plane.direct.iter().all(common::image::Image::is_empty));
+        prop_assert!(lab.plane.direct.iter().all(Image::is_empty));
     }
 
     #[test]

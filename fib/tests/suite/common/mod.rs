@@ -2,8 +2,6 @@
 //! survive. An edit is refused that overfills a table, removes what is not there, names what was never
 //! written, or overwrites what a program may still be reading.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 pub(crate) mod image;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,6 @@
+//! The `fib` crate as its users see it, in one program.
+
+mod commit;
+mod common;
+mod lookup;
+mod ortc;
