@@ -91,13 +91,37 @@ pub struct Statement {
 }
 
 /// The policies of one neighbour in one direction, in order. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PolicyChain(Arc<[Arc<Policy>]>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyChain(Arc<Chain>);
+
+/// The policies, and what follows from them: it is asked for with each set of attributes.
+#[derive(Debug, PartialEq, Eq)]
+struct Chain {
+    policies: Vec<Arc<Policy>>,
+    dependence: Dependence,
+    accepts_all: bool,
+    rejects_all: bool,
+}
+
+/// The chain without policies.
+impl Default for PolicyChain {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
 
 impl PolicyChain {
     /// The chain of these policies.
     pub fn new(policies: impl IntoIterator<Item = Arc<Policy>>) -> Self {
-        Self(policies.into_iter().collect())
+        let policies: Vec<Arc<Policy>> = policies.into_iter().collect();
+        // Behind a policy that may accept for all of them, the others have nothing to say.
+        let asked = policies.iter().position(|policy| policy.can_accept_now()).unwrap_or(policies.len());
+        Self(Arc::new(Chain {
+            dependence: policies.iter().fold(Dependence::default(), |sum, policy| sum | policy.dependence()),
+            accepts_all: policies.iter().all(|policy| policy.is_accept_all()),
+            rejects_all: policies.iter().take(asked + 1).any(|policy| policy.is_reject_all()),
+            policies,
+        }))
     }
 
     /// The chain of the built-in policy `all`.
@@ -113,17 +137,17 @@ impl PolicyChain {
     /// Whether there is no policy at all, which for an external peer means that nothing passes
     /// (RFC 8212).
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.policies.is_empty()
     }
 
     /// The policies, in order.
     pub fn policies(&self) -> &[Arc<Policy>] {
-        &self.0
+        &self.0.policies
     }
 
     /// What the outcome depends on beside the attributes.
     pub fn dependence(&self) -> Dependence {
-        self.0.iter().fold(Dependence::default(), |sum, policy| sum | policy.dependence())
+        self.0.dependence
     }
 
     /// Whether two routes with equal attributes and different prefixes, perhaps of different families, can
@@ -141,14 +165,12 @@ impl PolicyChain {
 
     /// Whether every route certainly passes unchanged. A chain without policies lets them.
     pub fn is_accept_all(&self) -> bool {
-        self.0.iter().all(|policy| policy.is_accept_all())
+        self.0.accepts_all
     }
 
     /// Whether certainly no route passes.
     pub fn is_reject_all(&self) -> bool {
-        // Behind a policy that may accept for all of them, the others have nothing to say.
-        let asked = self.0.iter().position(|policy| policy.can_accept_now()).unwrap_or(self.0.len());
-        self.0.iter().take(asked + 1).any(|policy| policy.is_reject_all())
+        self.0.rejects_all
     }
 
     /// Runs the chain over one route.
@@ -160,7 +182,7 @@ impl PolicyChain {
     ) -> Decision<'a> {
         let mut route = Route::new(prefix, attributes);
         let mut decided_by = None;
-        for policy in self.0.iter() {
+        for policy in &self.0.policies {
             let (outcome, by) = policy.run(&mut route, context);
             decided_by = Some(by);
             match outcome {
@@ -176,7 +198,7 @@ impl PolicyChain {
 /// The names of the policies, as the configuration lists them.
 impl fmt::Display for PolicyChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, policy) in self.0.iter().enumerate() {
+        for (index, policy) in self.0.policies.iter().enumerate() {
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{}", policy.name)?;
         }
