@@ -92,8 +92,8 @@ pub(super) struct Forwarder<P> {
     retry_due: Option<Instant>,
     /// Tried once in a burst: trying again for each route would take forever.
     room_was_made: bool,
-    /// Until when no direct table is asked for, after one could not be made.
-    direct_refused: Option<Instant>,
+    /// For each family, until when no direct table is asked for, after one could not be made.
+    direct_refused: [Option<Instant>; Family::ALL.len()],
     write_errors: u64,
     unsaid_errors: u64,
     said_at: Option<Instant>,
@@ -130,7 +130,7 @@ impl<P: Plane> Forwarder<P> {
             grace_due: None,
             retry_due: None,
             room_was_made: false,
-            direct_refused: None,
+            direct_refused: [None; Family::ALL.len()],
             incomplete: false,
             touched: Vec::new(),
             write_errors: 0,
@@ -244,7 +244,11 @@ impl<P: Plane> Forwarder<P> {
 
     /// When [`Self::flush`] wants to be called even if nothing comes in.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.grace_due.into_iter().chain(self.retry_due).min()
+        self.grace_due
+            .into_iter()
+            .chain(self.retry_due)
+            .chain(self.direct_refused.into_iter().flatten())
+            .min()
     }
 
     /// Takes the program off all interfaces.
@@ -292,12 +296,7 @@ impl<P: Plane> Forwarder<P> {
             };
             members.push(member);
         }
-        let set = match self.fib.set(&members) {
-            Err(FibError::SetsFull { .. } | FibError::MembersFull { .. }) if self.make_room() => {
-                self.fib.set(&members)?
-            }
-            other => other?,
-        };
+        let set = self.set(&members)?;
         self.found_sets.insert(next_hops.to_vec(), set);
         self.fib.insert(prefix, set)
     }
@@ -312,19 +311,23 @@ impl<P: Plane> Forwarder<P> {
         if !known {
             self.reset_counters(id);
         }
-        let set = match self.fib.set(&[id]) {
-            Err(FibError::SetsFull { .. } | FibError::MembersFull { .. }) if self.make_room() => {
-                self.fib.set(&[id])
-            }
-            other => other,
-        };
-        let installed = set.and_then(|set| match key {
+        let installed = self.set(&[id]).and_then(|set| match key {
             NextHopKey::Reject => self.fib.insert(prefix, set),
             _ => self.fib.insert_own(prefix, set),
         });
         // From here on the routes alone keep the next hop.
         self.fib.release_next_hop(id)?;
         installed
+    }
+
+    /// The set of these next hops; what waits to be freed is freed if there is no room.
+    fn set(&mut self, members: &[NextHopId]) -> Result<SetId, FibError> {
+        match self.fib.set(members) {
+            Err(FibError::SetsFull { .. } | FibError::MembersFull { .. }) if self.make_room() => {
+                self.fib.set(members)
+            }
+            other => other,
+        }
     }
 
     pub(super) fn remove(&mut self, prefix: IpNet) {
@@ -412,9 +415,12 @@ impl<P: Plane> Forwarder<P> {
     /// Gives tables that have outgrown the LPM trie a direct table.
     fn move_tables(&mut self) {
         for family in Family::ALL {
-            if !self.fib.wants_direct(family)
-                || self.direct_refused.is_some_and(|until| until > Instant::now())
-            {
+            let refused = &mut self.direct_refused[family as usize];
+            if refused.is_some_and(|until| until > Instant::now()) {
+                continue;
+            }
+            *refused = None;
+            if !self.fib.wants_direct(family) {
                 continue;
             }
             match self.plane.open_direct(family) {
@@ -425,7 +431,7 @@ impl<P: Plane> Forwarder<P> {
                 }
                 Err(error) => {
                     error!(?family, %error, "the forwarding table stays in the LPM trie, although it is large");
-                    self.direct_refused = Some(Instant::now() + DIRECT_SPACING);
+                    *refused = Some(Instant::now() + DIRECT_SPACING);
                 }
             }
         }

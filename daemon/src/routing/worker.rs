@@ -219,11 +219,14 @@ impl Worker {
     fn hand_on(&mut self, forwarding: Option<&ForwardingHandle>, mut reserved: Option<Room<'_>>) {
         self.interests.extend(self.rib.drain_next_hops());
         while self.has_to_hand_on() {
-            let room = match (reserved.take(), forwarding.map(ForwardingHandle::try_room)) {
-                (Some(room), _) | (None, Some(Ok(Some(room)))) => Some(room),
-                (None, Some(Ok(None))) => return,
-                // No forwarding plane, or not any more: only monitors want to know.
-                (None, Some(Err(_)) | None) => None,
+            let room = match reserved.take() {
+                Some(room) => Some(room),
+                None => match forwarding.map(ForwardingHandle::try_room) {
+                    Some(Ok(Some(room))) => Some(room),
+                    Some(Ok(None)) => return,
+                    // No forwarding plane, or not any more: only monitors want to know.
+                    Some(Err(_)) | None => None,
+                },
             };
             self.changes.clear();
             self.rib.drain_changes(CHANGES_AT_ONCE, &mut self.changes);

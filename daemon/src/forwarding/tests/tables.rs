@@ -49,6 +49,7 @@ fn a_table_stays_in_the_trie_when_it_is_told_to_or_there_is_no_memory() {
         assert_eq!(lab.forwarder.fib.stats().ipv4.engine, EngineKind::LpmTrie);
         assert_eq!(lab.kind("20.0.0.1"), Some(NextHopKind::Glean));
         assert_eq!(lab.paper.maps().filled, 0);
+        assert_eq!(lab.forwarder.wake_at().is_some(), refused, "to try again, though nothing comes in");
     }
 }
 
