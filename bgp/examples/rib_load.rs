@@ -24,9 +24,14 @@ use ipnet::IpNet;
 
 const FEEDERS: u16 = 4;
 const OURS: Asn = Asn(4_200_000_000);
-const DECODE: DecodeContext =
-    DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp: true };
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
+const DECODE: DecodeContext = DecodeContext {
+    as4: true,
+    families: FamilySet::ALL,
+    extended: false,
+    add_path: FamilySet::EMPTY,
+    ebgp: true,
+};
+const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
 
 /// Time on the CPU where the kernel tells it, so that other work on the machine does not count.
 struct Stopwatch(Option<u64>, Instant);

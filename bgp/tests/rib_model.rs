@@ -29,7 +29,7 @@ use proptest::prelude::*;
 use rib_union::Union;
 
 const OURS: Asn = Asn(65_000);
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
+const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
 const PEERS: u16 = 6;
 
 fn kind(peer: u16) -> PeerKind {
@@ -419,7 +419,13 @@ impl Bench {
 
     fn send(&mut self, peer: u16, mut stream: &[u8]) {
         let ebgp = kind(peer) == PeerKind::Ebgp;
-        let context = DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp };
+        let context = DecodeContext {
+            as4: true,
+            families: FamilySet::ALL,
+            extended: false,
+            add_path: FamilySet::EMPTY,
+            ebgp,
+        };
         let mut updates = Vec::new();
         while let Some(length) = frame_len(stream, MAX_MESSAGE).unwrap() {
             let (frame, rest) = stream.split_at(length);
@@ -440,7 +446,13 @@ impl Bench {
         };
         let receiver = self.receivers.get_mut(&peer).unwrap();
         let ebgp = kind(peer) == PeerKind::Ebgp;
-        let context = DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp };
+        let context = DecodeContext {
+            as4: true,
+            families: FamilySet::ALL,
+            extended: false,
+            add_path: FamilySet::EMPTY,
+            ebgp,
+        };
         if let Some(family) = batch.end_of_rib {
             *receiver.ends.entry(family).or_default() += 1;
         }

@@ -17,9 +17,14 @@ use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
 
 const OURS: Asn = Asn(65_000);
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
-const DECODE: DecodeContext =
-    DecodeContext { as4: true, families: FamilySet::ALL, extended: true, ebgp: true };
+const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const DECODE: DecodeContext = DecodeContext {
+    as4: true,
+    families: FamilySet::ALL,
+    extended: true,
+    add_path: FamilySet::EMPTY,
+    ebgp: true,
+};
 const A: PeerId = PeerId(1);
 const B: PeerId = PeerId(2);
 const C: PeerId = PeerId(3);
@@ -55,7 +60,7 @@ fn group(extended: bool) -> GroupConfig {
         next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
         next_hop_self: false,
         families: Family::Ipv4Unicast.into(),
-        encode: EncodeContext { as4: true, extended },
+        encode: EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY },
     }
 }
 
@@ -247,7 +252,7 @@ fn attributes_too_large_for_a_message_withdraw_the_route() {
     let mut large = attributes(A, 2);
     large.communities = (0..1100).map(|value| Community::new(1, value)).collect();
     let mut out = BytesMut::new();
-    let extended = EncodeContext { as4: true, extended: true };
+    let extended = EncodeContext { as4: true, extended: true, add_path: FamilySet::EMPTY };
     encode_announce(&mut out, Family::Ipv4Unicast, &large, one.iter().copied(), &extended).unwrap();
     send(&mut rib, A, &out);
     let (announced, withdrawn, _) = read(&mut rib, B);

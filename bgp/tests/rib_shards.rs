@@ -15,9 +15,14 @@ use bgp::wire::{
 use bytes::BytesMut;
 use ipnet::IpNet;
 
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
-const DECODE: DecodeContext =
-    DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp: true };
+const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const DECODE: DecodeContext = DecodeContext {
+    as4: true,
+    families: FamilySet::ALL,
+    extended: false,
+    add_path: FamilySet::EMPTY,
+    ebgp: true,
+};
 const PEER: PeerId = PeerId(1);
 
 fn shards(count: u16) -> Vec<Rib> {
@@ -162,7 +167,8 @@ fn mixed() -> Vec<u8> {
     let plain = announce(prefixes(3));
     let mut multi = BytesMut::new();
     let next_hop: IpAddr = "2001:db8::1".parse().unwrap();
-    let nlri = ["2001:db8::/32", "2001:db9::/32", "2001:dba::/32"].map(|prefix| prefix.parse().unwrap());
+    let nlri: [IpNet; 3] =
+        ["2001:db8::/32", "2001:db9::/32", "2001:dba::/32"].map(|prefix| prefix.parse().unwrap());
     encode_announce(&mut multi, Family::Ipv6Unicast, &attributes(next_hop), nlri, &ENCODE).unwrap();
     let length = |bytes: &[u8], at: usize| usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
     // Withdrawn routes are empty: attributes begin at octet 23, prefixes behind them.

@@ -95,7 +95,13 @@ fn maybe<T>(count: bool, code: impl FnOnce() -> T) -> T {
 type Batch = (Vec<u8>, Vec<(usize, usize, UpdateLayout)>);
 
 fn context() -> DecodeContext {
-    DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp: true }
+    DecodeContext {
+        as4: true,
+        families: FamilySet::ALL,
+        extended: false,
+        add_path: FamilySet::EMPTY,
+        ebgp: true,
+    }
 }
 
 /// The messages of one feeder in a random order, cut into batches.
@@ -212,7 +218,7 @@ fn group() -> GroupConfig {
         next_hops: own.map(|address| Some(address.into())),
         next_hop_self: false,
         families: FamilySet::ALL,
-        encode: EncodeContext { as4: true, extended: false },
+        encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
     }
 }
 

@@ -25,6 +25,10 @@ pub struct SessionConfig {
     pub passive: bool,
     /// Announce the extended message capability (RFC 8654).
     pub extended_messages: bool,
+    /// Families in which we want to receive several paths of a prefix (RFC 7911).
+    pub add_path_receive: FamilySet,
+    /// Families in which we want to send them.
+    pub add_path_send: FamilySet,
     /// Seed of the timers' jitter. Two sessions should not share one.
     pub jitter_seed: u64,
     /// Intervals that the protocol leaves to us.
@@ -42,6 +46,8 @@ impl SessionConfig {
             families: FamilySet::ALL,
             passive: false,
             extended_messages: true,
+            add_path_receive: FamilySet::EMPTY,
+            add_path_send: FamilySet::EMPTY,
             jitter_seed,
             timing: Timing::default(),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::config::{PeerKind, SessionConfig};
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use crate::wire::notification::codes;
-use crate::wire::{Capability, DecodeContext, EncodeContext, Open, ProtocolError};
+use crate::wire::{AddPath, Capability, DecodeContext, EncodeContext, Open, ProtocolError};
 
 /// The version of the protocol.
 const VERSION: u8 = 4;
@@ -54,8 +54,20 @@ pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
             capabilities.push(Capability::ExtendedMessage);
         }
         capabilities.push(Capability::FourOctetAsn(config.local_asn));
+        capabilities.extend(add_path(config));
     }
     Open::new(config.local_asn, config.hold_time, config.router_id, capabilities)
+}
+
+/// Our capability for path identifiers, unless no family is to have them.
+fn add_path(config: &SessionConfig) -> Option<Capability> {
+    let of = |family| {
+        let (receive, send) = (&config.add_path_receive, &config.add_path_send);
+        AddPath::new(family, receive.contains(family), send.contains(family))
+    };
+    let families: Vec<_> =
+        config.families.iter().map(of).filter(|family| family.receive || family.send).collect();
+    (!families.is_empty()).then_some(Capability::AddPath(families))
 }
 
 /// Checks the peer's OPEN and negotiates. What does not depend on the configuration (hold times of
@@ -99,6 +111,10 @@ pub(super) fn negotiate(
     let extended = config.extended_messages && both(&Capability::ExtendedMessage);
     let route_refresh = both(&Capability::RouteRefresh);
     let hold_time = config.hold_time.min(peer.hold_time);
+    let offered = if plain { &[][..] } else { &peer.capabilities };
+    let (peer_receives, peer_sends) = Capability::add_path_families(offered);
+    let receives = config.add_path_receive.intersect(peer_sends).intersect(families);
+    let sends = config.add_path_send.intersect(peer_receives).intersect(families);
     Ok(Negotiated {
         peer_asn,
         peer_router_id: peer.router_id,
@@ -109,8 +125,8 @@ pub(super) fn negotiate(
         as4,
         extended,
         route_refresh,
-        decode: DecodeContext { as4, families, extended, ebgp: kind == PeerKind::Ebgp },
-        encode: EncodeContext { as4, extended },
+        decode: DecodeContext { as4, families, extended, add_path: receives, ebgp: kind == PeerKind::Ebgp },
+        encode: EncodeContext { as4, extended, add_path: sends },
         peer_open: peer,
     })
 }
@@ -200,6 +216,37 @@ mod tests {
         assert_eq!(subcode(&only_v6, open(2, 90, id(2), vec![])), (7, wanted.clone()));
         let other = vec![Capability::MultiProtocolOther { afi: 25, safi: 70 }];
         assert_eq!(subcode(&only_v6, open(2, 90, id(2), other)), (7, wanted));
+    }
+
+    #[test]
+    fn path_identifiers_are_used_where_one_side_sends_and_the_other_receives() {
+        let config = SessionConfig {
+            add_path_receive: FamilySet::ALL,
+            add_path_send: Family::Ipv4Unicast.into(),
+            ..config(1, 2)
+        };
+        let ours = our_open(&config, false);
+        let expected = vec![
+            AddPath::new(Family::Ipv4Unicast, true, true),
+            AddPath::new(Family::Ipv6Unicast, true, false),
+        ];
+        assert!(ours.has(&Capability::AddPath(expected)));
+        let multi_protocol = Family::ALL.map(Capability::MultiProtocol);
+        let contexts = |tuples: Vec<AddPath>| {
+            let capabilities = [&multi_protocol[..], &[Capability::AddPath(tuples)]].concat();
+            let negotiated = negotiate(&config, false, open(2, 90, id(2), capabilities)).unwrap();
+            (negotiated.decode.add_path, negotiated.encode.add_path)
+        };
+        let (v4, v6) = (Family::Ipv4Unicast, Family::Ipv6Unicast);
+        assert_eq!(contexts(vec![]), (FamilySet::EMPTY, FamilySet::EMPTY));
+        assert_eq!(contexts(vec![AddPath::new(v4, true, false)]), (FamilySet::EMPTY, v4.into()));
+        assert_eq!(contexts(vec![AddPath::new(v6, true, true)]), (v6.into(), FamilySet::EMPTY));
+        let twice = vec![AddPath::new(v4, false, true), AddPath::new(v4, true, false)];
+        assert_eq!(contexts(twice), (FamilySet::EMPTY, v4.into()));
+        assert_eq!(
+            contexts(vec![AddPath { afi: 1, safi: 128, receive: true, send: true }]),
+            (FamilySet::EMPTY, FamilySet::EMPTY)
+        );
     }
 
     #[test]

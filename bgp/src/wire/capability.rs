@@ -6,10 +6,12 @@
 
 use std::fmt;
 
+use nom::combinator::all_consuming;
+use nom::multi::many0;
 use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 
-use crate::types::{Asn, Family};
+use crate::types::{Asn, Family, FamilySet};
 
 /// Capability codes, as IANA numbers them.
 mod code {
@@ -18,6 +20,7 @@ mod code {
     pub(super) const EXTENDED_MESSAGE: u8 = 6;
     pub(super) const GRACEFUL_RESTART: u8 = 64;
     pub(super) const FOUR_OCTET_ASN: u8 = 65;
+    pub(super) const ADD_PATH: u8 = 69;
     pub(super) const ENHANCED_ROUTE_REFRESH: u8 = 70;
 }
 
@@ -34,7 +37,7 @@ const NAMES: &[(u8, &str)] = &[
     (code::GRACEFUL_RESTART, "graceful-restart"),
     (code::FOUR_OCTET_ASN, "four-octet-as"),
     (67, "dynamic-capability"),
-    (69, "add-path"),
+    (code::ADD_PATH, "add-path"),
     (code::ENHANCED_ROUTE_REFRESH, "enhanced-route-refresh"),
     (71, "long-lived-graceful-restart"),
     (73, "fqdn"),
@@ -63,6 +66,8 @@ pub enum Capability {
     GracefulRestart(Vec<u8>),
     /// The speaker's AS number, and that it reads four octets of them (RFC 6793).
     FourOctetAsn(Asn),
+    /// Several paths of a prefix, told apart by path identifiers (RFC 7911), family by family.
+    AddPath(Vec<AddPath>),
     /// Marked begin and end of a refresh (RFC 7313).
     EnhancedRouteRefresh,
     /// Any other.
@@ -74,7 +79,61 @@ pub enum Capability {
     },
 }
 
+/// What a speaker does with path identifiers in one family (RFC 7911 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddPath {
+    /// Address family identifier.
+    pub afi: u16,
+    /// Subsequent address family identifier.
+    pub safi: u8,
+    /// It is able to receive several paths of a prefix.
+    pub receive: bool,
+    /// It is able to send them.
+    pub send: bool,
+}
+
+impl AddPath {
+    /// For a family of ours.
+    pub fn new(family: Family, receive: bool, send: bool) -> Self {
+        Self { afi: family.afi(), safi: family.safi(), receive, send }
+    }
+
+    /// AFI, SAFI, and 1 to receive, 2 to send, 3 for both.
+    fn decode(input: &[u8]) -> IResult<&[u8], Option<Self>> {
+        (be_u16, be_u8, be_u8)
+            .map(|(afi, safi, mode)| {
+                let (receive, send) = (mode & 1 != 0, mode & 2 != 0);
+                (1..=3).contains(&mode).then_some(Self { afi, safi, receive, send })
+            })
+            .parse(input)
+    }
+
+    /// All families of a capability; `None` when it is to be treated as not understood, for its length or
+    /// for a mode that there is not.
+    fn decode_all(value: &[u8]) -> Option<Vec<Self>> {
+        let (_, families) = all_consuming(many0(Self::decode)).parse(value).ok()?;
+        families.into_iter().collect()
+    }
+}
+
 impl Capability {
+    /// The families that the capabilities of an OPEN have by [`Capability::AddPath`], to receive and to
+    /// send. Of several tuples for a family the last one holds.
+    pub fn add_path_families(all: &[Self]) -> (FamilySet, FamilySet) {
+        let (mut receive, mut send) = (FamilySet::EMPTY, FamilySet::EMPTY);
+        let tuples = all.iter().filter_map(|capability| match capability {
+            Self::AddPath(tuples) => Some(tuples),
+            _ => None,
+        });
+        for tuple in tuples.flatten() {
+            let Some(family) = Family::from_afi_safi(tuple.afi, tuple.safi) else { continue };
+            for (set, able) in [(&mut receive, tuple.receive), (&mut send, tuple.send)] {
+                if able { set.insert(family) } else { set.remove(family) }
+            }
+        }
+        (receive, send)
+    }
+
     /// The capability's code.
     pub fn code(&self) -> u8 {
         match self {
@@ -83,6 +142,7 @@ impl Capability {
             Self::ExtendedMessage => code::EXTENDED_MESSAGE,
             Self::GracefulRestart(_) => code::GRACEFUL_RESTART,
             Self::FourOctetAsn(_) => code::FOUR_OCTET_ASN,
+            Self::AddPath(_) => code::ADD_PATH,
             Self::EnhancedRouteRefresh => code::ENHANCED_ROUTE_REFRESH,
             Self::Unknown { code, .. } => *code,
         }
@@ -108,6 +168,11 @@ impl Capability {
             code::EXTENDED_MESSAGE => value.is_empty().then_some(Self::ExtendedMessage)?,
             code::ENHANCED_ROUTE_REFRESH => value.is_empty().then_some(Self::EnhancedRouteRefresh)?,
             code::GRACEFUL_RESTART => Self::GracefulRestart(value.to_vec()),
+            code::ADD_PATH => match AddPath::decode_all(value) {
+                Some(families) => Self::AddPath(families),
+                // Not understood (RFC 7911 section 4), which is no error.
+                None => Self::Unknown { code, data: value.to_vec() },
+            },
             code => Self::Unknown { code, data: value.to_vec() },
         })
     }
@@ -122,6 +187,13 @@ impl Capability {
             Self::MultiProtocolOther { afi, safi } => put_family(out, *afi, *safi),
             Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => {}
             Self::FourOctetAsn(asn) => out.extend(asn.0.to_be_bytes()),
+            Self::AddPath(families) => {
+                // As many as have room in 255 octets.
+                for AddPath { afi, safi, receive, send } in families.iter().take(63) {
+                    out.extend(afi.to_be_bytes());
+                    out.extend([*safi, u8::from(*receive) | u8::from(*send) << 1]);
+                }
+            }
             Self::GracefulRestart(data) | Self::Unknown { data, .. } => {
                 out.extend(data.iter().take(usize::from(u8::MAX)));
             }

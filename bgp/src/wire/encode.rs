@@ -5,13 +5,12 @@
 //! announces, one family at a time.
 
 use bytes::{BufMut, BytesMut};
-use ipnet::IpNet;
 
 use super::attributes::{Attributes, flags};
 use super::message::{MessageType, put_header};
 use super::table::{self, Target, code};
-use super::{HEADER_LEN, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, nlri};
-use crate::types::Family;
+use super::{HEADER_LEN, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, PathNlri, nlri};
+use crate::types::{Family, FamilySet};
 
 /// Header, and the two length fields of an UPDATE.
 const UPDATE_OVERHEAD: usize = HEADER_LEN + 4;
@@ -25,6 +24,8 @@ pub struct EncodeContext {
     pub as4: bool,
     /// The peer reads messages of up to 65535 octets (RFC 8654).
     pub extended: bool,
+    /// Families in which the peer reads path identifiers (RFC 7911).
+    pub add_path: FamilySet,
 }
 
 impl EncodeContext {
@@ -63,6 +64,7 @@ pub struct UpdateEncoder {
     block: Vec<u8>,
     /// Next hop in `MP_REACH_NLRI`, if the routes go there.
     next_hop: Option<Vec<u8>>,
+    path_ids: bool,
     max: usize,
 }
 
@@ -81,9 +83,9 @@ impl UpdateEncoder {
             next_hop.encode(&mut out);
             out
         });
-        let encoder = Self { family, block, next_hop, max: ctx.max_message() };
-        let longest = 1 + usize::from(family.address_bits() / 8);
-        if encoder.overhead() + longest > encoder.max {
+        let path_ids = ctx.add_path.contains(family);
+        let encoder = Self { family, block, next_hop, path_ids, max: ctx.max_message() };
+        if encoder.overhead() + nlri::longest(family, path_ids) > encoder.max {
             let size = encoder.overhead() - UPDATE_OVERHEAD;
             return Err(EncodeError::TooLarge { size, max: encoder.max });
         }
@@ -99,8 +101,9 @@ impl UpdateEncoder {
 
     /// Appends UPDATEs that announce the prefixes; returns how many messages. Prefixes of another
     /// family are left out.
-    pub fn announce(&self, out: &mut BytesMut, nlri: impl IntoIterator<Item = IpNet>) -> usize {
-        pack(out, self.family, nlri, self.max - self.overhead(), |out, prefixes| {
+    pub fn announce(&self, out: &mut BytesMut, nlri: impl IntoIterator<Item = impl Into<PathNlri>>) -> usize {
+        let lists = Lists { family: self.family, path_ids: self.path_ids, room: self.max - self.overhead() };
+        lists.pack(out, nlri, |out, prefixes| {
             put_header(out, MessageType::Update, self.overhead() - HEADER_LEN + prefixes.len());
             out.put_u16(0);
             match &self.next_hop {
@@ -131,7 +134,7 @@ pub fn encode_announce(
     out: &mut BytesMut,
     family: Family,
     attributes: &Attributes,
-    nlri: impl IntoIterator<Item = IpNet>,
+    nlri: impl IntoIterator<Item = impl Into<PathNlri>>,
     ctx: &EncodeContext,
 ) -> Result<usize, EncodeError> {
     Ok(UpdateEncoder::new(family, attributes, ctx)?.announce(out, nlri))
@@ -142,12 +145,13 @@ pub fn encode_announce(
 pub fn encode_withdraw(
     out: &mut BytesMut,
     family: Family,
-    nlri: impl IntoIterator<Item = IpNet>,
+    nlri: impl IntoIterator<Item = impl Into<PathNlri>>,
     ctx: &EncodeContext,
 ) -> usize {
     let base = family == Family::Ipv4Unicast;
     let overhead = UPDATE_OVERHEAD + if base { 0 } else { MP_OVERHEAD };
-    pack(out, family, nlri, ctx.max_message() - overhead, |out, prefixes| {
+    let (path_ids, room) = (ctx.add_path.contains(family), ctx.max_message() - overhead);
+    Lists { family, path_ids, room }.pack(out, nlri, |out, prefixes| {
         put_header(out, MessageType::Update, overhead - HEADER_LEN + prefixes.len());
         if base {
             out.put_u16(prefixes.len() as u16);
@@ -186,28 +190,37 @@ fn put_mp(out: &mut BytesMut, code: u8, family: Family, len: usize) {
     out.put_u8(family.safi());
 }
 
-/// Cuts prefixes into lists of at most `room` octets, which is enough for one, and writes a message
-/// for each; returns how many.
-fn pack(
-    out: &mut BytesMut,
+/// The lists of prefixes that a message has room for, which is enough for one.
+struct Lists {
     family: Family,
-    prefixes: impl IntoIterator<Item = IpNet>,
+    path_ids: bool,
+    /// Octets.
     room: usize,
-    mut message: impl FnMut(&mut BytesMut, &[u8]),
-) -> usize {
-    let mut list = BytesMut::with_capacity(room.min(MAX_MESSAGE));
-    let mut messages = 0;
-    for prefix in prefixes.into_iter().filter(|prefix| Family::of(prefix) == family) {
-        if list.len() + nlri::encoded_len(&prefix) > room {
+}
+
+impl Lists {
+    /// Cuts prefixes into lists and writes a message for each; returns how many.
+    fn pack(
+        &self,
+        out: &mut BytesMut,
+        prefixes: impl IntoIterator<Item = impl Into<PathNlri>>,
+        mut message: impl FnMut(&mut BytesMut, &[u8]),
+    ) -> usize {
+        let mut list = BytesMut::with_capacity(self.room.min(MAX_MESSAGE));
+        let mut messages = 0;
+        let routes = prefixes.into_iter().map(Into::into);
+        for route in routes.filter(|route: &PathNlri| Family::of(&route.prefix) == self.family) {
+            if list.len() + nlri::encoded_len(&route, self.path_ids) > self.room {
+                message(out, &list);
+                messages += 1;
+                list.clear();
+            }
+            nlri::encode(&route, self.path_ids, &mut list);
+        }
+        if !list.is_empty() {
             message(out, &list);
             messages += 1;
-            list.clear();
         }
-        nlri::encode(&prefix, &mut list);
+        messages
     }
-    if !list.is_empty() {
-        message(out, &list);
-        messages += 1;
-    }
-    messages
 }

@@ -27,6 +27,8 @@ pub struct DecodeContext {
     pub families: FamilySet,
     /// Messages may have up to 65535 octets (RFC 8654).
     pub extended: bool,
+    /// Families whose prefixes come with path identifiers (RFC 7911).
+    pub add_path: FamilySet,
     /// The peer is in another AS: some attributes are not taken from it (RFC 7606 sections 7.5, 7.9,
     /// 7.10).
     pub ebgp: bool,
@@ -42,7 +44,13 @@ impl DecodeContext {
 impl Default for DecodeContext {
     /// Before an OPEN was seen: nothing negotiated.
     fn default() -> Self {
-        Self { as4: false, families: FamilySet::EMPTY, extended: false, ebgp: true }
+        Self {
+            as4: false,
+            families: FamilySet::EMPTY,
+            extended: false,
+            add_path: FamilySet::EMPTY,
+            ebgp: true,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ mod walk;
 
 pub use as_path::{AsPath, Asns, ParseAsPathError, Segment, SegmentKind, Segments};
 pub use attributes::{Attributes, Origin, UnknownAttribute, flags};
-pub use capability::Capability;
+pub use capability::{AddPath, Capability};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use encode::{
     EncodeContext, EncodeError, UpdateEncoder, encode_announce, encode_end_of_rib, encode_withdraw,
@@ -41,7 +41,7 @@ pub use error::{AttributeError, ProtocolError, Reason};
 pub use key::{Discarded, parse_attributes};
 pub use message::{DecodeContext, Message, decode, encode_keepalive, frame_len};
 pub use next_hop::{NextHop, NextHopBytes};
-pub use nlri::{Nlri, Nlri4Iter, Nlri6Iter, NlriIter};
+pub use nlri::{Nlri, Nlri4Iter, Nlri6Iter, NlriIter, PathNlri};
 pub use notification::Notification;
 pub use open::Open;
 pub use refresh::RouteRefresh;

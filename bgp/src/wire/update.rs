@@ -13,7 +13,7 @@ use super::message::DecodeContext;
 use super::next_hop::NextHopBytes;
 use super::nlri::Nlri;
 use super::walk;
-use crate::types::Family;
+use crate::types::{Family, FamilySet};
 
 /// What to do with the announced routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct UpdateLayout {
     /// AFI and SAFI of lists that were skipped.
     pub(super) ignored: [Option<(u16, u8)>; 3],
     pub(super) end_of_rib: Option<Family>,
+    /// Families whose prefixes have path identifiers.
+    pub(super) path_ids: FamilySet,
     pub(super) verdict: UpdateVerdict,
 }
 
@@ -142,12 +144,10 @@ impl<'a> Update<'a> {
     pub fn withdrawals(&self) -> impl Iterator<Item = (Family, Nlri<'a>)> + use<'a> {
         let base = (Family::Ipv4Unicast, self.layout.withdrawn);
         let mp = self.layout.mp_unreach.map(|mp| (mp.family, mp.nlri));
-        let frame = self.frame;
-        [Some(base), mp]
-            .into_iter()
-            .flatten()
-            .filter(|(_, span)| !span.is_empty())
-            .map(move |(family, span)| (family, Nlri::checked(family, span.of(frame))))
+        let (frame, path_ids) = (self.frame, self.layout.path_ids);
+        [Some(base), mp].into_iter().flatten().filter(|(_, span)| !span.is_empty()).map(
+            move |(family, span)| (family, Nlri::checked(family, path_ids.contains(family), span.of(frame))),
+        )
     }
 
     /// The announced prefixes, at most two lists, none of them empty. They are to be withdrawn when
@@ -162,7 +162,7 @@ impl<'a> Update<'a> {
             .filter(|(list, _)| !list.nlri.is_empty())
             .map(move |(list, mp)| Announcement {
                 family: list.family,
-                nlri: Nlri::checked(list.family, list.nlri.of(frame)),
+                nlri: Nlri::checked(list.family, layout.path_ids.contains(list.family), list.nlri.of(frame)),
                 next_hop: NextHopBytes(list.next_hop.of(frame)),
                 mp,
             })

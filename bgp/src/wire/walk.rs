@@ -56,8 +56,9 @@ pub(super) fn walk(frame: &[u8], ctx: DecodeContext) -> Result<UpdateLayout, Pro
         let reason = "UPDATE whose parts do not fit into its length";
         return Err(ProtocolError::update(subcodes::MALFORMED_LIST, &[], reason));
     };
+    let path_ids = ctx.add_path.contains(Family::Ipv4Unicast);
     for list in [withdrawn, nlri] {
-        if Nlri::decode(Family::Ipv4Unicast, list).is_none() {
+        if Nlri::decode(Family::Ipv4Unicast, path_ids, list).is_none() {
             let reason = "UPDATE with a malformed IPv4 prefix";
             return Err(ProtocolError::update(subcodes::INVALID_NETWORK, &[], reason));
         }
@@ -80,6 +81,7 @@ pub(super) fn walk(frame: &[u8], ctx: DecodeContext) -> Result<UpdateLayout, Pro
             mp_unreach: None,
             ignored: [skipped.then_some((ipv4.afi(), ipv4.safi())), None, None],
             end_of_rib: None,
+            path_ids: ctx.add_path,
             verdict: UpdateVerdict::Accept,
         },
         mp_seen: [false; 2],
@@ -215,7 +217,7 @@ impl Walk {
                 return Err(placed.reset(subcodes::OPTIONAL_ATTRIBUTE, &what));
             }
         }
-        if Nlri::decode(family, nlri).is_none() {
+        if Nlri::decode(family, self.ctx.add_path.contains(family), nlri).is_none() {
             return Err(placed.reset(subcodes::OPTIONAL_ATTRIBUTE, "malformed prefix"));
         }
         let nlri = placed.tail(nlri.len());
@@ -231,7 +233,7 @@ impl Walk {
             return Err(placed.reset(subcodes::OPTIONAL_ATTRIBUTE, "too short"));
         };
         let Some(family) = self.negotiated(afi, safi) else { return Ok(()) };
-        if Nlri::decode(family, nlri).is_none() {
+        if Nlri::decode(family, self.ctx.add_path.contains(family), nlri).is_none() {
             return Err(placed.reset(subcodes::OPTIONAL_ATTRIBUTE, "malformed prefix"));
         }
         let next_hop = Span::default();

@@ -1,6 +1,6 @@
 //! UPDATEs that the speaker writes: octets as other implementations write them, limits, packing.
 
-use bgp::types::{Asn, Family};
+use bgp::types::{Asn, Family, FamilySet};
 use bgp::wire::{
     Attributes, Community, DecodeContext, EncodeContext, EncodeError, LargeCommunity, NextHop, Origin,
     UnknownAttribute, encode_announce, encode_end_of_rib, encode_withdraw, frame_len,
@@ -10,8 +10,8 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::support::*;
 
-const NEW: EncodeContext = EncodeContext { as4: true, extended: false };
-const OLD_PEER: EncodeContext = EncodeContext { as4: false, extended: false };
+const NEW: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const OLD_PEER: EncodeContext = EncodeContext { as4: false, extended: false, add_path: FamilySet::EMPTY };
 
 fn written(attributes: &Attributes, prefixes: &[&str], ctx: EncodeContext) -> Vec<u8> {
     let prefixes = nets(prefixes);
@@ -103,7 +103,7 @@ fn withdrawals_and_end_of_rib_are_written_as_expected() {
         assert_eq!(decode_update(&out, EBGP).unwrap().end_of_rib(), Some(family));
     }
     let mut out = BytesMut::new();
-    assert_eq!(encode_withdraw(&mut out, Family::Ipv6Unicast, [], &NEW), 0);
+    assert_eq!(encode_withdraw(&mut out, Family::Ipv6Unicast, nets(&[]), &NEW), 0);
     assert!(out.is_empty(), "no prefixes, no message, which would be an End-of-RIB");
 }
 

@@ -3,8 +3,8 @@
 use bgp::types::{Asn, Family, FamilySet, HoldTime};
 use bgp::wire::notification::codes;
 use bgp::wire::{
-    Capability, DecodeContext, HEADER_LEN, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, Message, Notification, Open,
-    ProtocolError, RouteRefresh, decode, encode_keepalive, frame_len,
+    AddPath, Capability, DecodeContext, HEADER_LEN, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, Message, Notification,
+    Open, ProtocolError, RouteRefresh, decode, encode_keepalive, frame_len,
 };
 use bytes::BytesMut;
 
@@ -163,6 +163,10 @@ fn an_open_comes_back_as_it_was_written_however_many_capabilities() {
             Capability::ExtendedMessage,
             Capability::GracefulRestart(vec![0x40, 120]),
             Capability::FourOctetAsn(Asn(70_000)),
+            Capability::AddPath(vec![
+                AddPath::new(Family::Ipv4Unicast, true, true),
+                AddPath { afi: 25, safi: 70, receive: false, send: true },
+            ]),
             Capability::EnhancedRouteRefresh,
         ];
         let other = Capability::Unknown { code: 73, data: vec![1; size] };
@@ -173,6 +177,26 @@ fn an_open_comes_back_as_it_was_written_however_many_capabilities() {
         let mut out = BytesMut::new();
         open.encode(&mut out);
         assert_eq!(decode_open(&out), open);
+    }
+}
+
+/// Section 4: with a wrong length or an unknown mode the capability is not understood, and ignored.
+#[test]
+fn rfc_7911_an_add_path_capability_that_makes_no_sense_is_no_error() {
+    let capability = |value: &[u8]| {
+        let length = value.len() as u8;
+        let mut parameters = vec![length + 4, 2, length + 2, 69, length];
+        parameters.extend(value);
+        let open = decode_open(&open_with(&parameters));
+        open.capabilities[0].clone()
+    };
+    let understood = Capability::AddPath(vec![
+        AddPath::new(Family::Ipv4Unicast, true, false),
+        AddPath::new(Family::Ipv6Unicast, false, true),
+    ]);
+    assert_eq!(capability(&[0, 1, 1, 1, 0, 2, 1, 2]), understood);
+    for value in [&[0, 1, 1][..], &[0, 1, 1, 3, 0], &[0, 1, 1, 0], &[0, 1, 1, 3, 0, 2, 1, 4]] {
+        assert_eq!(capability(value), Capability::Unknown { code: 69, data: value.to_vec() });
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bgp::types::{Asn, Family, FamilySet, RouterId};
 use bgp::wire::{
     AsPath, Attributes, Community, DecodeContext, EncodeContext, ExtendedCommunity, LargeCommunity, Message,
-    NextHop, Origin, SegmentKind, UnknownAttribute, decode, encode_announce, encode_withdraw, frame_len,
-    parse_attributes,
+    NextHop, Origin, PathNlri, SegmentKind, UnknownAttribute, decode, encode_announce, encode_withdraw,
+    frame_len, parse_attributes,
 };
 use bytes::BytesMut;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -113,21 +113,23 @@ fn context() -> impl Strategy<Value = DecodeContext> {
         Family::Ipv4Unicast.into(),
         Family::Ipv6Unicast.into(),
     ]);
-    (families, any::<(bool, bool, bool)>()).prop_map(|(families, (as4, extended, ebgp))| DecodeContext {
-        as4,
-        families,
-        extended,
-        ebgp,
+    let flags = any::<(bool, bool, bool)>();
+    (families.clone(), flags, families).prop_map(|(families, (as4, extended, ebgp), add_path)| {
+        DecodeContext { as4, families, extended, add_path: add_path.intersect(families), ebgp }
     })
 }
 
 /// Writes and reads prefixes with their attributes, as an internal peer would.
-fn there_and_back(attributes: &Attributes, prefixes: &[IpNet], ctx: EncodeContext) -> Effect {
-    let family = Family::of(&prefixes[0]);
+fn there_and_back(
+    attributes: &Attributes,
+    prefixes: &[impl Into<PathNlri> + Copy],
+    ctx: EncodeContext,
+) -> Effect {
+    let family = Family::of(&prefixes[0].into().prefix);
     let mut out = BytesMut::new();
     let messages = encode_announce(&mut out, family, attributes, prefixes.iter().copied(), &ctx)
         .expect("room for the attributes");
-    let read = DecodeContext { as4: ctx.as4, extended: ctx.extended, ..IBGP };
+    let read = DecodeContext { as4: ctx.as4, extended: ctx.extended, add_path: ctx.add_path, ..IBGP };
     let mut stream = &out[..];
     let mut effect = Effect::default();
     let mut count = 0;
@@ -136,6 +138,7 @@ fn there_and_back(attributes: &Attributes, prefixes: &[IpNet], ctx: EncodeContex
         let one = self::effect(frame, read).expect("a sound message");
         assert!(one.errors.is_empty() && one.discarded.is_empty() && one.withdrawn.is_empty());
         effect.announced.extend(one.announced);
+        effect.path_ids.extend(one.path_ids);
         stream = rest;
         count += 1;
     }
@@ -156,7 +159,7 @@ fn exercise(frame: &[u8], ctx: DecodeContext) {
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     let route = |attributes: Attributes, prefixes: Vec<IpNet>, as4| {
         let mut out = BytesMut::new();
-        let ctx = EncodeContext { as4, extended: false };
+        let ctx = EncodeContext { as4, extended: false, add_path: FamilySet::EMPTY };
         let family = Family::of(&prefixes[0]);
         encode_announce(&mut out, family, &attributes, prefixes.clone(), &ctx).expect("room");
         let mut withdraw = BytesMut::new();
@@ -197,11 +200,35 @@ proptest! {
         ],
         extended in any::<bool>(),
     ) {
-        let ctx = EncodeContext { as4: true, extended };
+        let ctx = EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY };
         let effect = there_and_back(&attributes, &prefixes, ctx);
         let (nets, all): (Vec<_>, Vec<_>) = effect.announced.into_iter().unzip();
         prop_assert_eq!(nets, prefixes);
         prop_assert!(all.iter().all(|parsed| *parsed == attributes));
+    }
+
+    #[test]
+    fn announced_and_withdrawn_paths_come_back(
+        attributes in prop_oneof![attributes(next_hop4()), attributes(next_hop6())],
+        prefixes in prop_oneof![vec((prefix4(), any::<u32>()), 1..900), vec((prefix6(), any::<u32>()), 1..300)],
+        extended in any::<bool>(),
+    ) {
+        let paths: Vec<PathNlri> =
+            prefixes.iter().map(|&(prefix, path_id)| PathNlri { prefix, path_id }).collect();
+        let family = Family::of(&paths[0].prefix);
+        prop_assume!(family == Family::of(&attributes.next_hop.addr.into()));
+        let ctx = EncodeContext { as4: true, extended, add_path: family.into() };
+        let effect = there_and_back(&attributes, &paths, ctx);
+        let back = effect.announced.iter().zip(&effect.path_ids);
+        let back: Vec<_> = back.map(|((prefix, _), &path_id)| PathNlri { prefix: *prefix, path_id }).collect();
+        prop_assert_eq!(&back, &paths);
+
+        let ctx = EncodeContext { extended: true, ..ctx };
+        let mut out = BytesMut::new();
+        encode_withdraw(&mut out, family, paths.iter().copied(), &ctx);
+        let read = DecodeContext { extended: true, add_path: family.into(), ..EBGP };
+        let withdrawn = decode_update(&out, read).unwrap().withdrawals().flat_map(|(_, list)| list.paths());
+        prop_assert_eq!(withdrawn.collect::<Vec<_>>(), paths);
     }
 
     #[test]
@@ -210,7 +237,7 @@ proptest! {
         path in as_path(false),
         prefix in prefix4(),
     ) {
-        let ctx = EncodeContext { as4: false, extended: false };
+        let ctx = EncodeContext { as4: false, extended: false, add_path: FamilySet::EMPTY };
         attributes.as_path = path;
         let effect = there_and_back(&attributes, &[prefix], ctx);
         let parsed = &effect.announced[0].1;
@@ -222,7 +249,7 @@ proptest! {
     fn withdrawn_prefixes_come_back(
         prefixes in prop_oneof![vec(prefix4(), 1..900), vec(prefix6(), 1..300)],
     ) {
-        let ctx = EncodeContext { as4: true, extended: true };
+        let ctx = EncodeContext { as4: true, extended: true, add_path: FamilySet::EMPTY };
         let mut out = BytesMut::new();
         encode_withdraw(&mut out, Family::of(&prefixes[0]), prefixes.clone(), &ctx);
         let read = DecodeContext { extended: true, ..EBGP };

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use bgp::types::{Asn, Family};
+use bgp::types::{Asn, Family, FamilySet};
 use bgp::wire::{AsPath, Attributes, Community, EncodeContext, Message, decode, encode_announce};
 use bytes::BytesMut;
 use ipnet::{IpNet, Ipv4Net};
@@ -27,7 +27,7 @@ fn speed_of_reading_four_full_tables() {
             let nets = (0..count)
                 .map(|net| IpNet::V4(Ipv4Net::new(((index << 16) + (net << 8)).into(), 24).unwrap()));
             let mut out = BytesMut::new();
-            let ctx = EncodeContext { as4: true, extended: false };
+            let ctx = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
             encode_announce(&mut out, Family::Ipv4Unicast, &attributes, nets, &ctx).unwrap();
             out
         })

@@ -7,8 +7,13 @@ use bgp::wire::{
 };
 use ipnet::IpNet;
 
-pub(crate) const EBGP: DecodeContext =
-    DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp: true };
+pub(crate) const EBGP: DecodeContext = DecodeContext {
+    as4: true,
+    families: FamilySet::ALL,
+    extended: false,
+    add_path: FamilySet::EMPTY,
+    ebgp: true,
+};
 pub(crate) const IBGP: DecodeContext = DecodeContext { ebgp: false, ..EBGP };
 pub(crate) const OLD: DecodeContext = DecodeContext { as4: false, ..EBGP };
 
@@ -85,6 +90,8 @@ pub(crate) fn decode_update(frame: &[u8], ctx: DecodeContext) -> Result<Update<'
 pub(crate) struct Effect {
     pub(crate) withdrawn: Vec<IpNet>,
     pub(crate) announced: Vec<(IpNet, Attributes)>,
+    /// Of what is announced; zeros where there are none.
+    pub(crate) path_ids: Vec<u32>,
     /// Why announcements were turned into withdrawals.
     pub(crate) errors: Vec<AttributeError>,
     pub(crate) discarded: Vec<AttributeError>,
@@ -112,6 +119,7 @@ pub(crate) fn effect(frame: &[u8], ctx: DecodeContext) -> Result<Effect, Protoco
                 effect.discarded.extend(discarded.iter());
                 let routes = announcement.nlri.iter().map(|prefix| (prefix, attributes.clone()));
                 effect.announced.extend(routes);
+                effect.path_ids.extend(announcement.nlri.path_ids());
             }
             Err(error) => {
                 effect.errors.push(error);

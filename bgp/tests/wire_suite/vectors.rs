@@ -15,8 +15,13 @@ use ipnet::IpNet;
 
 use crate::support::*;
 
-const CONTEXT: DecodeContext =
-    DecodeContext { as4: true, families: FamilySet::ALL, extended: true, ebgp: false };
+const CONTEXT: DecodeContext = DecodeContext {
+    as4: true,
+    families: FamilySet::ALL,
+    extended: true,
+    add_path: FamilySet::EMPTY,
+    ebgp: false,
+};
 
 struct Vector {
     octets: Vec<u8>,

@@ -20,9 +20,14 @@ use super::Peers;
 use crate::monitor::Monitor;
 use crate::routing::{self, Outlets, RibHandle};
 
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false };
-const DECODE: DecodeContext =
-    DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp: true };
+const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const DECODE: DecodeContext = DecodeContext {
+    as4: true,
+    families: FamilySet::ALL,
+    extended: false,
+    add_path: FamilySet::EMPTY,
+    ebgp: true,
+};
 /// Enough for a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 

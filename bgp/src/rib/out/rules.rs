@@ -136,7 +136,7 @@ mod tests {
             next_hops: [Some(own().into()), None],
             next_hop_self: false,
             families: FamilySet::ALL,
-            encode: EncodeContext { as4: true, extended: false },
+            encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
         }
     }
 
