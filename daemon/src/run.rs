@@ -182,7 +182,7 @@ async fn start_forwarding(
         return Ok(None);
     }
     let settings = ForwardingConfig::from_conf(config);
-    Ok(Some(forwarding::start(settings, Box::new(news)).await?))
+    Ok(Some(Box::pin(forwarding::start(settings, Box::new(news))).await?))
 }
 
 #[cfg(test)]

@@ -305,12 +305,15 @@ impl Rib {
     ///
     /// Give it many at once: what some tens of prefixes will need is read before the first of them changes,
     /// which a large table rewards (half the time).
-    pub fn updates<'a>(&mut self, id: PeerId, updates: impl Iterator<Item = Update<'a>> + Clone) {
+    ///
+    /// Answers how many of them count in this shard (see [`Rib::statistics`]).
+    pub fn updates<'a>(&mut self, id: PeerId, updates: impl Iterator<Item = Update<'a>> + Clone) -> u64 {
         if id == PeerId::LOCAL || !self.core.peer(id.0).is_some_and(|peer| peer.up) {
-            return;
+            return 0;
         }
         let mut ahead = updates.clone();
         let mut expected = 0;
+        let mut counted = 0;
         for update in updates {
             if expected == 0 {
                 while self.v4.ahead.len() + self.v6.ahead.len() < READ_AHEAD
@@ -323,12 +326,13 @@ impl Rib {
                 self.v6.read_ahead();
             }
             expected -= 1;
-            self.update(id, &update);
+            counted += u64::from(self.update(id, &update));
             if expected == 0 {
                 self.v4.ahead.clear();
                 self.v6.ahead.clear();
             }
         }
+        counted
     }
 
     /// Notes the prefixes of an UPDATE that are of this shard.
@@ -345,9 +349,9 @@ impl Rib {
         self.lists.pop_front().unwrap_or_default()
     }
 
-    /// Takes an UPDATE whose prefixes were noted.
-    fn update(&mut self, id: PeerId, update: &Update<'_>) {
-        let Some(peer) = self.core.peer_mut(id.0) else { return };
+    /// Takes an UPDATE whose prefixes were noted; whether it counts in this shard.
+    fn update(&mut self, id: PeerId, update: &Update<'_>) -> bool {
+        let Some(peer) = self.core.peer_mut(id.0) else { return false };
         peer.heard += 1;
         let (mut announced, mut withdrawn) = (0, 0);
         // Whether the first prefix is of this shard, which then counts the UPDATE.
@@ -389,6 +393,7 @@ impl Rib {
             peer.statistics.announced += announced;
             peer.statistics.withdrawn += withdrawn;
         }
+        counts
     }
 
     /// Originates a route, or changes its attributes. Its next hop is this router, whatever the

@@ -270,5 +270,9 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Ref
         views::sample_ports(forwarding).await.map_err(|error| Refusal::unavailable(&error))?;
     }
     app.prometheus.run_upkeep();
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], app.prometheus.render()).into_response())
+    let mut text = app.prometheus.render();
+    if let Some(forwarding) = &app.forwarding {
+        text += &sampled::latency(&forwarding.stats().latency);
+    }
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

@@ -1,39 +1,28 @@
 //! Prometheus metrics: what they are called, and how the daemon's state is sampled into them.
 //!
-//! Latency is recorded where it happens; everything else is a counter or gauge that the rooms keep
-//! anyway and that is copied at each scrape, so that a metric and the `show` command beside it are the
-//! same number. Counters are copied with `absolute`: they never run backwards, and a restart of the
+//! Everything is a number that the rooms keep anyway and that is copied at each scrape, so that a metric
+//! and the `show` command beside it are the same number. Counters are copied with `absolute`: they never run backwards, and a restart of the
 //! daemon starts them at zero.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 use fib_abi::PortCounters;
 
+use crate::forwarding::Latency;
+
 use super::types::{NeighborDetail, Summary, VerdictCount};
 
-/// Time from reading an UPDATE off its socket until its routes are in the forwarding tables.
-pub const UPDATE_TO_FIB: &str = "peregrine_update_to_fib_seconds";
-
-const LATENCY_BUCKETS: [f64; 16] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const UPDATE_TO_FIB: &str = "peregrine_update_to_fib_seconds";
 
 /// Installs the recorder of the process and describes each metric.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(UPDATE_TO_FIB.to_owned()), &LATENCY_BUCKETS)?
-        .install_recorder()?;
+    let handle = PrometheusBuilder::new().install_recorder()?;
     describe();
     Ok(handle)
 }
 
 fn describe() {
-    describe_histogram!(
-        UPDATE_TO_FIB,
-        Unit::Seconds,
-        "Time from reading an UPDATE off its socket until its routes are in the forwarding tables."
-    );
     let gauges = [
         ("peregrine_build_info", "Constant 1, labelled with the version of the daemon."),
         ("peregrine_resident_memory_bytes", "Resident memory of the daemon."),
@@ -156,6 +145,21 @@ pub(crate) fn sample_verdicts(verdicts: &[VerdictCount]) {
         counter!("peregrine_forwarding_packets_total", &labels).absolute(verdict.packets);
         counter!("peregrine_forwarding_bytes_total", &labels).absolute(verdict.bytes);
     }
+}
+
+/// The histogram of latencies in the text format of Prometheus.
+pub(crate) fn latency(latency: &Latency) -> String {
+    let mut text = format!(
+        "# HELP {UPDATE_TO_FIB} Time from reading an UPDATE off its socket until its routes are in the \
+         forwarding tables, one count for each UPDATE.\n# TYPE {UPDATE_TO_FIB} histogram\n"
+    );
+    let mut all = 0;
+    for (bound, count) in latency.cumulative() {
+        let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
+        text += &format!("{UPDATE_TO_FIB}_bucket{{le=\"{bound}\"}} {count}\n");
+        all = count;
+    }
+    text + &format!("{UPDATE_TO_FIB}_sum {}\n{UPDATE_TO_FIB}_count {all}\n", latency.sum)
 }
 
 /// Copies the counters of one port.

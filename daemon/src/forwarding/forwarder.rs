@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use super::latency::{Arrival, Latency};
 use super::plane::Plane;
 use super::ports::Ports;
 use super::topology::{Own, Topology, Way};
@@ -29,8 +30,6 @@ use super::{ForwardingStats, NextHopSink, RouteChange, RouteTarget};
 use crate::netlink::NetEvent;
 use crate::xdp::XdpError;
 
-/// Time from reading an UPDATE off its socket until its routes are in the forwarding tables.
-const LATENCY: &str = "peregrine_update_to_fib_seconds";
 /// One line about failed writes in this time says enough.
 const LOG_SPACING: Duration = Duration::from_secs(10);
 /// A grace period is waited for this long after something came to need it, unless ids run short.
@@ -83,8 +82,9 @@ pub(super) struct Forwarder<P> {
     /// Some routes are not in the tables as of the last commit; and BGP routes that changed since.
     incomplete: bool,
     touched: Vec<IpNet>,
-    /// When the batches came that are not in the tables yet.
-    arrivals: Vec<Instant>,
+    /// UPDATEs whose routes are not in the tables yet.
+    arrivals: Vec<Arrival>,
+    latency: Latency,
     pub(super) net_changed: bool,
     kept_changed: bool,
     untracked: BTreeSet<IpAddr>,
@@ -124,6 +124,7 @@ impl<P: Plane> Forwarder<P> {
             edits: Vec::new(),
             statuses: Vec::new(),
             arrivals: Vec::new(),
+            latency: Latency::default(),
             net_changed: false,
             kept_changed: false,
             untracked: BTreeSet::new(),
@@ -154,8 +155,8 @@ impl<P: Plane> Forwarder<P> {
         }
     }
 
-    /// Best paths changed.
-    pub(super) fn routes(&mut self, changes: Vec<RouteChange>, arrived: Instant) {
+    /// Best paths changed, the last of them by these UPDATEs.
+    pub(super) fn routes(&mut self, changes: Vec<RouteChange>, arrivals: Vec<Arrival>) {
         for RouteChange { prefix, target } in changes {
             let prefix = prefix.trunc();
             let own = self.own.contains_key(&prefix);
@@ -171,7 +172,7 @@ impl<P: Plane> Forwarder<P> {
                 }
             }
         }
-        self.arrivals.push(arrived);
+        self.arrivals.extend(arrivals);
     }
 
     /// A shard of the RIB began or ceased to use a next hop.
@@ -229,8 +230,8 @@ impl<P: Plane> Forwarder<P> {
         }
         self.drop_untracked();
         self.write();
-        for arrived in self.arrivals.drain(..) {
-            metrics::histogram!(LATENCY).record(arrived.elapsed().as_secs_f64());
+        for Arrival { at, updates } in self.arrivals.drain(..) {
+            self.latency.record(at.elapsed(), updates);
         }
         if self.grace_due.is_some_and(|due| due <= Instant::now()) {
             self.wait_for_grace();
@@ -567,6 +568,7 @@ impl<P: Plane> Forwarder<P> {
             refused,
             write_errors: self.write_errors,
             neighbours_kept: self.kept.borrow().len(),
+            latency: self.latency,
         };
         *self.stats.write().unwrap_or_else(PoisonError::into_inner) = stats;
     }

@@ -12,6 +12,7 @@
 //! speaks to it. Route changes go over a bounded channel; while it is full they wait in the RIB.
 
 mod forwarder;
+mod latency;
 mod net;
 mod own;
 mod plane;
@@ -28,7 +29,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
 
 use bgp::rib::NextHopInterest;
 use fib::{EngineChoice, Family, Fib, FibConfig, FibStats};
@@ -42,6 +42,7 @@ use crate::netlink::{Netlink, NetlinkError};
 use crate::xdp::{DataPlane, PlaneConfig, XdpError, XdpMode};
 
 use forwarder::{Forwarder, Outputs};
+pub use latency::{Arrival, Latency};
 use net::NetTask;
 pub use ports::PortStatus;
 use ports::{PortSpec, Ports};
@@ -183,8 +184,8 @@ pub struct RibBatch {
     pub next_hops: Vec<NextHopInterest>,
     /// Changed best paths, each prefix once.
     pub routes: Vec<RouteChange>,
-    /// When the oldest UPDATE behind the routes was read.
-    pub arrived: Instant,
+    /// The UPDATEs that have had their effect when these routes are in the tables.
+    pub arrivals: Vec<Arrival>,
 }
 
 /// Room for one batch in the FIB thread's queue.
@@ -222,6 +223,8 @@ pub struct ForwardingStats {
     pub write_errors: u64,
     /// Neighbours that the kernel is asked to keep resolved.
     pub neighbours_kept: usize,
+    /// Time from reading UPDATEs off their sockets until their routes were in the tables.
+    pub latency: Latency,
 }
 
 /// The way to the FIB thread. Cheap to clone. When all handles are gone it stops, but only

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
 
 use fib::{Family, Fib, FibConfig, TableEdit};
 use fib_abi::{
@@ -317,7 +316,7 @@ impl Lab {
     }
 
     fn change(&mut self, prefix: &str, target: RouteTarget) {
-        self.forwarder.routes(vec![RouteChange { prefix: net(prefix), target }], Instant::now());
+        self.forwarder.routes(vec![RouteChange { prefix: net(prefix), target }], Vec::new());
         self.forwarder.flush(true);
     }
 

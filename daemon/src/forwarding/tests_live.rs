@@ -1,7 +1,7 @@
 //! The whole of it with the real kernel, as root, in a namespace of its own.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bgp::rib::NextHopInterest;
 use fib::{Family, FibConfig};
@@ -53,7 +53,7 @@ fn the_forwarding_plane_starts_follows_the_kernel_and_stops_without_a_trace() {
         assert!(ports.iter().all(|port| port.mode == Some(AttachedMode::Native)), "{ports:?}");
 
         let addr: IpAddr = "10.1.0.9".parse().unwrap();
-        let batch = |next_hops, routes| RibBatch { next_hops, routes, arrived: Instant::now() };
+        let batch = |next_hops, routes| RibBatch { next_hops, routes, arrivals: Vec::new() };
         let tracked = vec![NextHopInterest { addr, added: true }];
         handle.room().await.unwrap().send(batch(tracked, Vec::new()));
         assert_eq!(heard.recv().await, Some((addr, true)));

@@ -58,6 +58,6 @@ fn take<P: Plane>(forwarder: &mut Forwarder<P>, batch: RibBatch) {
         forwarder.track(interest.addr, interest.added);
     }
     if !batch.routes.is_empty() {
-        forwarder.routes(batch.routes, batch.arrived);
+        forwarder.routes(batch.routes, batch.arrivals);
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Sessions send their UPDATEs to all shards ([`RibHandle::send`]): the bytes once, shared, and each shard
 //! takes the prefixes that are its own ([`bgp::rib::ShardSpec`]). Best-path changes go to the FIB thread in
-//! batches, each with the time at which the oldest UPDATE in it arrived. Towards the neighbours nothing ever
+//! batches, with the time at which the UPDATEs behind them arrived. Towards the neighbours nothing ever
 //! waits: a neighbour whose queue is full is passed over and asked again when it has drained, and what
 //! changed meanwhile is coalesced per prefix by the RIB.
 //!

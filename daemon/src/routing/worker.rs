@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
 
 use bgp::rib::out::Batch;
 use bgp::rib::{BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig, ShardSpec};
@@ -16,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::handle::{Delivery, Inbox, ShardInput};
 use super::{FibNews, PeerUp, RibHandle, UpdateBatch};
-use crate::forwarding::{ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget};
+use crate::forwarding::{Arrival, ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget};
 use crate::monitor::{Monitor, unix_time};
 
 /// Inputs taken in one turn.
@@ -25,6 +24,8 @@ const TURN_INPUTS: usize = 16;
 const TURN_WORK: usize = 20_000;
 /// Best-path changes in one message to the FIB thread.
 const CHANGES_AT_ONCE: usize = 65_536;
+/// Batches of UPDATEs whose age is kept apart while their changes wait.
+const MOST_ARRIVALS: usize = 4096;
 /// Octets of encoded UPDATEs in one message to a session, at most; of many shards each sends less.
 const EXPORT_BYTES: usize = 64 * 1024;
 
@@ -51,7 +52,7 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
             monitor: monitor.clone(),
             news,
             receivers: Vec::new(),
-            oldest: None,
+            arrivals: Vec::new(),
             changes: Vec::new(),
             interests: Vec::new(),
             addresses: config.neighbors.iter().map(|neighbor| neighbor.address).collect(),
@@ -93,8 +94,8 @@ struct Worker {
     monitor: Monitor,
     news: mpsc::UnboundedReceiver<FibNews>,
     receivers: Vec<Receiver>,
-    /// When the oldest UPDATE arrived whose changes have not been handed on.
-    oldest: Option<Instant>,
+    /// UPDATEs whose changes have not all been handed on, the oldest first.
+    arrivals: Vec<Arrival>,
     changes: Vec<BestChange>,
     /// Next hops that the forwarding plane has not been told of.
     interests: Vec<NextHopInterest>,
@@ -209,8 +210,12 @@ impl Worker {
             let frame = batch.bytes.get(start as usize..end as usize)?;
             Some(Update::from_layout(frame, layout))
         });
-        self.rib.updates(peer, updates);
-        self.oldest.get_or_insert(batch.arrived);
+        let updates = self.rib.updates(peer, updates);
+        if self.arrivals.len() < MOST_ARRIVALS {
+            self.arrivals.push(Arrival { at: batch.arrived, updates });
+        } else if let Some(last) = self.arrivals.last_mut() {
+            last.updates += updates;
+        }
     }
 
     /// Hands on what changed, as far as there is room. What finds none stays in the RIB, where the
@@ -238,11 +243,15 @@ impl Worker {
                 room.send(RibBatch {
                     next_hops,
                     routes: self.changes.drain(..).map(route_change).collect(),
-                    arrived: self.oldest.unwrap_or_else(Instant::now),
+                    arrivals: if self.rib.pending_changes() == 0 {
+                        std::mem::take(&mut self.arrivals)
+                    } else {
+                        Vec::new()
+                    },
                 });
             }
         }
-        self.oldest = None;
+        self.arrivals.clear();
     }
 
     fn has_to_hand_on(&self) -> bool {

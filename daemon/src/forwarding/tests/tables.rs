@@ -13,7 +13,7 @@ fn grow(lab: &mut Lab, routes: usize) {
     let target = || RouteTarget::Via(vec![ip("10.0.0.9")]);
     let prefix = |i: usize| IpNet::new(IpAddr::V4(((20 << 24) + ((i as u32) << 8)).into()), 24).unwrap();
     let changes = (0..routes).map(|i| RouteChange { prefix: prefix(i), target: target() }).collect();
-    lab.forwarder.routes(changes, Instant::now());
+    lab.forwarder.routes(changes, Vec::new());
     lab.forwarder.flush(true);
 }
 
@@ -83,7 +83,7 @@ fn grow_long(lab: &mut Lab, routes: usize, next_hop: &str) {
     let target = || RouteTarget::Via(vec![ip(next_hop)]);
     let prefix = |i: usize| IpNet::new(IpAddr::V4(((1 << 24) + ((i as u32) << 8) + 7).into()), 32).unwrap();
     let changes = (0..routes).map(|i| RouteChange { prefix: prefix(i), target: target() }).collect();
-    lab.forwarder.routes(changes, Instant::now());
+    lab.forwarder.routes(changes, Vec::new());
     lab.forwarder.flush(true);
 }
 
@@ -134,7 +134,7 @@ fn a_table_that_is_emptied_or_changed_has_not_grown() {
         prefix: IpNet::new(IpAddr::V4(((20 << 24) + ((i as u32) << 8)).into()), 24).unwrap(),
         target: RouteTarget::Withdrawn,
     });
-    lab.forwarder.routes(withdraw.collect(), Instant::now());
+    lab.forwarder.routes(withdraw.collect(), Vec::new());
     lab.forwarder.flush(true);
     assert_eq!(lab.forwarder.fib.stats().ipv4.engine, EngineKind::LpmTrie);
 }
