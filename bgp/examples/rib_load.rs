@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use bgp::policy::PolicyChain;
-use bgp::rib::out::GroupConfig;
+use bgp::rib::out::{ExportRules, GroupConfig};
 use bgp::rib::view::{Page, Wanted};
-use bgp::rib::{NextHopState, PeerSession, Rib, RibConfig, ShardSpec, Totals};
+use bgp::rib::{ImportRules, NextHopState, PeerSession, Rib, RibConfig, ShardSpec, Totals};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -321,6 +321,7 @@ fn session(peer: u16) -> PeerSession {
         import: PolicyChain::all(),
         families: FamilySet::ALL,
         enforce_first_as: true,
+        rules: ImportRules::default(),
     }
 }
 
@@ -337,6 +338,7 @@ fn group() -> GroupConfig {
         next_hop_self: false,
         families: FamilySet::ALL,
         encode: ENCODE,
+        rules: ExportRules::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 //!   error handling of RFC 7606.
 //! - [`session`]: the state machine of one neighbour (RFC 4271 section 8); time is an argument.
 //! - [`policy`]: named policies over prefixes and attributes.
+//! - [`role`]: what neighbours are to each other (RFC 9234).
 //! - [`rib`]: attribute interning, Adj-RIB-In, best path (RFC 4271 section 9), Adj-RIB-Out.
 //!
 //! Everything here is driven from outside and answers with data, so that each part can be tested,
@@ -11,6 +12,7 @@
 
 pub mod policy;
 pub mod rib;
+pub mod role;
 pub mod session;
 pub mod types;
 pub mod wire;

@@ -15,6 +15,7 @@ fn plain(last: u8) -> Candidate {
     Candidate {
         local: false,
         local_pref: 100,
+        aigp: None,
         as_path_length: 2,
         origin: 0,
         neighbour_as: Asn(65_001),
@@ -37,6 +38,7 @@ prop_compose! {
     fn candidate()(
         local in prop::bool::weighted(0.05),
         preference in 0..2_u32,
+        aigp in prop::option::weighted(0.7, 0..2_u64),
         length in 0..2_u32,
         origin in 0..2_u8,
         neighbour in 0..3_u32,
@@ -50,6 +52,7 @@ prop_compose! {
         Candidate {
             local,
             local_pref: preference,
+            aigp,
             as_path_length: length,
             origin,
             neighbour_as: Asn(neighbour),

@@ -14,14 +14,16 @@ use std::sync::Arc;
 
 use bgp::policy::{Disposition, Match, Modify, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
 use bgp::rib::decision::Candidate;
-use bgp::rib::out::GroupConfig;
+use bgp::rib::out::{ExportRules, GroupConfig};
 use bgp::rib::view::{ForwardingState, Wanted};
-use bgp::rib::{BestChange, Forwarding, Ineligible, NextHopState, PeerCounts, PeerSession, RibConfig, Rules};
+use bgp::rib::{
+    BestChange, Forwarding, ImportRules, Ineligible, NextHopState, PeerCounts, PeerSession, RibConfig, Rules,
+};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
-    AsPath, Attributes, Community, DecodeContext, EncodeContext, MAX_MESSAGE, Message, Origin, decode,
-    encode_announce, encode_withdraw, frame_len, parse_attributes,
+    AsPath, AttributeContext, Attributes, Community, DecodeContext, EncodeContext, MAX_MESSAGE, Message,
+    Origin, decode, encode_announce, encode_withdraw, frame_len, parse_attributes,
 };
 use bytes::BytesMut;
 use ipnet::IpNet;
@@ -130,6 +132,7 @@ fn group(peer: u16) -> GroupConfig {
         next_hop_self: false,
         families,
         encode: ENCODE,
+        rules: ExportRules::default(),
     }
 }
 
@@ -286,6 +289,7 @@ impl Bench {
             import: import(import_index),
             families: FamilySet::ALL,
             enforce_first_as: true,
+            rules: ImportRules::default(),
         }
     }
 
@@ -468,7 +472,11 @@ impl Bench {
                 for announcement in update.announcements() {
                     // Read as an internal peer would, so that nothing that was sent is overlooked.
                     let mut key = Vec::new();
-                    update.attribute_key(announcement.mp, false, true, &mut key);
+                    update.attribute_key(
+                        announcement.mp,
+                        AttributeContext { as4: true, ..AttributeContext::default() },
+                        &mut key,
+                    );
                     let (attributes, discarded) = parse_attributes(&key).unwrap();
                     assert!(discarded.is_empty());
                     for prefix in announcement.nlri {
@@ -554,6 +562,7 @@ impl Bench {
         Candidate {
             local: peer == 0,
             local_pref: attributes.local_pref.unwrap_or(100),
+            aigp: None,
             as_path_length: attributes.as_path.length() as u32,
             origin: attributes.origin as u8,
             neighbour_as: attributes.as_path.first_asn().unwrap_or(internal_as),

@@ -5,8 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::policy::PolicyChain;
-use bgp::rib::out::{Batch, GroupConfig};
-use bgp::rib::{BestChange, Ineligible, PeerSession, Rib, RibConfig};
+use bgp::rib::out::{Batch, ExportRules, GroupConfig};
+use bgp::rib::{BestChange, ImportRules, Ineligible, PeerSession, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -46,6 +46,7 @@ fn rib(change: impl FnOnce(&mut RibConfig)) -> Rib {
             import: PolicyChain::all(),
             families: FamilySet::ALL,
             enforce_first_as: true,
+            rules: ImportRules::default(),
         });
     }
     rib
@@ -61,6 +62,7 @@ fn group(extended: bool) -> GroupConfig {
         next_hop_self: false,
         families: Family::Ipv4Unicast.into(),
         encode: EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY },
+        rules: ExportRules::default(),
     }
 }
 

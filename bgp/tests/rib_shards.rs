@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::policy::PolicyChain;
-use bgp::rib::{PeerSession, PeerStatistics, Rib, RibConfig, ShardSpec};
+use bgp::rib::{ImportRules, PeerSession, PeerStatistics, Rib, RibConfig, ShardSpec};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -41,6 +41,7 @@ fn shards(count: u16) -> Vec<Rib> {
             import: PolicyChain::all(),
             families: FamilySet::ALL,
             enforce_first_as: true,
+            rules: ImportRules::default(),
         });
         rib
     };

@@ -14,6 +14,7 @@ use bgp::policy::{Policy, PolicyChain, PrefixList};
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
 use ipnet::IpNet;
 
+use crate::attributes::AttributeOptions;
 use crate::error::Warning;
 
 /// A whole configuration.
@@ -200,8 +201,8 @@ pub struct Neighbor {
     pub hold_time: HoldTime,
     /// The first pause between attempts to connect; later ones grow.
     pub connect_retry: Duration,
-    /// Announce ourselves as next hop, also to internal peers.
-    pub next_hop_self: bool,
+    /// How attributes of its routes are judged and rewritten.
+    pub attributes: AttributeOptions,
 }
 
 impl Neighbor {

@@ -222,7 +222,10 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     keys.compare("hold-time", hold_time, ResetSession, |time| time.as_secs().to_string());
     let retry = (&old.connect_retry, &new.connect_retry);
     keys.compare("connect-retry", retry, Nothing, |retry| retry.as_secs().to_string());
-    keys.compare("next-hop-self", (&old.next_hop_self, &new.next_hop_self), Reevaluate, ToString::to_string);
+    for (from, to) in old.attributes.described().into_iter().zip(new.attributes.described()) {
+        let effect = if from.2 { ResetSession } else { Reevaluate };
+        keys.compare(from.0, (&from.1, &to.1), effect, Clone::clone);
+    }
     keys.0
 }
 

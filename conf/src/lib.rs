@@ -12,6 +12,7 @@
 //! `[router]`, `[fib]`, `[api]` and `[decision]`: `PEREGRINE_ROUTER__ROUTER_ID=10.0.0.1`,
 //! `PEREGRINE_FIB__INTERFACES=[eth0, eth1]`, `PEREGRINE_API__LISTEN=127.0.0.1:8179`.
 
+mod attributes;
 mod config;
 mod diff;
 mod error;
@@ -25,6 +26,7 @@ mod source;
 
 use std::path::Path as FilePath;
 
+pub use attributes::AttributeOptions;
 pub use config::{Api, Config, Decision, FibConf, Lookup, Neighbor, Network, Router, XdpMode};
 pub use diff::{Change, Effect, KeyChange, diff};
 pub use error::{ConfError, Place, Warning};

@@ -8,6 +8,7 @@ use bgp::policy::Policy;
 use bgp::types::{Family, FamilySet, HoldTime};
 use figment::value::Value;
 
+use crate::attributes::attributes;
 use crate::config::{Neighbor, Router};
 use crate::named::Named;
 use crate::nearest::nearest;
@@ -27,7 +28,6 @@ const UNSUPPORTED: &[&str] = &[
     "max-prefixes",
     "multihop",
     "password",
-    "role",
     "route-reflector-client",
     "route-server-client",
     "ttl-security",
@@ -79,7 +79,8 @@ fn neighbor(
     let port = table.optional("port", port).unwrap_or(Router::PORT);
     let hold_time = table.optional("hold-time", hold_time).unwrap_or_default();
     let connect_retry = table.optional("connect-retry", seconds).unwrap_or(Neighbor::DEFAULT_CONNECT_RETRY);
-    let next_hop_self = table.optional("next-hop-self", boolean).unwrap_or(false);
+    let external = router.zip(asn).map(|(router, asn)| router.asn != asn);
+    let attributes = attributes(&mut table, external, &export);
 
     let neighbor = name.zip(asn).map(|(address, asn)| Neighbor {
         address,
@@ -94,7 +95,7 @@ fn neighbor(
         port,
         hold_time,
         connect_retry,
-        next_hop_self,
+        attributes,
     });
     if let Some(neighbor) = &neighbor {
         check_local_address(&table, neighbor);

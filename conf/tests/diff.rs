@@ -113,6 +113,11 @@ fn a_changed_neighbor_names_its_keys_and_the_worst_effect() {
           (resets the session)"
         ]
     );
+    let roles = [("export = [\"all\"]", "export = [\"all\"]\nrole = \"peer\"\nas-override = true")];
+    assert_eq!(
+        shown(&roles),
+        ["~ neighbor 10.0.0.2: as-override: no -> yes, role: no -> peer (resets the session)"]
+    );
     let soft = changes(&[("export = [\"all\"]", "export = [\"none\"]")]);
     assert_eq!(soft.iter().map(Change::effect).collect::<Vec<_>>(), [Effect::Reevaluate]);
     assert_eq!(

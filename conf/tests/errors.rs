@@ -114,7 +114,6 @@ fn keys_of_later_versions_are_refused_not_ignored() {
         "max-prefixes = 10",
         "multihop = 2",
         "password = \"secret\"",
-        "role = \"customer\"",
         "route-reflector-client = true",
         "route-server-client = true",
         "ttl-security = true",
@@ -668,4 +667,51 @@ prefix = \"10.0.0.1/8\"
         ["p.toml:3", "p.toml:4", "p.toml:5", "p.toml:7", "p.toml:8", "p.toml:11"],
         "{errors:#?}"
     );
+}
+
+#[test]
+fn options_about_attributes_say_what_they_take() {
+    for (key, expected) in [
+        (
+            "allow-own-asn = 11",
+            "allow-own-asn: 11 is out of range; expected a number from 0 to 10 (times in the AS path)",
+        ),
+        (
+            "remove-private-asns = \"some\"",
+            "remove-private-asns: \"some\" is unknown; expected \"if-all\", \"all\", \"replace-if-all\" or \"replace\"",
+        ),
+        (
+            "role = \"boss\"",
+            "role: \"boss\" is unknown; expected \"provider\", \"rs\", \"rs-client\", \"customer\" or \"peer\"",
+        ),
+        ("role-strict = true", "role-strict: there is no role to insist on; expected role beside it"),
+        (
+            "next-hop-self = \"always\"",
+            "next-hop-self: \"always\" is a string; expected true, false or \"force\"",
+        ),
+        (
+            "next-hop-self = \"force\"",
+            "next-hop-self: \"force\" is for internal neighbors; expected true or false",
+        ),
+        (
+            "next-hop = \"224.0.0.1\"",
+            "next-hop: 224.0.0.1 is no next hop; expected an IPv4 or IPv6 address that the neighbor can reach",
+        ),
+        (
+            "next-hop = [\"192.0.2.1\", \"192.0.2.2\"]",
+            "next-hop[1]: 192.0.2.2 beside 192.0.2.1; expected one address of each family",
+        ),
+        (
+            "next-hop = \"192.0.2.1\"\nnext-hop-unchanged = true",
+            "next-hop-unchanged: in conflict with next-hop-self and next-hop; expected one of them",
+        ),
+    ] {
+        let found = neighbor(key);
+        let found = found.split_once(": neighbor.").unwrap().1;
+        assert_eq!(found, expected, "{key}");
+    }
+    for key in ["role = \"peer\"", "as-override = true", "remove-private-asns = \"all\""] {
+        let text = error(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65000\n{key}\n"));
+        assert!(text.ends_with("this one is in our AS; expected no such key"), "{text}");
+    }
 }

@@ -50,7 +50,7 @@ fn the_edge_router_is_what_it_says() {
     assert_eq!(customer.address.to_string(), "2001:db8:30::2");
     assert!(customer.passive && customer.export.is_accept_all());
     let internal = &config.neighbors[5];
-    assert!(internal.next_hop_self && internal.import.is_empty());
+    assert!(internal.attributes.next_hop_self && internal.import.is_empty());
     assert_eq!(internal.connect_retry.as_secs(), 2);
 }
 

@@ -15,8 +15,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bgp::policy::PolicyChain;
-use bgp::rib::out::GroupConfig;
-use bgp::rib::{PeerSession, Rib, RibConfig};
+use bgp::rib::out::{ExportRules, GroupConfig};
+use bgp::rib::{ImportRules, PeerSession, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -205,6 +205,7 @@ fn session(peer: u16) -> PeerSession {
         import: PolicyChain::all(),
         families: FamilySet::ALL,
         enforce_first_as: true,
+        rules: ImportRules::default(),
     }
 }
 
@@ -219,6 +220,7 @@ fn group() -> GroupConfig {
         next_hop_self: false,
         families: FamilySet::ALL,
         encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
+        rules: ExportRules::default(),
     }
 }
 

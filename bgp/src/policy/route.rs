@@ -9,9 +9,8 @@ use crate::types::{Asn, Family};
 use crate::wire::{AsPath, Attributes, Segment, SegmentKind};
 
 use super::{
-    Accepted, AsnSet, CommunityPattern, DecidedBy, Disposition, ExtendedCommunityPattern,
-    LargeCommunityPattern, Match, Modify, NextHopAction, NextHopChoice, NumberPattern, PolicyContext,
-    PrefixList,
+    Accepted, CommunityPattern, DecidedBy, Disposition, ExtendedCommunityPattern, LargeCommunityPattern,
+    Match, Modify, NextHopAction, NextHopChoice, NumberPattern, PolicyContext, PrefixList,
 };
 
 /// What a route without `LOCAL_PREF` counts as having, as in best path selection.
@@ -128,7 +127,9 @@ impl<'a> Route<'a> {
             }
             Modify::RemoveAsns(asns) => {
                 if attributes.as_path.asns().any(|asn| asns.contains(asn)) {
-                    self.set_as_path(|path| *path = without(path, asns));
+                    self.set_as_path(|path| {
+                        *path = path.filter_map(|asn| (!asns.contains(asn)).then_some(asn))
+                    });
                 }
             }
             Modify::Prepend { asn, count } => {
@@ -219,13 +220,4 @@ fn unique_length(path: &AsPath) -> usize {
     asns.sort_unstable();
     asns.dedup();
     sets + asns.len()
-}
-
-/// The path without some AS numbers.
-fn without(path: &AsPath, asns: &AsnSet) -> AsPath {
-    let mut rest = AsPath::new();
-    for segment in path.segments() {
-        rest.push(segment.kind(), segment.asns().filter(|asn| !asns.contains(*asn)));
-    }
-    rest
 }

@@ -57,6 +57,8 @@ impl Summary {
     const OWN_ORIGINATOR: u8 = 1 << 3;
     const OWN_CLUSTER: u8 = 1 << 4;
     const DISCARDED: u8 = 1 << 5;
+    const AIGP: u8 = 1 << 6;
+    const ONLY_TO_CUSTOMER: u8 = 1 << 7;
 
     pub(crate) fn origin(&self) -> u8 {
         self.bits & 0b11
@@ -72,6 +74,16 @@ impl Summary {
 
     pub(crate) fn has_own_cluster(&self) -> bool {
         self.bits & Self::OWN_CLUSTER != 0
+    }
+
+    /// Whether the set has an AIGP (RFC 7311).
+    pub(crate) fn has_aigp(&self) -> bool {
+        self.bits & Self::AIGP != 0
+    }
+
+    /// Whether the set has an "Only to Customer" (RFC 9234).
+    pub(crate) fn has_otc(&self) -> bool {
+        self.bits & Self::ONLY_TO_CUSTOMER != 0
     }
 
     /// Whether attributes were discarded from the set (RFC 7606).
@@ -181,6 +193,8 @@ impl AttributeStore {
             (path.contains(self.identity.asn), Summary::OWN_AS),
             (attributes.originator_id == Some(self.identity.router_id), Summary::OWN_ORIGINATOR),
             (attributes.cluster_list.contains(&cluster), Summary::OWN_CLUSTER),
+            (attributes.aigp.is_some(), Summary::AIGP),
+            (attributes.otc.is_some(), Summary::ONLY_TO_CUSTOMER),
         ] {
             bits |= if holds { bit } else { 0 };
         }
@@ -190,7 +204,7 @@ impl AttributeStore {
             first_as: path.first_asn().map_or(0, |asn| asn.0),
             originator: attributes.originator_id.map_or(0, |id| id.0.to_bits()),
             next_hop: self.next_hops.retain(attributes.next_hop.addr),
-            rank: rank(local_pref, length as u32, origin),
+            rank: rank(local_pref, attributes.aigp.is_some(), length as u32, origin),
             as_path_hash: self.hasher.hash_one(path) as u32,
             as_path_length: u16::try_from(length).unwrap_or(u16::MAX),
             cluster_list_length: u8::try_from(attributes.cluster_list.len()).unwrap_or(u8::MAX),

@@ -84,6 +84,14 @@ impl Core {
         }
     }
 
+    /// Cost of reaching the next hop of an attribute set, as far as it is known.
+    pub(crate) fn interior_cost(&self, attr: u32) -> u32 {
+        match self.attrs.next_hops.state(self.attrs.summary(attr).next_hop) {
+            NextHopState::Reachable { cost } => cost,
+            NextHopState::Unknown | NextHopState::Unreachable => 0,
+        }
+    }
+
     /// A path as the decision sees it.
     pub(crate) fn candidate(&self, path: Path) -> Candidate {
         let summary = self.attrs.summary(path.attr);
@@ -95,15 +103,16 @@ impl Core {
             (0, _) => self.asn,
             (first, _) => Asn(first),
         };
-        let interior_cost = match self.attrs.next_hops.state(summary.next_hop) {
-            NextHopState::Reachable { cost } => cost,
-            NextHopState::Unknown | NextHopState::Unreachable => 0,
-        };
+        let interior_cost = self.interior_cost(path.attr);
         let router_id = match summary.originator {
             0 => session.map_or(RouterId(Ipv4Addr::UNSPECIFIED), |session| session.router_id),
             originator => RouterId(originator.into()),
         };
+        // Only what has one is read for it.
+        let aigp = || self.attrs.attributes(path.attr)?.aigp;
+        let aigp = if summary.has_aigp() { aigp() } else { None };
         Candidate {
+            aigp: aigp.map(|aigp| aigp.metric.saturating_add(interior_cost.into())),
             local: path.peer == PeerId::LOCAL.0,
             local_pref: summary.local_pref,
             as_path_length: u32::from(summary.as_path_length),

@@ -5,7 +5,7 @@
 //! than" is not transitive and sorting by it would make the result depend on the order of arrival.
 //! Here it depends on the candidates alone; age is never looked at.
 //!
-//! The steps, in order: locally originated, `LOCAL_PREF` (9.1.1), AS path length, ORIGIN, MED within
+//! The steps, in order: locally originated, `LOCAL_PREF` (9.1.1), AIGP (RFC 7311 section 4.1), AS path length, ORIGIN, MED within
 //! each neighbouring AS, external over internal, interior cost, router id (`ORIGINATOR_ID` when there
 //! is one, RFC 4456 section 9), `CLUSTER_LIST` length, peer address.
 //!
@@ -28,6 +28,8 @@ pub struct Candidate {
     pub local: bool,
     /// The degree of preference.
     pub local_pref: u32,
+    /// AIGP and the cost of reaching the next hop, if the path has one; it beats every path that has none.
+    pub aigp: Option<u64>,
     /// AS path length, an `AS_SET` counting once.
     pub as_path_length: u32,
     /// The ORIGIN code: 0 IGP, 1 EGP, 2 incomplete.
@@ -77,6 +79,8 @@ pub enum DecisionStep {
     LocallyOriginated,
     /// Greatest `LOCAL_PREF`.
     LocalPref,
+    /// Lowest AIGP, with the cost of reaching the next hop; any before none.
+    Aigp,
     /// Shortest AS path.
     AsPathLength,
     /// Lowest ORIGIN.
@@ -102,6 +106,7 @@ impl DecisionStep {
             Self::OnlyPath => "only path",
             Self::LocallyOriginated => "locally originated",
             Self::LocalPref => "local preference",
+            Self::Aigp => "AIGP",
             Self::AsPathLength => "AS path length",
             Self::Origin => "origin",
             Self::Med => "MED",
@@ -160,6 +165,7 @@ impl Filters {
 
         self.keep_least(candidates, DecisionStep::LocallyOriginated, |c| !c.local);
         self.keep_least(candidates, DecisionStep::LocalPref, |c| Reverse(c.local_pref));
+        self.keep_least(candidates, DecisionStep::Aigp, |c| (c.aigp.is_none(), c.aigp));
         self.keep_least(candidates, DecisionStep::AsPathLength, |c| c.as_path_length);
         self.keep_least(candidates, DecisionStep::Origin, |c| c.origin);
         if rules.always_compare_med {

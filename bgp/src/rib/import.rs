@@ -13,6 +13,7 @@ use std::ops::Range;
 use ipnet::IpNet;
 
 use crate::policy::{Decision, PolicyChain, PolicyContext, PolicyNeighbor};
+use crate::role::Role;
 use crate::session::PeerKind;
 use crate::types::PeerId;
 use crate::wire::{Attributes, Nlri, Update, UpdateVerdict, parse_attributes};
@@ -21,6 +22,7 @@ use super::ShardSpec;
 use super::core::{Core, Plane};
 use super::key::Bits;
 use super::path::{Ineligible, LOCAL_RANK, Path};
+use super::peers::PeerSession;
 
 /// Received attributes on their way through import: holds one use of them, and one of what policy
 /// made of them last.
@@ -73,10 +75,13 @@ impl Core {
         let session = &self.peer(peer)?.session;
         let summary = self.attrs.summary(received);
         let external = session.kind == PeerKind::Ebgp;
-        let own_as = summary.has_own_as()
-            || (session.local_asn != self.asn
-                && self.attrs.attributes(received).is_some_and(|a| a.as_path.contains(session.local_asn)));
-        if own_as {
+        let attributes = || self.attrs.attributes(received);
+        let loops = || attributes().is_some_and(|attributes| self.is_as_loop(session, &attributes));
+        let leaks = |role: Role| {
+            let otc = attributes().and_then(|attributes| attributes.otc);
+            otc.is_some_and(|otc| role.is_leak(otc, session.asn))
+        };
+        if (summary.has_own_as() || session.local_asn != self.asn) && loops() {
             Some(Ineligible::AsLoop)
         } else if summary.has_own_originator() {
             Some(Ineligible::OriginatorLoop)
@@ -84,11 +89,20 @@ impl Core {
             Some(Ineligible::ClusterLoop)
         } else if external && session.enforce_first_as && summary.first_as != session.asn.0 {
             Some(Ineligible::FirstAsMismatch)
+        } else if external && summary.has_otc() && session.rules.role.is_some_and(leaks) {
+            Some(Ineligible::RouteLeak)
         } else if external && session.import.is_empty() {
             Some(Ineligible::NoPolicy)
         } else {
             None
         }
+    }
+
+    /// Whether our own AS numbers are in the AS path more often than is allowed.
+    fn is_as_loop(&self, session: &PeerSession, attributes: &Attributes) -> bool {
+        let ours = [self.asn, session.local_asn];
+        let count = attributes.as_path.asns().filter(|asn| ours.contains(asn)).count();
+        count > usize::from(session.rules.allow_own_asn)
     }
 
     /// Asks policy; the caller gets one use of the attributes.
@@ -322,9 +336,8 @@ pub(crate) fn intern(
     counts: bool,
     key: &mut Vec<u8>,
 ) -> Option<Incoming> {
-    let session = &core.peer(peer)?.session;
-    let (ebgp, as4) = (session.kind == PeerKind::Ebgp, session.as4);
-    update.attribute_key(mp, ebgp, as4, key);
+    let context = core.peer(peer)?.session.attribute_context();
+    update.attribute_key(mp, context, key);
     let result = match update.verdict() {
         UpdateVerdict::Accept => core.attrs.intern(key),
         UpdateVerdict::TreatAsWithdraw(error) => Err(error),
@@ -341,7 +354,7 @@ pub(crate) fn intern(
         }
         Err(error) => {
             let mut told = || {
-                update.attribute_key(false, ebgp, as4, key);
+                update.attribute_key(false, context, key);
                 update.verdict() != UpdateVerdict::Accept || parse_attributes(key).is_err()
             };
             if counts && (first() || !told()) {

@@ -45,7 +45,7 @@ pub use attrs::{AttrId, DEFAULT_LOCAL_PREF};
 pub use decision::{DecisionStep, Rules};
 pub use next_hops::{NextHopInterest, NextHopState};
 pub use path::Ineligible;
-pub use peers::{PeerCounts, PeerSession, PeerStatistics};
+pub use peers::{ImportRules, PeerCounts, PeerSession, PeerStatistics};
 
 use self::core::{Core, Plane};
 use import::List;

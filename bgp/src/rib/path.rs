@@ -12,27 +12,29 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Bits of the rank, from the top: locally originated 1, local preference 20, AS path length 8
-/// (complemented: shorter is better), origin 2 (complemented). One bit is spare at the bottom.
+/// Bits of the rank, from the top: locally originated 1, local preference 20, AIGP 1, AS path length 8
+/// (complemented: shorter is better), origin 2 (complemented).
 const LOCAL_SHIFT: u32 = 31;
 const PREFERENCE_SHIFT: u32 = 11;
 const PREFERENCE_MAX: u32 = (1 << 20) - 1;
-const LENGTH_SHIFT: u32 = 3;
+const AIGP: u32 = 1 << 10;
+const LENGTH_SHIFT: u32 = 2;
 const LENGTH_MAX: u32 = (1 << 8) - 1;
-const ORIGIN_SHIFT: u32 = 1;
 
-/// The rank of attributes; [`LOCAL_RANK`] is added for routes originated here.
-pub(crate) fn rank(local_pref: u32, as_path_length: u32, origin: u8) -> u32 {
+/// The rank of attributes; [`LOCAL_RANK`] is added for routes originated here. Of paths with an AIGP the metric
+/// decides before the length of the AS path does, and that takes the filters.
+pub(crate) fn rank(local_pref: u32, aigp: bool, as_path_length: u32, origin: u8) -> u32 {
     if local_pref >= PREFERENCE_MAX {
         return PREFERENCE_MAX << PREFERENCE_SHIFT;
     }
     let preference = local_pref << PREFERENCE_SHIFT;
+    if aigp {
+        return preference | AIGP;
+    }
     if as_path_length >= LENGTH_MAX {
         return preference;
     }
-    preference
-        | (LENGTH_MAX - as_path_length) << LENGTH_SHIFT
-        | (3 - u32::from(origin.min(3))) << ORIGIN_SHIFT
+    preference | (LENGTH_MAX - as_path_length) << LENGTH_SHIFT | (3 - u32::from(origin.min(3)))
 }
 
 /// Added to the rank of a route originated here: it beats whatever peers send.
@@ -113,12 +115,14 @@ pub enum Ineligible {
     MartianPrefix,
     /// The AS path does not begin with the peer's AS number (RFC 4271 section 6.3).
     FirstAsMismatch,
+    /// Its "Only to Customer" says that the neighbour may not have sent it here (RFC 9234 section 5).
+    RouteLeak,
     /// Nothing is known of how to reach its next hop, or it is known not to be reachable.
     NextHopUnreachable,
 }
 
 impl Ineligible {
-    const CODES: [Self; 7] = [
+    const CODES: [Self; 8] = [
         Self::AsLoop,
         Self::OriginatorLoop,
         Self::ClusterLoop,
@@ -126,6 +130,7 @@ impl Ineligible {
         Self::RejectedByPolicy,
         Self::FirstAsMismatch,
         Self::MartianPrefix,
+        Self::RouteLeak,
     ];
 
     /// The bits in a path's flags. Reachability has a bit of its own: it changes by itself.
@@ -150,6 +155,7 @@ impl Ineligible {
             Self::RejectedByPolicy => "rejected by import policy",
             Self::MartianPrefix => "a prefix that may not be routed",
             Self::FirstAsMismatch => "AS path does not begin with the peer's AS number",
+            Self::RouteLeak => "a route leak by its Only to Customer attribute (RFC 9234)",
             Self::NextHopUnreachable => "next hop unreachable",
         }
     }
@@ -182,23 +188,24 @@ mod tests {
         assert!(Path { flags: Path::BEST | Path::GENERATION, ..Path::default() }.eligible());
     }
 
-    fn worth() -> impl Strategy<Value = (u32, u32, u8)> {
+    fn worth() -> impl Strategy<Value = (u32, bool, u32, u8)> {
         let preference =
             prop_oneof![0..3_u32, 99..102_u32, PREFERENCE_MAX - 2..PREFERENCE_MAX + 3, any::<u32>()];
         let length = prop_oneof![0..3_u32, LENGTH_MAX - 2..LENGTH_MAX + 3, 0..70_000_u32];
-        (preference, length, 0..3_u8)
+        (preference, any::<bool>(), length, 0..3_u8)
     }
 
     proptest! {
         #[test]
         fn a_strict_order_of_ranks_is_the_order_of_the_steps(a in worth(), b in worth()) {
-            let (better, worse) = match rank(a.0, a.1, a.2).cmp(&rank(b.0, b.1, b.2)) {
+            let (better, worse) = match rank(a.0, a.1, a.2, a.3).cmp(&rank(b.0, b.1, b.2, b.3)) {
                 std::cmp::Ordering::Greater => (a, b),
                 std::cmp::Ordering::Less => (b, a),
                 std::cmp::Ordering::Equal => return Ok(()),
             };
-            let order = |(preference, length, origin): (u32, u32, u8)| {
-                (std::cmp::Reverse(preference), length, origin)
+            // Among paths with an AIGP its metric is asked before the rest.
+            let order = |(preference, aigp, length, origin): (u32, bool, u32, u8)| {
+                (std::cmp::Reverse(preference), !aigp, if aigp { (0, 0) } else { (length, origin) })
             };
             prop_assert!(order(better) < order(worse));
         }
@@ -206,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_rank_stays_below_the_bit_of_local_routes() {
-        assert!(rank(u32::MAX, 0, 0) < LOCAL_RANK);
-        assert!(rank(PREFERENCE_MAX - 1, 0, 0) < rank(u32::MAX, 9, 2));
+        assert!(rank(u32::MAX, true, 0, 0) < LOCAL_RANK);
+        assert!(rank(PREFERENCE_MAX - 1, true, 0, 0) < rank(u32::MAX, false, 9, 2));
     }
 }

@@ -9,8 +9,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 
 use crate::policy::PolicyChain;
+use crate::role::Role;
 use crate::session::PeerKind;
 use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
+use crate::wire::AttributeContext;
 
 use super::path::Path;
 
@@ -38,6 +40,38 @@ pub struct PeerSession {
     /// Refuse routes whose AS path does not begin with its AS number. Off for route servers, which
     /// do not put themselves into the path.
     pub enforce_first_as: bool,
+    /// How the attributes of its routes are judged.
+    pub rules: ImportRules,
+}
+
+impl PeerSession {
+    /// The AS that its routes have as "Only to Customer" if they have none (RFC 9234 section 5).
+    pub(crate) fn otc(&self) -> Option<Asn> {
+        self.rules.role.filter(|role| role.marks_received()).map(|_| self.asn)
+    }
+
+    /// What the meaning of the peer's attributes depends on.
+    pub(crate) fn attribute_context(&self) -> AttributeContext {
+        AttributeContext {
+            as4: self.as4,
+            ebgp: self.kind == PeerKind::Ebgp,
+            aigp: self.rules.aigp,
+            refuse_as_sets: self.rules.refuse_as_sets,
+        }
+    }
+}
+
+/// How the attributes of a peer's routes are judged, whatever import policy says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportRules {
+    /// How often our own AS number may be in the AS path.
+    pub allow_own_asn: u8,
+    /// Take AIGP from it (RFC 7311 section 3.3).
+    pub aigp: bool,
+    /// Treat routes with an `AS_SET` as withdrawn (RFC 9774).
+    pub refuse_as_sets: bool,
+    /// What we are towards it (RFC 9234).
+    pub role: Option<Role>,
 }
 
 /// Routes of a peer in one family.
@@ -139,6 +173,7 @@ impl Peer {
             import: PolicyChain::default(),
             families: FamilySet::ALL,
             enforce_first_as: false,
+            rules: ImportRules::default(),
         };
         Self { up: true, ..Self::new(session) }
     }

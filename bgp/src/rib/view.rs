@@ -272,11 +272,12 @@ impl Core {
     fn path_view(&self, path: Path, prefix: IpNet, lost_at: Option<DecisionStep>) -> Option<PathView> {
         let ineligible = path.ineligible();
         let received = (path.received != path.attr).then(|| self.attrs.attributes(path.received)).flatten();
-        let attributes = self.attrs.attributes(path.attr)?;
+        let mut attributes = self.attrs.attributes(path.attr)?;
         let rejected_by = match ineligible {
             Some(Ineligible::RejectedByPolicy) => self.rejection(path, prefix, &attributes),
             _ => None,
         };
+        attributes.otc = attributes.otc.or_else(|| self.peer(path.peer)?.session.otc());
         Some(PathView {
             peer: PeerId(path.peer),
             attributes,

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::role::Role;
 use crate::types::{Asn, FamilySet, HoldTime, RouterId};
 
 /// Configuration of one session. It never changes: a new configuration is a new [`Session`](super::Session).
@@ -29,6 +30,10 @@ pub struct SessionConfig {
     pub add_path_receive: FamilySet,
     /// Families in which we want to send them.
     pub add_path_send: FamilySet,
+    /// What we are towards the peer, which it is told (RFC 9234). Only between ASes.
+    pub role: Option<Role>,
+    /// With a role: refuse a peer that does not say its own.
+    pub role_strict: bool,
     /// Seed of the timers' jitter. Two sessions should not share one.
     pub jitter_seed: u64,
     /// Intervals that the protocol leaves to us.
@@ -48,6 +53,8 @@ impl SessionConfig {
             extended_messages: true,
             add_path_receive: FamilySet::EMPTY,
             add_path_send: FamilySet::EMPTY,
+            role: None,
+            role_strict: false,
             jitter_seed,
             timing: Timing::default(),
         }

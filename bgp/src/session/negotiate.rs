@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::config::{PeerKind, SessionConfig};
+use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use crate::wire::notification::codes;
 use crate::wire::{AddPath, Capability, DecodeContext, EncodeContext, Open, ProtocolError};
@@ -50,6 +51,7 @@ pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
     if !plain {
         capabilities.extend(config.families.iter().map(Capability::MultiProtocol));
         capabilities.push(Capability::RouteRefresh);
+        capabilities.extend(config.role.map(|role| Capability::Role(role as u8)));
         if config.extended_messages {
             capabilities.push(Capability::ExtendedMessage);
         }
@@ -95,6 +97,12 @@ pub(super) fn negotiate(
         let reason = format!("the peer has our router id {}", config.router_id);
         return refuse(codes::open::BAD_IDENTIFIER, &[], reason);
     }
+    if kind == PeerKind::Ebgp
+        && let Some(role) = config.role
+        && let Err(reason) = agree_on_roles(role, config.role_strict, &peer)
+    {
+        return refuse(codes::open::ROLE_MISMATCH, &[], reason);
+    }
     let ours = if plain { Family::Ipv4Unicast.into() } else { FamilySet::ALL };
     let families = config.families.intersect(ours).intersect(peer.families());
     if families.is_empty() {
@@ -129,6 +137,28 @@ pub(super) fn negotiate(
         encode: EncodeContext { as4, extended, add_path: sends },
         peer_open: peer,
     })
+}
+
+/// Whether the peer's role is the counterpart of ours (RFC 9234 section 4.2). One that says none is accepted,
+/// unless we insist on it.
+fn agree_on_roles(ours: Role, strict: bool, peer: &Open) -> Result<(), String> {
+    let mut theirs: Vec<u8> = peer
+        .capabilities
+        .iter()
+        .filter_map(|capability| if let Capability::Role(role) = capability { Some(*role) } else { None })
+        .collect();
+    theirs.dedup();
+    let wanted = ours.counterpart();
+    match theirs[..] {
+        [] if strict => Err(format!("the peer says no role, which role-strict demands: it must be {wanted}")),
+        [] => Ok(()),
+        [role] if role == wanted as u8 => Ok(()),
+        [role] => {
+            let role = Role::from_u8(role).map_or_else(|| role.to_string(), |role| role.to_string());
+            Err(format!("role mismatch: we are {ours}, so the peer must be {wanted}, and it says {role}"))
+        }
+        _ => Err("the peer says more than one role".to_owned()),
+    }
 }
 
 /// The capabilities that we insist on, as the NOTIFICATION lists them: code, length, value.
@@ -247,6 +277,34 @@ mod tests {
             contexts(vec![AddPath { afi: 1, safi: 128, receive: true, send: true }]),
             (FamilySet::EMPTY, FamilySet::EMPTY)
         );
+    }
+
+    #[test]
+    fn roles_must_fit_each_other() {
+        use Role::{Customer, Peer, Provider};
+        let outcome = |ours: Option<Role>, strict, theirs: &[u8]| {
+            let config = SessionConfig { role: ours, role_strict: strict, ..config(1, 2) };
+            let capabilities = theirs.iter().map(|role| Capability::Role(*role)).collect();
+            negotiate(&config, false, open(2, 90, id(2), capabilities))
+                .map_err(|error| (error.code, error.subcode))
+        };
+        for (ours, strict, theirs, fits) in [
+            (Some(Provider), true, &[Customer as u8][..], true),
+            (Some(Provider), false, &[Customer as u8, Customer as u8], true),
+            (Some(Provider), false, &[Provider as u8], false),
+            (Some(Peer), false, &[Customer as u8], false),
+            (Some(Peer), false, &[9], false),
+            (Some(Peer), false, &[Peer as u8, Customer as u8], false),
+            (Some(Peer), false, &[], true),
+            (Some(Peer), true, &[], false),
+            (None, false, &[Provider as u8], true),
+        ] {
+            let outcome = outcome(ours, strict, theirs);
+            assert_eq!(outcome.is_ok(), fits, "{ours:?} {theirs:?}");
+            assert!(fits || outcome == Err((2, 11)));
+        }
+        let ours = our_open(&SessionConfig { role: Some(Customer), ..config(1, 2) }, false);
+        assert!(ours.has(&Capability::Role(3)));
     }
 
     #[test]

@@ -238,6 +238,17 @@ impl AsPath {
         *self = merged;
     }
 
+    /// The path with each AS number replaced, or taken out where there is nothing in its place; segments left
+    /// empty vanish.
+    #[must_use]
+    pub fn filter_map(&self, mut change: impl FnMut(Asn) -> Option<Asn>) -> Self {
+        let mut path = Self::new();
+        for segment in self.segments() {
+            path.push(segment.kind, segment.asns().filter_map(&mut change));
+        }
+        path
+    }
+
     /// The path without its confederation segments.
     pub(super) fn without_confederations(&self) -> Self {
         let mut path = Self::new();

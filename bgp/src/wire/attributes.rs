@@ -75,6 +75,43 @@ pub struct UnknownAttribute {
     pub value: Vec<u8>,
 }
 
+/// The accumulated IGP metric of a route (RFC 7311).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Aigp {
+    /// The sum of the metrics up to the next hop.
+    pub metric: u64,
+    /// The attribute's other TLVs as they came, which are passed on.
+    pub others: Vec<u8>,
+}
+
+impl From<u64> for Aigp {
+    fn from(metric: u64) -> Self {
+        Self { metric, others: Vec::new() }
+    }
+}
+
+/// Known optional transitive attributes that a speaker on the way did not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Partial(u64);
+
+impl Partial {
+    /// Whether the attribute of this type code is marked. Codes from 64 on never are.
+    pub fn contains(self, code: u8) -> bool {
+        code < 64 && self.0 & (1 << code) != 0
+    }
+
+    /// The type codes, in order.
+    pub fn codes(self) -> impl Iterator<Item = u8> {
+        (0..64).filter(move |code| self.contains(*code))
+    }
+
+    pub(super) fn insert(&mut self, code: u8) {
+        if code < 64 {
+            self.0 |= 1 << code;
+        }
+    }
+}
+
 /// Everything that a route carries beside its prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attributes {
@@ -102,6 +139,12 @@ pub struct Attributes {
     pub extended_communities: Vec<ExtendedCommunity>,
     /// `LARGE_COMMUNITY`; duplicates are dropped on the wire (RFC 8092 section 5).
     pub large_communities: Vec<LargeCommunity>,
+    /// AIGP (RFC 7311), only from neighbours for which it is enabled.
+    pub aigp: Option<Aigp>,
+    /// "Only to Customer" (RFC 9234): the AS from which on the route goes to customers only.
+    pub otc: Option<Asn>,
+    /// Those of the above that came with the Partial flag, which stays (RFC 4271 section 5).
+    pub partial: Partial,
     /// What else is passed on, in order of type code.
     pub unknown: Vec<UnknownAttribute>,
 }
@@ -122,6 +165,9 @@ impl Attributes {
             communities: Vec::new(),
             extended_communities: Vec::new(),
             large_communities: Vec::new(),
+            aigp: None,
+            otc: None,
+            partial: Partial::default(),
             unknown: Vec::new(),
         }
     }
@@ -130,7 +176,7 @@ impl Attributes {
     /// code. [`parse_attributes`](super::parse_attributes) of it gives these attributes again, if
     /// the next hop is a host's address and there are no duplicate large communities.
     pub fn to_key(&self) -> Vec<u8> {
-        let mut out = vec![key::AS4, 0];
+        let mut out = vec![key::AttributeContext::OWN.to_flags(), 0];
         self.next_hop.encode(&mut out);
         out[1] = (out.len() - 2) as u8;
         table::encode_block(self, Target { as4: true, next_hop: false }, &mut out);

@@ -11,6 +11,7 @@ use nom::multi::many0;
 use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 
+use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet};
 
 /// Capability codes, as IANA numbers them.
@@ -18,6 +19,7 @@ mod code {
     pub(super) const MULTI_PROTOCOL: u8 = 1;
     pub(super) const ROUTE_REFRESH: u8 = 2;
     pub(super) const EXTENDED_MESSAGE: u8 = 6;
+    pub(super) const ROLE: u8 = 9;
     pub(super) const GRACEFUL_RESTART: u8 = 64;
     pub(super) const FOUR_OCTET_ASN: u8 = 65;
     pub(super) const ADD_PATH: u8 = 69;
@@ -33,7 +35,7 @@ const NAMES: &[(u8, &str)] = &[
     (code::EXTENDED_MESSAGE, "extended-message"),
     (7, "bgpsec"),
     (8, "multiple-labels"),
-    (9, "role"),
+    (code::ROLE, "role"),
     (code::GRACEFUL_RESTART, "graceful-restart"),
     (code::FOUR_OCTET_ASN, "four-octet-as"),
     (67, "dynamic-capability"),
@@ -62,6 +64,9 @@ pub enum Capability {
     RouteRefresh,
     /// Messages up to 65535 octets (RFC 8654).
     ExtendedMessage,
+    /// What the speaker is towards the one that it sends this to (RFC 9234), by its code: see
+    /// [`Role::from_u8`](crate::role::Role::from_u8).
+    Role(u8),
     /// Graceful restart (RFC 4724), its value as sent.
     GracefulRestart(Vec<u8>),
     /// The speaker's AS number, and that it reads four octets of them (RFC 6793).
@@ -140,6 +145,7 @@ impl Capability {
             Self::MultiProtocol(_) | Self::MultiProtocolOther { .. } => code::MULTI_PROTOCOL,
             Self::RouteRefresh => code::ROUTE_REFRESH,
             Self::ExtendedMessage => code::EXTENDED_MESSAGE,
+            Self::Role(_) => code::ROLE,
             Self::GracefulRestart(_) => code::GRACEFUL_RESTART,
             Self::FourOctetAsn(_) => code::FOUR_OCTET_ASN,
             Self::AddPath(_) => code::ADD_PATH,
@@ -167,6 +173,10 @@ impl Capability {
             code::ROUTE_REFRESH => value.is_empty().then_some(Self::RouteRefresh)?,
             code::EXTENDED_MESSAGE => value.is_empty().then_some(Self::ExtendedMessage)?,
             code::ENHANCED_ROUTE_REFRESH => value.is_empty().then_some(Self::EnhancedRouteRefresh)?,
+            code::ROLE => match value {
+                [role] => Self::Role(*role),
+                _ => return None,
+            },
             code::GRACEFUL_RESTART => Self::GracefulRestart(value.to_vec()),
             code::ADD_PATH => match AddPath::decode_all(value) {
                 Some(families) => Self::AddPath(families),
@@ -186,6 +196,7 @@ impl Capability {
             Self::MultiProtocol(family) => put_family(out, family.afi(), family.safi()),
             Self::MultiProtocolOther { afi, safi } => put_family(out, *afi, *safi),
             Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => {}
+            Self::Role(role) => out.push(*role),
             Self::FourOctetAsn(asn) => out.extend(asn.0.to_be_bytes()),
             Self::AddPath(families) => {
                 // As many as have room in 255 octets.
@@ -216,6 +227,12 @@ impl fmt::Display for Capability {
         match self {
             Self::MultiProtocol(family) => return write!(f, "{family}"),
             Self::MultiProtocolOther { afi, safi } => return write!(f, "afi-{afi}-safi-{safi}"),
+            Self::Role(code) => {
+                return match Role::from_u8(*code) {
+                    Some(role) => write!(f, "role {role}"),
+                    None => write!(f, "role {code}"),
+                };
+            }
             _ => {}
         }
         let code = self.code();

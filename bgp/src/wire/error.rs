@@ -74,6 +74,9 @@ pub enum Reason {
     /// A confederation segment from a neighbour outside the confederation (RFC 5065 section 5).
     #[error("confederation segment from another AS")]
     Confederation,
+    /// A set of AS numbers, which are not taken (RFC 9774).
+    #[error("AS_SET")]
+    AsSet,
     /// An address that cannot be a host's.
     #[error("not a host address")]
     NotAHost,

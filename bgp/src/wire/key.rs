@@ -3,7 +3,7 @@
 //! A key is everything that decides what attributes a route has, as one byte string:
 //!
 //! ```text
-//! [flags: AS4, EBGP] [next hop length] [next hop of MP_REACH_NLRI] [attributes without MP_*_NLRI]
+//! [flags: AttributeContext] [next hop length] [next hop of MP_REACH_NLRI] [attributes without MP_*_NLRI]
 //! ```
 //!
 //! A table of routes has a few hundred thousand distinct keys and millions of routes, so that keys
@@ -13,13 +13,41 @@
 use super::attributes::{Attributes, UnknownAttribute, flags};
 use super::error::{AttributeError, Reason};
 use super::next_hop::NextHop;
-use super::table::{self, Draft, Fault, Source, code};
+use super::table::{self, Draft, Fault, code};
 use crate::types::Asn;
 
-/// Key flag: AS numbers have four octets.
-pub(super) const AS4: u8 = 1;
-/// Key flag: the peer is in another AS.
-pub(super) const EBGP: u8 = 2;
+/// What the meaning of attributes depends on beside their bytes: the session they came over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the key")]
+pub struct AttributeContext {
+    /// AS numbers have four octets (RFC 6793).
+    pub as4: bool,
+    /// The peer is in another AS: some attributes are not taken from it (RFC 7606 sections 7.5, 7.9,
+    /// 7.10).
+    pub ebgp: bool,
+    /// AIGP is taken from it (RFC 7311 section 3.3).
+    pub aigp: bool,
+    /// Routes with an `AS_SET` are treated as withdrawn (RFC 9774).
+    pub refuse_as_sets: bool,
+}
+
+impl AttributeContext {
+    /// That of attributes made here: nothing is refused.
+    pub(super) const OWN: Self = Self { as4: true, ebgp: false, aigp: true, refuse_as_sets: false };
+
+    pub(super) const fn to_flags(self) -> u8 {
+        self.as4 as u8 | (self.ebgp as u8) << 1 | (self.aigp as u8) << 2 | (self.refuse_as_sets as u8) << 3
+    }
+
+    const fn from_flags(flags: u8) -> Self {
+        Self {
+            as4: flags & 1 != 0,
+            ebgp: flags & 2 != 0,
+            aigp: flags & 4 != 0,
+            refuse_as_sets: flags & 8 != 0,
+        }
+    }
+}
 
 /// Attributes that were dropped ("attribute discard", RFC 7606 section 2) without hurting the route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +70,7 @@ pub fn parse_attributes(key: &[u8]) -> Result<(Attributes, Discarded), Attribute
     const NO_KEY: AttributeError = AttributeError::new(0, Reason::Truncated);
     let [key_flags, next_hop_len, rest @ ..] = key else { return Err(NO_KEY) };
     let (next_hop, block) = rest.split_at_checked(usize::from(*next_hop_len)).ok_or(NO_KEY)?;
-    let source = Source { as4: key_flags & AS4 != 0, ebgp: key_flags & EBGP != 0 };
+    let source = AttributeContext::from_flags(*key_flags);
     let parsed = parse_block(block, source)?;
     let Parsed { draft, seen, discarded } = parsed;
     let mut attributes = draft.attributes;
@@ -64,7 +92,7 @@ pub fn parse_attributes(key: &[u8]) -> Result<(Attributes, Discarded), Attribute
 
 /// Checks each attribute of a block, but not whether the mandatory ones are there: for an UPDATE
 /// without routes.
-pub(super) fn check_block(block: &[u8], source: Source) -> Result<(), AttributeError> {
+pub(super) fn check_block(block: &[u8], source: AttributeContext) -> Result<(), AttributeError> {
     parse_block(block, source).map(|_| ())
 }
 
@@ -74,7 +102,7 @@ struct Parsed {
     discarded: Discarded,
 }
 
-fn parse_block(block: &[u8], source: Source) -> Result<Parsed, AttributeError> {
+fn parse_block(block: &[u8], source: AttributeContext) -> Result<Parsed, AttributeError> {
     let mut draft =
         Draft { attributes: Attributes::default(), next_hop: None, as4_path: None, as4_aggregator: None };
     let mut seen = CodeSet::default();
@@ -89,9 +117,17 @@ fn parse_block(block: &[u8], source: Source) -> Result<Parsed, AttributeError> {
         }
         let result = match table::find(raw.code) {
             Some(row) if (raw.flags ^ row.flags) & (flags::OPTIONAL | flags::TRANSITIVE) != 0 => {
-                Err(Fault::Withdraw(Reason::Flags))
+                // RFC 7311 section 3.2 says otherwise of AIGP.
+                let discard = raw.code == code::AIGP;
+                Err(if discard { Fault::Discard(Reason::Flags) } else { Fault::Withdraw(Reason::Flags) })
             }
-            Some(row) => (row.decode)(raw.value, source, &mut draft),
+            Some(row) => {
+                let optional_transitive = flags::OPTIONAL | flags::TRANSITIVE;
+                if raw.flags & flags::PARTIAL != 0 && row.flags == optional_transitive {
+                    draft.attributes.partial.insert(raw.code);
+                }
+                (row.decode)(raw.value, source, &mut draft)
+            }
             None => unknown(raw, &mut draft),
         };
         match result {

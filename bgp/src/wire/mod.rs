@@ -31,14 +31,14 @@ mod update;
 mod walk;
 
 pub use as_path::{AsPath, Asns, ParseAsPathError, Segment, SegmentKind, Segments};
-pub use attributes::{Attributes, Origin, UnknownAttribute, flags};
+pub use attributes::{Aigp, Attributes, Origin, Partial, UnknownAttribute, flags};
 pub use capability::{AddPath, Capability};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use encode::{
     EncodeContext, EncodeError, UpdateEncoder, encode_announce, encode_end_of_rib, encode_withdraw,
 };
 pub use error::{AttributeError, ProtocolError, Reason};
-pub use key::{Discarded, parse_attributes};
+pub use key::{AttributeContext, Discarded, parse_attributes};
 pub use message::{DecodeContext, Message, decode, encode_keepalive, frame_len};
 pub use next_hop::{NextHop, NextHopBytes};
 pub use nlri::{Nlri, Nlri4Iter, Nlri6Iter, NlriIter, PathNlri};

@@ -13,10 +13,11 @@ use nom::multi::{length_data, many1};
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
 
-use super::as_path::AsPath;
-use super::attributes::{Attributes, Origin, flags};
+use super::as_path::{AsPath, Segment, SegmentKind};
+use super::attributes::{Aigp, Attributes, Origin, flags};
 use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::error::Reason;
+use super::key::AttributeContext;
 use super::next_hop::NextHop;
 use crate::types::{Asn, RouterId};
 
@@ -37,7 +38,9 @@ pub(super) mod code {
     pub(in super::super) const EXTENDED_COMMUNITIES: u8 = 16;
     pub(in super::super) const AS4_PATH: u8 = 17;
     pub(in super::super) const AS4_AGGREGATOR: u8 = 18;
+    pub(in super::super) const AIGP: u8 = 26;
     pub(in super::super) const LARGE_COMMUNITY: u8 = 32;
+    pub(in super::super) const ONLY_TO_CUSTOMER: u8 = 35;
 }
 
 const WELL_KNOWN: u8 = flags::TRANSITIVE;
@@ -59,13 +62,6 @@ impl From<Reason> for Fault {
     }
 }
 
-/// Where attributes come from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Source {
-    pub(super) as4: bool,
-    pub(super) ebgp: bool,
-}
-
 /// Where attributes go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
@@ -83,7 +79,7 @@ pub(super) struct Draft {
     pub(super) as4_aggregator: Option<(Asn, Ipv4Addr)>,
 }
 
-type Decode = fn(&[u8], Source, &mut Draft) -> Result<(), Fault>;
+type Decode = fn(&[u8], AttributeContext, &mut Draft) -> Result<(), Fault>;
 /// Appends the value and says whether the attribute is there at all.
 type Encode = fn(&Attributes, Target, &mut Vec<u8>) -> bool;
 
@@ -116,7 +112,9 @@ static ROWS: &[Row] = &[
     row(code::EXTENDED_COMMUNITIES, "EXTENDED_COMMUNITIES", OPTIONAL_TRANSITIVE, extended_communities, put_extended_communities),
     row(code::AS4_PATH, "AS4_PATH", OPTIONAL_TRANSITIVE, as4_path, put_as4_path),
     row(code::AS4_AGGREGATOR, "AS4_AGGREGATOR", OPTIONAL_TRANSITIVE, as4_aggregator, put_as4_aggregator),
+    row(code::AIGP, "AIGP", OPTIONAL, aigp, put_aigp),
     row(code::LARGE_COMMUNITY, "LARGE_COMMUNITY", OPTIONAL_TRANSITIVE, large_communities, put_large_communities),
+    row(code::ONLY_TO_CUSTOMER, "ONLY_TO_CUSTOMER", OPTIONAL_TRANSITIVE, only_to_customer, put_only_to_customer),
 ];
 
 /// The row of a type code.
@@ -171,7 +169,8 @@ pub(super) fn encode_block(attributes: &Attributes, target: Target, out: &mut Ve
         }
         value.clear();
         if (row.encode)(attributes, target, &mut value) {
-            put_attribute(row.flags, row.code, &value, out);
+            let partial = if attributes.partial.contains(row.code) { flags::PARTIAL } else { 0 };
+            put_attribute(row.flags | partial, row.code, &value, out);
         }
     }
     for other in unknown {
@@ -207,7 +206,7 @@ fn items<'a, T>(
     Ok(items)
 }
 
-fn origin(value: &[u8], _: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn origin(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     let [origin] = exactly(value)?;
     draft.attributes.origin = Origin::from_u8(origin).ok_or(Reason::Value)?;
     Ok(())
@@ -218,14 +217,21 @@ fn put_origin(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn as_path(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn as_path(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     let path = AsPath::decode(value, source.as4)?;
     // This speaker is in no confederation, so every neighbour in another AS is outside of one.
     if source.ebgp && path.segments().any(|segment| segment.kind().is_confed()) {
         return Err(Reason::Confederation.into());
     }
+    refuse_sets(&path, source)?;
     draft.attributes.as_path = path;
     Ok(())
+}
+
+/// Where that is asked for, sets are no part of a path any more (RFC 9774 section 3).
+fn refuse_sets(path: &AsPath, source: AttributeContext) -> Result<(), Fault> {
+    let is_set = |segment: Segment<'_>| matches!(segment.kind(), SegmentKind::Set | SegmentKind::ConfedSet);
+    if source.refuse_as_sets && path.segments().any(is_set) { Err(Reason::AsSet.into()) } else { Ok(()) }
 }
 
 fn put_as_path(attributes: &Attributes, target: Target, out: &mut Vec<u8>) -> bool {
@@ -233,7 +239,7 @@ fn put_as_path(attributes: &Attributes, target: Target, out: &mut Vec<u8>) -> bo
     true
 }
 
-fn next_hop(value: &[u8], _: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn next_hop(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     draft.next_hop = Some(exactly(value)?);
     Ok(())
 }
@@ -245,7 +251,7 @@ fn put_next_hop(attributes: &Attributes, target: Target, out: &mut Vec<u8>) -> b
     target.next_hop
 }
 
-fn med(value: &[u8], _: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn med(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     draft.attributes.med = Some(u32::from_be_bytes(exactly(value)?));
     Ok(())
 }
@@ -254,7 +260,7 @@ fn put_med(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> bool {
     put_u32(attributes.med, out)
 }
 
-fn local_pref(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn local_pref(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     internal_only(source)?;
     draft.attributes.local_pref = Some(u32::from_be_bytes(exactly(value)?));
     Ok(())
@@ -266,7 +272,7 @@ fn put_local_pref(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> bool
 
 /// Attributes that mean something only within an AS are dropped when they come from another (RFC
 /// 7606 sections 7.5, 7.9, 7.10).
-fn internal_only(source: Source) -> Result<(), Fault> {
+fn internal_only(source: AttributeContext) -> Result<(), Fault> {
     if source.ebgp { Err(Fault::Discard(Reason::External)) } else { Ok(()) }
 }
 
@@ -275,7 +281,7 @@ fn put_u32(value: Option<u32>, out: &mut Vec<u8>) -> bool {
     value.is_some()
 }
 
-fn atomic_aggregate(value: &[u8], _: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn atomic_aggregate(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     let [] = exactly(value).map_err(Fault::Discard)?;
     draft.attributes.atomic_aggregate = true;
     Ok(())
@@ -285,7 +291,7 @@ fn put_atomic_aggregate(attributes: &Attributes, _: Target, _: &mut Vec<u8>) -> 
     attributes.atomic_aggregate
 }
 
-fn aggregator(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn aggregator(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     let aggregator = if source.as4 {
         aggregator4(value)?
     } else {
@@ -317,7 +323,7 @@ fn put_aggregator(attributes: &Attributes, target: Target, out: &mut Vec<u8>) ->
     true
 }
 
-fn communities(value: &[u8], _: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn communities(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     draft.attributes.communities = items(value, map(be_u32, Community))?;
     Ok(())
 }
@@ -327,7 +333,7 @@ fn put_communities(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> boo
     !out.is_empty()
 }
 
-fn originator_id(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn originator_id(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     internal_only(source)?;
     draft.attributes.originator_id = Some(RouterId(Ipv4Addr::from(exactly::<4>(value)?)));
     Ok(())
@@ -337,7 +343,7 @@ fn put_originator_id(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> b
     put_u32(attributes.originator_id.map(|id| id.0.to_bits()), out)
 }
 
-fn cluster_list(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn cluster_list(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     internal_only(source)?;
     draft.attributes.cluster_list = items(value, map(be_u32, Ipv4Addr::from_bits))?;
     Ok(())
@@ -348,7 +354,7 @@ fn put_cluster_list(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> bo
     !out.is_empty()
 }
 
-fn extended_communities(value: &[u8], _: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn extended_communities(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     let community = map(be_u64, |bits: u64| ExtendedCommunity(bits.to_be_bytes()));
     draft.attributes.extended_communities = items(value, community)?;
     Ok(())
@@ -361,7 +367,7 @@ fn put_extended_communities(attributes: &Attributes, _: Target, out: &mut Vec<u8
 
 /// A malformed `AS4_PATH` is dropped, as is one from a speaker that has no use for it, and its
 /// confederation segments (RFC 6793 section 6).
-fn as4_path(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn as4_path(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     if source.as4 {
         return Err(Fault::Discard(Reason::Redundant));
     }
@@ -369,6 +375,7 @@ fn as4_path(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault
     if path.is_empty() {
         return Err(Fault::Discard(Reason::Length));
     }
+    refuse_sets(&path, source)?;
     draft.as4_path = Some(path.without_confederations());
     Ok(())
 }
@@ -379,7 +386,7 @@ fn put_as4_path(attributes: &Attributes, target: Target, out: &mut Vec<u8>) -> b
     path.is_some()
 }
 
-fn as4_aggregator(value: &[u8], source: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn as4_aggregator(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     if source.as4 {
         return Err(Fault::Discard(Reason::Redundant));
     }
@@ -398,7 +405,7 @@ fn put_as4_aggregator(attributes: &Attributes, target: Target, out: &mut Vec<u8>
     }
 }
 
-fn large_communities(value: &[u8], _: Source, draft: &mut Draft) -> Result<(), Fault> {
+fn large_communities(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     let community =
         map((be_u32, be_u32, be_u32), |(global, local1, local2)| LargeCommunity { global, local1, local2 });
     let mut communities = items(value, community)?;
@@ -418,4 +425,57 @@ fn put_large_communities(attributes: &Attributes, _: Target, out: &mut Vec<u8>) 
         }
     }
     !out.is_empty()
+}
+
+/// Type of the TLV that holds the metric, and its length with type and length (RFC 7311 section 3).
+const AIGP_TLV: (u8, u16) = (1, 11);
+
+/// Without leave of the configuration the attribute is one that nobody knows; malformed, it is dropped (RFC
+/// 7311 sections 3.2 and 3.3).
+fn aigp(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
+    if !source.aigp {
+        return Ok(());
+    }
+    let mut metric = None;
+    let mut others = Vec::new();
+    let mut rest = value;
+    while let [kind, high, low, tail @ ..] = rest {
+        let length = u16::from_be_bytes([*high, *low]);
+        let whole = rest.split_at_checked(usize::from(length)).filter(|(tlv, _)| tlv.len() >= 3);
+        let (tlv, after) = whole.ok_or(Fault::Discard(Reason::Length))?;
+        rest = after;
+        if *kind == AIGP_TLV.0 && length != AIGP_TLV.1 {
+            return Err(Fault::Discard(Reason::Length));
+        }
+        match tail.first_chunk::<8>() {
+            // The first one counts, more are passed on.
+            Some(octets) if *kind == AIGP_TLV.0 && metric.is_none() => {
+                metric = Some(u64::from_be_bytes(*octets))
+            }
+            _ => others.extend_from_slice(tlv),
+        }
+    }
+    if !rest.is_empty() {
+        return Err(Fault::Discard(Reason::Length));
+    }
+    draft.attributes.aigp = metric.map(|metric| Aigp { metric, others });
+    Ok(())
+}
+
+fn put_aigp(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> bool {
+    let Some(aigp) = &attributes.aigp else { return false };
+    out.push(AIGP_TLV.0);
+    out.extend(AIGP_TLV.1.to_be_bytes());
+    out.extend(aigp.metric.to_be_bytes());
+    out.extend_from_slice(&aigp.others);
+    true
+}
+
+fn only_to_customer(value: &[u8], _: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
+    draft.attributes.otc = Some(Asn(u32::from_be_bytes(exactly(value)?)));
+    Ok(())
+}
+
+fn put_only_to_customer(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> bool {
+    put_u32(attributes.otc.map(|asn| asn.0), out)
 }

@@ -8,7 +8,7 @@
 //! Withdrawals apply before announcements.
 
 use super::error::{AttributeError, ProtocolError};
-use super::key;
+use super::key::AttributeContext;
 use super::message::DecodeContext;
 use super::next_hop::NextHopBytes;
 use super::nlri::Nlri;
@@ -179,14 +179,13 @@ impl<'a> Update<'a> {
     }
 
     /// Puts the attribute key of an [`Announcement`] into `out`, which is cleared first: `mp` as the
-    /// announcement says, `ebgp` and `as4` of the session it came over. Copies, and nothing more.
-    pub fn attribute_key(&self, mp: bool, ebgp: bool, as4: bool, out: &mut Vec<u8>) {
+    /// announcement says, `context` of the session it came over. Copies, and nothing more.
+    pub fn attribute_key(&self, mp: bool, context: AttributeContext, out: &mut Vec<u8>) {
         let layout = &self.layout;
         let next_hop = layout.mp_reach.filter(|_| mp).map(|mp| mp.next_hop.of(self.frame));
         let next_hop = next_hop.unwrap_or_default();
-        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         out.clear();
-        out.extend([flag(as4, key::AS4) | flag(ebgp, key::EBGP), next_hop.len() as u8]);
+        out.extend([context.to_flags(), next_hop.len() as u8]);
         out.extend_from_slice(next_hop);
         let [first, second] = layout.mp_attributes;
         let Span { start, end } = layout.attributes;

@@ -21,11 +21,11 @@ use nom::{IResult, Parser};
 use super::HEADER_LEN;
 use super::attributes::flags;
 use super::error::{AttributeError, ProtocolError, Reason};
-use super::key;
+use super::key::{self, AttributeContext};
 use super::message::DecodeContext;
 use super::nlri::Nlri;
 use super::notification::codes::update as subcodes;
-use super::table::{self, Raw, Source, code};
+use super::table::{self, Raw, code};
 use super::update::{MpSpan, Span, Update, UpdateLayout, UpdateVerdict};
 use crate::types::Family;
 
@@ -255,8 +255,8 @@ impl Walk {
             if let UpdateVerdict::TreatAsWithdraw(error) = layout.verdict {
                 return Err(error.into_reset());
             }
-            Update::from_layout(frame, *layout).attribute_key(false, ctx.ebgp, ctx.as4, &mut block);
-            let source = Source { as4: ctx.as4, ebgp: ctx.ebgp };
+            let source = AttributeContext { as4: ctx.as4, ebgp: ctx.ebgp, ..AttributeContext::default() };
+            Update::from_layout(frame, *layout).attribute_key(false, source, &mut block);
             key::check_block(&block[2..], source).map_err(AttributeError::into_reset)?;
         }
         Ok(self.layout)

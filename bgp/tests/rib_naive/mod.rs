@@ -18,6 +18,11 @@ pub(crate) fn best(candidates: &[Candidate], rules: &Rules) -> Option<(usize, Ve
     let preference = routes.iter().map(|&r| c(r).local_pref).max()?;
     routes.retain(|&r| c(r).local_pref == preference);
 
+    // RFC 7311 section 4.1: those with AIGP only, if there are any, and of them the lowest.
+    if let Some(lowest) = routes.iter().filter_map(|&r| c(r).aigp).min() {
+        routes.retain(|&r| c(r).aigp == Some(lowest));
+    }
+
     // a) the smallest number of AS numbers in AS_PATH.
     let shortest = routes.iter().map(|&r| c(r).as_path_length).min()?;
     routes.retain(|&r| c(r).as_path_length == shortest);

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp::types::{Asn, Family, FamilySet, RouterId};
 use bgp::wire::{
-    AsPath, Attributes, Community, DecodeContext, EncodeContext, ExtendedCommunity, LargeCommunity, Message,
-    NextHop, Origin, PathNlri, SegmentKind, UnknownAttribute, decode, encode_announce, encode_withdraw,
-    frame_len, parse_attributes,
+    Aigp, AsPath, AttributeContext, Attributes, Community, DecodeContext, EncodeContext, ExtendedCommunity,
+    LargeCommunity, Message, NextHop, Origin, Partial, PathNlri, SegmentKind, UnknownAttribute, decode,
+    encode_announce, encode_withdraw, frame_len, parse_attributes,
 };
 use bytes::BytesMut;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -61,7 +61,7 @@ fn attributes(next_hop: impl Strategy<Value = NextHop>) -> impl Strategy<Value =
         local1,
         local2,
     });
-    let unknown = btree_map(33..=255_u8, vec(any::<u8>(), 0..300), 0..3);
+    let unknown = btree_map(36..=255_u8, vec(any::<u8>(), 0..300), 0..3);
     let known = (
         (origin, as_path(true), next_hop, any::<Option<u32>>(), any::<Option<u32>>(), any::<bool>()),
         (option::of((asn(), address())), option::of(address().prop_map(RouterId)), vec(address(), 0..4)),
@@ -70,11 +70,16 @@ fn attributes(next_hop: impl Strategy<Value = NextHop>) -> impl Strategy<Value =
         vec(any::<u32>().prop_map(Community), 0..80),
         vec(any::<[u8; 8]>().prop_map(ExtendedCommunity), 0..4),
         btree_set(large, 0..4),
+        option::of((
+            any::<u64>(),
+            select(vec![Vec::new(), vec![2, 0, 4, 7], vec![1, 0, 11, 0, 0, 0, 0, 0, 0, 0, 9]]),
+        )),
+        option::of(asn()),
     );
     (known, communities, unknown).prop_map(|((first, second), communities, unknown)| {
         let (origin, as_path, next_hop, med, local_pref, atomic_aggregate) = first;
         let (aggregator, originator_id, cluster_list) = second;
-        let (communities, extended_communities, large_communities) = communities;
+        let (communities, extended_communities, large_communities, aigp, otc) = communities;
         Attributes {
             origin,
             as_path,
@@ -88,6 +93,9 @@ fn attributes(next_hop: impl Strategy<Value = NextHop>) -> impl Strategy<Value =
             communities,
             extended_communities,
             large_communities: large_communities.into_iter().collect(),
+            aigp: aigp.map(|(metric, others)| Aigp { metric, others }),
+            otc,
+            partial: Partial::default(),
             unknown: unknown
                 .into_iter()
                 .map(|(code, value)| UnknownAttribute { flags: 0xe0, code, value })
@@ -321,7 +329,7 @@ proptest! {
             let mut key = Vec::new();
             for announcement in view.announcements() {
                 let _ = announcement.nlri.iter().count();
-                view.attribute_key(announcement.mp, true, true, &mut key);
+                view.attribute_key(announcement.mp, AttributeContext { as4: true, ebgp: true, ..AttributeContext::default() }, &mut key);
             }
             let _: usize = view.withdrawals().map(|(_, nlri)| nlri.iter().count()).sum();
         }

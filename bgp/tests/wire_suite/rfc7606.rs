@@ -1,7 +1,7 @@
 //! RFC 7606, rule by rule: what a malformed UPDATE does to the session and to the routes.
 
 use bgp::types::{Asn, Family, FamilySet};
-use bgp::wire::{Attributes, DecodeContext, Reason};
+use bgp::wire::{AttributeContext, Attributes, DecodeContext, Reason, parse_attributes};
 
 use crate::support::*;
 
@@ -162,9 +162,13 @@ fn section_5_1_multiprotocol_attributes_are_taken_anywhere_and_together() {
         let block = [parts[0].clone(), origin(), as_path(), parts[1].clone(), next_hop()].concat();
         let frame = update(&[8, 11], &block, &[8, 10]);
         let (sound, mut key) = (decode_update(&frame, EBGP).unwrap(), Vec::new());
-        sound.attribute_key(false, true, true, &mut key);
+        sound.attribute_key(
+            false,
+            AttributeContext { as4: true, ebgp: true, ..AttributeContext::default() },
+            &mut key,
+        );
         assert_eq!(key, [vec![3, 0], mandatory_and(&[])].concat());
-        sound.attribute_key(true, false, false, &mut key);
+        sound.attribute_key(true, AttributeContext::default(), &mut key);
         assert_eq!(key, [&[0, 16][..], &NEXT_HOP6, &mandatory_and(&[])].concat());
         let effect = effect(&frame, EBGP).unwrap();
         assert_eq!(effect.withdrawn, nets(&["11.0.0.0/8", "2002::/16"]));
@@ -394,6 +398,59 @@ fn unknown_attributes_go_by_their_flags() {
     let well_known = attr(WELL_KNOWN, 99, &[1, 2]);
     let error = effect(&announce(&mandatory_and(&[&well_known])), EBGP).unwrap_err();
     assert_eq!((error.subcode, error.data), (2, well_known));
+}
+
+#[test]
+fn rfc_7311_aigp_is_taken_where_it_is_enabled_and_dropped_when_malformed() {
+    let tlv = |metric: u8| vec![1, 0, 11, 0, 0, 0, 0, 0, 0, 0, metric];
+    let with = |flags, value: &[u8]| mandatory_and(&[&attr(flags, 26, value)]);
+    let taken = accepted(&announce(&with(OPTIONAL, &[tlv(7), vec![9, 0, 4, 1], tlv(8)].concat())), IBGP);
+    let aigp = taken.aigp.expect("the attribute");
+    assert_eq!((aigp.metric, aigp.others), (7, [vec![9, 0, 4, 1], tlv(8)].concat()));
+    // Not enabled: as if unknown, so not even an error.
+    for value in [&tlv(7)[..], &[1, 0]] {
+        let quiet = effect(&announce(&with(OPTIONAL, value)), EBGP).expect("the session should live");
+        assert!(quiet.discarded.is_empty() && quiet.announced[0].1.aigp.is_none());
+    }
+    for value in [&[1, 0][..], &[1, 0, 2], &[1, 0, 10, 0, 0, 0, 0, 0, 0, 0], &[1, 0, 11, 0], &[9, 0, 9, 1]] {
+        assert_eq!(discards(&with(OPTIONAL, value), IBGP, 26, Reason::Length).aigp, None);
+    }
+    discards(&with(TRANSITIVE, &tlv(7)), IBGP, 26, Reason::Flags);
+}
+
+#[test]
+fn rfc_9234_only_to_customer() {
+    let with = |flags, value: &[u8]| mandatory_and(&[&attr(flags, 35, value)]);
+    assert_eq!(accepted(&announce(&with(TRANSITIVE, &[0, 0, 0, 9])), EBGP).otc, Some(Asn(9)));
+    withdraws(&with(TRANSITIVE, &[0, 0, 9]), EBGP, 35, Reason::Length);
+    withdraws(&with(OPTIONAL, &[0, 0, 0, 9]), EBGP, 35, Reason::Flags);
+}
+
+#[test]
+fn rfc_9774_sets_are_refused_where_that_is_asked_for() {
+    let set = attr(WELL_KNOWN, 2, &[2, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 2]);
+    let frame = announce(&[origin(), set, next_hop()].concat());
+    let update = decode_update(&frame, EBGP).expect("a sound message");
+    let parsed = |refuse_as_sets| {
+        let mut key = Vec::new();
+        let context =
+            AttributeContext { as4: true, ebgp: true, refuse_as_sets, ..AttributeContext::default() };
+        update.attribute_key(false, context, &mut key);
+        parse_attributes(&key).map(|(attributes, _)| attributes.as_path.to_string())
+    };
+    assert_eq!(parsed(false), Ok("1 {2}".to_owned()));
+    let error = parsed(true).expect_err("a set");
+    assert_eq!((error.code, error.reason), (2, Reason::AsSet));
+}
+
+#[test]
+fn rfc_4271_partial_stays_once_it_is_set() {
+    let partial = attr(0xe0, 8, &[0, 1, 0, 2]);
+    let attributes = accepted(&announce(&mandatory_and(&[&partial, &attr(0xc0, 32, &[1; 12])])), EBGP);
+    assert_eq!(attributes.partial.codes().collect::<Vec<_>>(), [8]);
+    let key = attributes.to_key();
+    assert!(key.windows(3).any(|window| window == [0xe0, 8, 4]) && key.windows(2).any(|w| w == [0xc0, 32]));
+    assert_eq!(parse_attributes(&key).map(|(read, _)| read), Ok(attributes));
 }
 
 #[test]

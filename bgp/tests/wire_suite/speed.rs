@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use bgp::types::{Asn, Family, FamilySet};
-use bgp::wire::{AsPath, Attributes, Community, EncodeContext, Message, decode, encode_announce};
+use bgp::wire::{
+    AsPath, AttributeContext, Attributes, Community, EncodeContext, Message, decode, encode_announce,
+};
 use bytes::BytesMut;
 use ipnet::{IpNet, Ipv4Net};
 
@@ -40,7 +42,11 @@ fn speed_of_reading_four_full_tables() {
         let Ok(Message::Update(update)) = decode(frame, &EBGP) else { panic!("no UPDATE") };
         for announcement in update.announcements() {
             prefixes += announcement.nlri.iter_v4().map(black_box).count();
-            update.attribute_key(announcement.mp, true, true, &mut key);
+            update.attribute_key(
+                announcement.mp,
+                AttributeContext { as4: true, ebgp: true, ..AttributeContext::default() },
+                &mut key,
+            );
             octets += black_box(&key).len();
         }
     }

@@ -2,8 +2,8 @@
 
 use bgp::types::FamilySet;
 use bgp::wire::{
-    AttributeError, Attributes, DecodeContext, Message, ProtocolError, Update, UpdateVerdict, decode,
-    parse_attributes,
+    AttributeContext, AttributeError, Attributes, DecodeContext, Message, ProtocolError, Update,
+    UpdateVerdict, decode, parse_attributes,
 };
 use ipnet::IpNet;
 
@@ -109,7 +109,9 @@ pub(crate) fn effect(frame: &[u8], ctx: DecodeContext) -> Result<Effect, Protoco
     }
     for announcement in update.announcements() {
         let mut key = Vec::new();
-        update.attribute_key(announcement.mp, ctx.ebgp, ctx.as4, &mut key);
+        let context =
+            AttributeContext { as4: ctx.as4, ebgp: ctx.ebgp, aigp: !ctx.ebgp, refuse_as_sets: false };
+        update.attribute_key(announcement.mp, context, &mut key);
         let parsed = match update.verdict() {
             UpdateVerdict::Accept => parse_attributes(&key),
             UpdateVerdict::TreatAsWithdraw(error) => Err(error),

@@ -89,7 +89,7 @@ async fn details(app: &App) -> Result<Vec<NeighborDetail>, Refusal> {
     let mut reports = app.peers.reports().await;
     let ids: Vec<_> = reports.iter().map(|(id, _)| *id).collect();
     let numbers = app.rib.peers(ids).await?;
-    for ((_, report), PeerNumbers { counts, statistics }) in reports.iter_mut().zip(numbers) {
+    for ((_, report), PeerNumbers { counts, statistics, unsendable }) in reports.iter_mut().zip(numbers) {
         for (family, counts) in Family::ALL.into_iter().zip(counts) {
             if let Some(entry) = report.brief.families.get_mut(family.as_str()) {
                 *entry = NeighborCounts {
@@ -99,6 +99,7 @@ async fn details(app: &App) -> Result<Vec<NeighborDetail>, Refusal> {
                 };
             }
         }
+        report.unsendable = unsendable;
         report.update_errors = statistics.treated_as_withdraw;
         report.last_update_error = statistics.last_error;
     }

@@ -59,6 +59,10 @@ fn describe() {
         ("peregrine_session_established_total", "How often the session with the neighbor came up."),
         ("peregrine_session_messages_total", "BGP messages by direction and type."),
         (
+            "peregrine_session_unsendable_routes_total",
+            "Routes not sent to the neighbor since no message can carry them.",
+        ),
+        (
             "peregrine_session_update_errors_total",
             "Malformed UPDATEs whose routes were treated as withdrawn (RFC 7606).",
         ),
@@ -119,6 +123,7 @@ pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
     gauge!("peregrine_session_up", &labels).set(if brief.state == "Established" { 1.0 } else { 0.0 });
     counter!("peregrine_session_established_total", &labels).absolute(neighbor.established_transitions);
     counter!("peregrine_session_update_errors_total", &labels).absolute(neighbor.update_errors);
+    counter!("peregrine_session_unsendable_routes_total", &labels).absolute(neighbor.unsendable);
     for family in bgp::types::Family::ALL {
         let counts = brief.families.get(family.as_str()).copied().unwrap_or_default();
         let labels = [

@@ -152,6 +152,13 @@ pub struct NeighborDetail {
     pub import: Vec<String>,
     /// Names of the export policies, in order.
     pub export: Vec<String>,
+    /// Keys of its configuration about attributes that are not as by default.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Routes that it was not sent since no message can carry them to it: attributes too large, or a next hop
+    /// of the wrong family.
+    #[serde(default)]
+    pub unsendable: u64,
     /// Messages by direction and type.
     pub messages: BTreeMap<String, u64>,
     /// How often the session came up.
@@ -189,6 +196,8 @@ pub struct Path {
     pub reason: String,
     /// Next hop.
     pub next_hop: String,
+    /// The link-local next hop beside a global one (RFC 2545).
+    pub link_local_next_hop: Option<String>,
     /// AS path as text.
     pub as_path: String,
     /// `igp`, `egp` or `incomplete`.
@@ -207,6 +216,16 @@ pub struct Path {
     pub aggregator: Option<String>,
     /// `ATOMIC_AGGREGATE`.
     pub atomic_aggregate: bool,
+    /// `ORIGINATOR_ID`.
+    pub originator_id: Option<String>,
+    /// `CLUSTER_LIST`, nearest first.
+    pub cluster_list: Vec<String>,
+    /// The metric of AIGP.
+    pub aigp: Option<u64>,
+    /// The AS of "Only to Customer", also where it follows from the neighbor's role alone.
+    pub otc: Option<u32>,
+    /// Type codes of attributes that a speaker on the way did not know, but this one does.
+    pub partial: Vec<u8>,
     /// Attributes that we carry without knowing them: `code:flags:hex`.
     pub unknown: Vec<String>,
 }

@@ -71,6 +71,7 @@ fn attributes(of: &Attributes) -> Path {
         usable: false,
         reason: String::new(),
         next_hop: of.next_hop.addr.to_string(),
+        link_local_next_hop: of.next_hop.link_local.map(|address| address.to_string()),
         as_path: of.as_path.to_string(),
         origin: of.origin.as_str().to_owned(),
         local_pref: of.local_pref,
@@ -80,6 +81,11 @@ fn attributes(of: &Attributes) -> Path {
         large_communities: texts(&of.large_communities),
         aggregator: of.aggregator.map(|(asn, address)| format!("{asn} {address}")),
         atomic_aggregate: of.atomic_aggregate,
+        originator_id: of.originator_id.map(|id| id.to_string()),
+        cluster_list: texts(&of.cluster_list),
+        aigp: of.aigp.as_ref().map(|aigp| aigp.metric),
+        otc: of.otc.map(|asn| asn.0),
+        partial: of.partial.codes().collect(),
         unknown: of.unknown.iter().map(unknown).collect(),
     }
 }

@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 failed at run time, 2 the configuration or the command line is wrong.
 
 mod client;
+mod path;
 mod show;
 mod table;
 

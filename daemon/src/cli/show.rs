@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::client::{Client, ClientError};
+use super::path::{attributes, optional};
 use super::table::{Align, Table, duration, print_line, print_text, wrap};
 use super::{RouteFilter, Show};
 use crate::api::types::{
@@ -59,24 +60,7 @@ pub(super) async fn explain(client: &Client, prefix: &str, json: bool) -> Result
         } else {
             "not used"
         };
-        text.push_str(&format!(
-            "  from {}: {mark}: {}\n    next hop {}, AS path [{}], origin {}, local preference {}, MED {}\n",
-            source(path),
-            path.reason,
-            path.next_hop,
-            wrap(&path.as_path, 84, 8),
-            path.origin,
-            optional(path.local_pref),
-            optional(path.med),
-        ));
-        let communities: Vec<&str> = [&path.communities, &path.large_communities, &path.extended_communities]
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .collect();
-        if !communities.is_empty() {
-            text.push_str(&format!("    communities {}\n", communities.join(" ")));
-        }
+        text.push_str(&format!("  from {}: {mark}: {}\n{}", source(path), path.reason, attributes(path)));
     }
     print_text(&text)
 }
@@ -221,6 +205,14 @@ fn neighbor(neighbor: &NeighborDetail) -> Result<(), ClientError> {
         |list: &[String]| if list.is_empty() { "none configured".to_owned() } else { list.join(", ") };
     lines.push(("Import", names(&neighbor.import)));
     lines.push(("Export", names(&neighbor.export)));
+    if !neighbor.options.is_empty() {
+        let options: Vec<String> =
+            neighbor.options.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        lines.push(("Options", options.join(", ")));
+    }
+    if neighbor.unsendable > 0 {
+        lines.push(("Not sent", format!("{} routes that no message can carry to it", neighbor.unsendable)));
+    }
     for (family, counts) in &brief.families {
         lines.push((
             "Routes",
@@ -285,7 +277,11 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
     }
     let head = route_line("", "Prefix", "Next hop", ["Pref", "MED"], "From", "AS path, or why not usable");
     listing(client, &path, filter.prefix.as_deref(), &head, |route: Route| {
-        let shown = |(index, path)| path_line(if index == 0 { &route.prefix } else { "" }, path);
+        let shown = |(index, path)| {
+            let line = path_line(if index == 0 { &route.prefix } else { "" }, path);
+            // Who asks for one route wants to know all about it.
+            if filter.prefix.is_some() { format!("{line}\n{}", attributes(path).trim_end()) } else { line }
+        };
         route.paths.iter().enumerate().map(shown).collect::<Vec<_>>().join("\n")
     })
     .await
@@ -418,10 +414,6 @@ fn counters(counts: &[VerdictCount]) -> Result<(), ClientError> {
 
 fn source(path: &Path) -> String {
     path.neighbor.map_or_else(|| "this router".to_owned(), |address| address.to_string())
-}
-
-fn optional(value: Option<u32>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 fn origin_letter(origin: &str) -> &'static str {

@@ -191,15 +191,17 @@ impl RibHandle {
         let numbers = |rib: &Rib, id| PeerNumbers {
             counts: Family::ALL.map(|family| rib.counts(id, family)),
             statistics: rib.statistics(id),
+            unsendable: rib.unsendable(id),
         };
         let answers =
             self.ask_all(move |rib| ids.iter().map(|&id| numbers(rib, id)).collect::<Vec<_>>()).await?;
         for answer in answers {
-            for (sum, PeerNumbers { counts, statistics }) in sum.iter_mut().zip(answer) {
+            for (sum, PeerNumbers { counts, statistics, unsendable }) in sum.iter_mut().zip(answer) {
                 for (sum, counts) in sum.counts.iter_mut().zip(counts) {
                     *sum += counts;
                 }
                 sum.statistics.absorb(statistics);
+                sum.unsendable += unsendable;
             }
         }
         Ok(sum)
@@ -263,4 +265,6 @@ pub(crate) struct PeerNumbers {
     /// Routes by [`Family::index`].
     pub(crate) counts: [PeerCounts; Family::ALL.len()],
     pub(crate) statistics: PeerStatistics,
+    /// Routes that no message could carry to it.
+    pub(crate) unsendable: u64,
 }

@@ -85,6 +85,8 @@ fn new_rib(config: &conf::Config, shard: ShardSpec, assume_reachable: bool) -> R
 struct Receiver {
     peer: PeerId,
     updates: mpsc::Sender<Batch>,
+    /// Routes that no message can carry to it, as last said.
+    unsendable: u64,
 }
 
 struct Worker {
@@ -190,7 +192,7 @@ impl Worker {
                 self.receivers.retain(|receiver| receiver.peer != peer);
                 // A session has a queue for each shard.
                 let updates = updates.get(usize::from(self.shard.index)).cloned();
-                self.receivers.extend(updates.map(|updates| Receiver { peer, updates }));
+                self.receivers.extend(updates.map(|updates| Receiver { peer, updates, unsendable: 0 }));
             }
             ShardInput::Down(peer) => {
                 self.receivers.retain(|receiver| receiver.peer != *peer);
@@ -284,15 +286,26 @@ impl Worker {
 
     /// Gives each neighbour that has room its next batch of UPDATEs.
     fn fill_queues(&mut self) {
-        let Self { rib, receivers, shard, .. } = self;
+        let Self { rib, receivers, shard, addresses, .. } = self;
         let octets = (2 * EXPORT_BYTES / usize::from(shard.count)).clamp(EXPORT_BYTES / 8, EXPORT_BYTES);
-        for receiver in receivers.iter() {
+        for receiver in receivers.iter_mut() {
             while let Ok(permit) = receiver.updates.try_reserve() {
                 let mut batches = std::iter::from_fn(|| rib.next_batch(receiver.peer, octets));
                 match batches.find(|batch| !batch.is_empty()) {
                     Some(batch) => permit.send(batch),
                     None => break,
                 }
+            }
+            let unsendable = rib.unsendable(receiver.peer);
+            // Often enough to be seen, not for each route of many.
+            if unsendable > 0 && unsendable >= 2 * receiver.unsendable {
+                receiver.unsendable = unsendable;
+                let neighbor = addresses.get(usize::from(receiver.peer.0).saturating_sub(1));
+                tracing::warn!(
+                    neighbor = neighbor.map(tracing::field::display),
+                    routes = unsendable,
+                    "routes withdrawn that no message can carry: attributes too large, or a next hop of the wrong family"
+                );
             }
         }
     }

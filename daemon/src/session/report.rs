@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bgp::policy::{PolicyChain, PolicyNeighbor};
 use bgp::rib::PeerSession;
-use bgp::rib::out::{Batch, GroupConfig};
+use bgp::rib::out::{Batch, ExportRules, GroupConfig, SharedLan};
 use bgp::session::{MessageCounts, Negotiated, PeerKind, Session, State};
 use bgp::types::{Family, PeerId};
 use bgp::wire::NextHop;
@@ -35,9 +35,13 @@ pub(super) fn peer_up(
         as4: negotiated.as4,
         import: neighbor.import.clone(),
         families: negotiated.families,
-        enforce_first_as: negotiated.kind == PeerKind::Ebgp,
+        enforce_first_as: negotiated.kind == PeerKind::Ebgp && neighbor.attributes.enforce_first_as,
+        rules: neighbor.attributes.import_rules(negotiated.kind == PeerKind::Ebgp),
     };
-    let next_hops = Family::ALL.map(|family| local::next_hop(local, family).map(NextHop::from));
+    let own = |family: Family| {
+        neighbor.attributes.next_hops[family.index()].or_else(|| local::next_hop(local, family))
+    };
+    let next_hops = Family::ALL.map(|family| own(family).map(NextHop::from));
     for family in negotiated.families.iter() {
         if next_hops[family.index()].is_none() && !neighbor.export.is_reject_all() {
             tracing::warn!(
@@ -56,11 +60,46 @@ pub(super) fn peer_up(
             .depends_on_neighbor()
             .then_some(PolicyNeighbor { address: neighbor.address, asn: negotiated.peer_asn }),
         next_hops,
-        next_hop_self: neighbor.next_hop_self,
+        next_hop_self: neighbor.attributes.next_hop_self
+            || neighbor.attributes.next_hops.iter().any(Option::is_some),
         families: negotiated.families,
         encode: negotiated.encode,
+        rules: export_rules(config, neighbor, negotiated, local),
     };
     PeerUp { session, export, updates }
+}
+
+/// What is done to attributes on their way to a neighbour.
+fn export_rules(
+    config: &conf::Config,
+    neighbor: &conf::Neighbor,
+    negotiated: &Negotiated,
+    local: IpAddr,
+) -> ExportRules {
+    let options = &neighbor.attributes;
+    let external = negotiated.kind == PeerKind::Ebgp;
+    let rewrites = options.remove_private_asns.is_some() || options.as_override;
+    ExportRules {
+        remove_private_asns: options.remove_private_asns,
+        as_override: options.as_override,
+        peer_asn: rewrites.then_some(negotiated.peer_asn),
+        next_hop_unchanged: options.next_hop_unchanged,
+        next_hop_self_force: options.next_hop_self_force,
+        lan: if external { shared_lan(config, neighbor.address, local) } else { SharedLan::default() },
+        aigp: options.aigp.unwrap_or(!external),
+        role: options.role,
+    }
+}
+
+/// The network that we and an external neighbour are both on.
+fn shared_lan(config: &conf::Config, address: IpAddr, local: IpAddr) -> SharedLan {
+    let subnets = local::subnets(local);
+    let is_on_it = |address: &IpAddr| subnets.iter().any(|subnet| subnet.contains(address));
+    if !is_on_it(&address) {
+        return SharedLan::default();
+    }
+    let neighbors = config.neighbors.iter().map(|neighbor| neighbor.address).filter(is_on_it).collect();
+    SharedLan { subnets, neighbors }
 }
 
 /// Messages in a run of whole ones.
@@ -121,6 +160,8 @@ pub(super) fn neighbor(
             .unwrap_or_default(),
         import: names(&neighbor.import),
         export: names(&neighbor.export),
+        options: neighbor.attributes.changed().map(|(key, value)| (key.to_owned(), value)).collect(),
+        unsendable: 0,
         messages: messages(&snapshot.counters.received, &snapshot.counters.sent),
         established_transitions: snapshot.counters.established,
         update_errors: 0,

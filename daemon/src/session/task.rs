@@ -90,6 +90,8 @@ impl Task {
         settings.hold_time = neighbor.hold_time;
         settings.families = neighbor.families;
         settings.passive = neighbor.passive;
+        settings.role = neighbor.attributes.role;
+        settings.role_strict = neighbor.attributes.role_strict;
         settings.timing.connect_retry = neighbor.connect_retry;
         settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);
         let external = neighbor.asn != router.asn;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bgp::rib::view::Wanted;
 use bgp::types::{Asn, Family, FamilySet, HoldTime, PeerId, RouterId};
 use bgp::wire::{
-    AsPath, Attributes, Capability, DecodeContext, EncodeContext, MAX_MESSAGE, Message, Open, decode,
-    encode_announce, encode_keepalive, encode_withdraw, frame_len,
+    AsPath, AttributeContext, Attributes, Capability, DecodeContext, EncodeContext, MAX_MESSAGE, Message,
+    Open, decode, encode_announce, encode_keepalive, encode_withdraw, frame_len,
 };
 use bytes::{Buf, BytesMut};
 use ipnet::IpNet;
@@ -147,7 +147,11 @@ impl Neighbor {
                     }
                     for announcement in update.announcements() {
                         let mut key = Vec::new();
-                        update.attribute_key(announcement.mp, true, true, &mut key);
+                        update.attribute_key(
+                            announcement.mp,
+                            AttributeContext { as4: true, ebgp: true, ..AttributeContext::default() },
+                            &mut key,
+                        );
                         let (attributes, _) = bgp::wire::parse_attributes(&key).unwrap();
                         let path = attributes.as_path.to_string();
                         heard.extend(

@@ -12,6 +12,7 @@
 
 pub(crate) mod journal;
 mod pack;
+mod rewrite;
 mod rules;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 use crate::types::{Family, PeerId};
 use crate::wire::Attributes;
 
+pub use rewrite::{ExportRules, PrivateAsns, SharedLan};
 pub use rules::GroupConfig;
 
 use super::core::{Core, Plane};
@@ -27,7 +29,6 @@ use super::key::Bits;
 use super::table::pending;
 use super::{Rib, on_plane};
 use journal::{Journal, Span};
-use rules::Source;
 
 /// What a peer is sent next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -307,11 +308,7 @@ impl<K: Bits> Plane<K> {
         {
             return None;
         }
-        let source = match core.peer(best.peer) {
-            Some(peer) if best.peer != PeerId::LOCAL.0 => Source::of(&peer.session),
-            _ => Source::Originated,
-        };
         let (bits, length) = self.table.prefix(id);
-        config.exported(source, &core.attrs.attributes(best.attr)?, bits.net(length))
+        config.exported(core.source(best), &core.attrs.attributes(best.attr)?, bits.net(length))
     }
 }

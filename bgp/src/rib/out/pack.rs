@@ -10,14 +10,14 @@ use bytes::BytesMut;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
-use crate::types::PeerId;
 use crate::wire::{Attributes, UpdateEncoder, encode_withdraw};
 
 use super::super::core::{Core, Plane};
 use super::super::key::Bits;
+use super::super::path::Path;
 use super::super::table::pending;
 use super::journal::{ANYBODY, Audience, Chunk, Journal, NOBODY, Reader, Span};
-use super::rules::{GroupConfig, Source};
+use super::rules::GroupConfig;
 
 /// Octets of a message that are neither prefixes nor attributes of the route.
 const MESSAGE_OVERHEAD: usize = 40;
@@ -200,10 +200,7 @@ impl<K: Bits> Gathering<'_, K> {
     /// Announces the prefixes of one attribute set.
     fn encode_run(&mut self, config: &GroupConfig, run: &[Route], pieces: &mut Pieces) {
         let Some(first) = run.first() else { return };
-        let source = match self.core.peer(first.peer) {
-            Some(peer) if first.peer != PeerId::LOCAL.0 => Source::of(&peer.session),
-            _ => Source::Originated,
-        };
+        let source = self.core.source(Path { peer: first.peer, attr: first.attr, ..Path::default() });
         let Some(attributes) = self.core.attrs.attributes(first.attr) else { return };
         if !config.export.depends_on_prefix() {
             let exported = config.exported(source, &attributes, self.net(first.id));

@@ -1,9 +1,10 @@
 //! What a route looks like on its way out, for one update group.
 //!
-//! In order: what must not go out at all (RFC 4271 section 9.2, RFC 1997); what only made sense where
-//! the route came from is taken off (MED of another AS, section 5.1.4); export policy; then what every
-//! route of that direction has: our AS number in front, our next hop, `LOCAL_PREF` for internal peers and
-//! never for others. Policy may thus set a MED, and add communities meant for the receiver.
+//! In order: what must not go out at all (RFC 4271 section 9.2, RFC 1997, RFC 9234); what only made sense where
+//! the route came from is taken off (MED of another AS, section 5.1.4; extended communities that are not
+//! transitive, RFC 4360 section 6); export policy; then what every route of that direction has: our AS number
+//! in front, our next hop, `LOCAL_PREF` for internal peers and never for others. Policy may thus set a MED, and
+//! add communities meant for the receiver.
 
 use std::borrow::Cow;
 
@@ -11,11 +12,13 @@ use ipnet::IpNet;
 
 use crate::policy::{Decision, NextHopChoice, PolicyChain, PolicyContext, PolicyNeighbor, RouteType};
 use crate::session::PeerKind;
-use crate::types::{Asn, Family, FamilySet};
+use crate::types::{Asn, Family, FamilySet, PeerId};
 use crate::wire::{Attributes, Community, EncodeContext, NextHop};
 
 use super::super::attrs::DEFAULT_LOCAL_PREF;
-use super::super::peers::PeerSession;
+use super::super::core::Core;
+use super::super::path::Path;
+use super::rewrite::ExportRules;
 
 /// All that the routes sent to a peer depend on. Peers with equal ones form an update group: their
 /// routes are evaluated and encoded once.
@@ -39,19 +42,41 @@ pub struct GroupConfig {
     pub families: FamilySet,
     /// How to write the messages.
     pub encode: EncodeContext,
+    /// What is done to attributes beside policy.
+    pub rules: ExportRules,
 }
 
 /// Where a route came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Originated,
-    Peer(PeerKind, PolicyNeighbor),
+    Peer(Learned),
 }
 
-impl Source {
-    /// The peer of this session.
-    pub(crate) fn of(session: &PeerSession) -> Self {
-        Self::Peer(session.kind, PolicyNeighbor { address: session.address, asn: session.asn })
+/// The peer that a route came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Learned {
+    pub(crate) kind: PeerKind,
+    pub(crate) neighbor: PolicyNeighbor,
+    /// Its AS, if what comes from it goes to customers only (RFC 9234 section 5).
+    pub(crate) otc: Option<Asn>,
+    /// Cost of reaching the route's next hop.
+    pub(crate) interior_cost: u32,
+}
+
+impl Core {
+    /// Where a path came from.
+    pub(crate) fn source(&self, path: Path) -> Source {
+        let Some(peer) = self.peer(path.peer).filter(|_| path.peer != PeerId::LOCAL.0) else {
+            return Source::Originated;
+        };
+        let session = &peer.session;
+        Source::Peer(Learned {
+            kind: session.kind,
+            neighbor: PolicyNeighbor { address: session.address, asn: session.asn },
+            otc: session.otc(),
+            interior_cost: self.interior_cost(path.attr),
+        })
     }
 }
 
@@ -69,7 +94,12 @@ impl GroupConfig {
         }
         // Without route reflection, internal routes are the business of the peer they came from
         // (RFC 4271 section 9.2.1).
-        if !external && matches!(source, Source::Peer(PeerKind::Ibgp, _)) {
+        let learned = match source {
+            Source::Originated => None,
+            Source::Peer(learned) => Some(learned),
+        };
+        let internal = learned.is_some_and(|learned| learned.kind == PeerKind::Ibgp);
+        if !external && internal {
             return None;
         }
         let held_back = |community: &Community| {
@@ -80,13 +110,15 @@ impl GroupConfig {
         if route.communities.iter().any(held_back) {
             return None;
         }
+        let otc = route.otc.or_else(|| learned?.otc);
+        let otc = if external { self.rules.only_to_customer(otc, self.local_asn)? } else { otc };
         let mut route = Cow::Borrowed(route);
-        if external && source != Source::Originated && route.med.is_some() {
-            route.to_mut().med = None;
+        if external {
+            self.leave_as(&mut route, learned.is_some());
         }
-        let (from, route_type) = match source {
-            Source::Originated => (None, RouteType::Local),
-            Source::Peer(kind, neighbor) => (Some(neighbor), kind.into()),
+        let (from, route_type) = match learned {
+            None => (None, RouteType::Local),
+            Some(learned) => (Some(learned.neighbor), learned.kind.into()),
         };
         let context =
             PolicyContext { neighbor: self.neighbor, from, route_type, ..PolicyContext::new(self.local_asn) };
@@ -102,15 +134,39 @@ impl GroupConfig {
         } else {
             route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
         }
-        let own = match next_hop {
-            NextHopChoice::Usual => external || self.next_hop_self,
-            NextHopChoice::AsInAttributes => false,
-            NextHopChoice::Own => true,
-        };
-        if own || route.next_hop.addr.is_unspecified() {
+        route.otc = otc;
+        let own = route.next_hop.addr.is_unspecified()
+            || match next_hop {
+                NextHopChoice::Usual if external => {
+                    self.next_hop_self || !self.rules.keeps_next_hop(&route, learned)
+                }
+                NextHopChoice::Usual => self.next_hop_self && (!internal || self.rules.next_hop_self_force),
+                NextHopChoice::AsInAttributes => false,
+                NextHopChoice::Own => true,
+            };
+        if own {
             route.next_hop = self.next_hops[Family::of(&prefix).index()]?;
         }
+        if !self.rules.aigp {
+            route.aigp = None;
+        } else if let (true, Some(aigp), Some(learned)) = (own, &mut route.aigp, learned) {
+            // RFC 7311 section 3.4: who becomes the next hop adds the way to the one before.
+            aigp.metric = aigp.metric.saturating_add(learned.interior_cost.into());
+        }
         Some(route)
+    }
+
+    /// Takes off what does not leave the AS, and rewrites the AS path, before policy sees the route.
+    fn leave_as(&self, route: &mut Cow<'_, Attributes>, learned: bool) {
+        if learned && route.med.is_some() {
+            route.to_mut().med = None;
+        }
+        if route.extended_communities.iter().any(|community| !community.is_transitive()) {
+            route.to_mut().extended_communities.retain(|community| community.is_transitive());
+        }
+        if let Some(path) = self.rules.as_path(&route.as_path, self.local_asn) {
+            route.to_mut().as_path = path;
+        }
     }
 }
 
@@ -122,8 +178,11 @@ mod tests {
     use crate::policy::{
         Disposition, Match, Modify, NeighborSet, NextHopAction, Policy, PrefixList, Statement,
     };
+    use crate::role::Role;
     use crate::types::RouterId;
-    use crate::wire::AsPath;
+    use crate::wire::{AsPath, ExtendedCommunity};
+
+    use super::super::rewrite::SharedLan;
 
     use super::*;
 
@@ -137,6 +196,7 @@ mod tests {
             next_hop_self: false,
             families: FamilySet::ALL,
             encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
+            rules: ExportRules::default(),
         }
     }
 
@@ -162,8 +222,9 @@ mod tests {
 
     const FROM: PolicyNeighbor =
         PolicyNeighbor { address: std::net::IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)), asn: Asn(65_001) };
-    const EXTERNAL: Source = Source::Peer(PeerKind::Ebgp, FROM);
-    const INTERNAL: Source = Source::Peer(PeerKind::Ibgp, FROM);
+    const LEARNED: Learned = Learned { kind: PeerKind::Ebgp, neighbor: FROM, otc: None, interior_cost: 0 };
+    const EXTERNAL: Source = Source::Peer(LEARNED);
+    const INTERNAL: Source = Source::Peer(Learned { kind: PeerKind::Ibgp, ..LEARNED });
 
     #[test]
     fn an_external_peer_gets_our_as_and_next_hop_and_nothing_internal() {
@@ -202,6 +263,56 @@ mod tests {
             let route = Attributes { communities: vec![community], ..route() };
             let goes = |kind| config(kind).exported(EXTERNAL, &route, prefix()).is_some();
             assert_eq!((goes(PeerKind::Ebgp), goes(PeerKind::Ibgp)), (external, internal), "{community}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_transitive_ends_at_the_border() {
+        let (link_bandwidth, target) =
+            (ExtendedCommunity([0x40, 4, 0, 1, 0, 0, 0, 0]), ExtendedCommunity([0, 2, 0, 1, 0, 0, 0, 7]));
+        let route = Attributes {
+            extended_communities: vec![link_bandwidth, target],
+            aigp: Some(30.into()),
+            ..route()
+        };
+        let out = |config: &GroupConfig, source| config.exported(source, &route, prefix()).unwrap();
+        let external = out(&config(PeerKind::Ebgp), EXTERNAL);
+        assert_eq!((external.extended_communities, external.aigp), (vec![target], None));
+        let rules = ExportRules { aigp: true, ..ExportRules::default() };
+        let internal = out(&GroupConfig { rules: rules.clone(), ..config(PeerKind::Ibgp) }, EXTERNAL);
+        assert_eq!(internal.extended_communities, [link_bandwidth, target]);
+        assert_eq!(internal.aigp, Some(30.into()));
+        // As the next hop we add our way to the one before.
+        let far = Source::Peer(Learned { interior_cost: 12, ..LEARNED });
+        assert_eq!(out(&GroupConfig { rules, ..config(PeerKind::Ebgp) }, far).aigp, Some(42.into()));
+    }
+
+    #[test]
+    fn what_a_role_implies_goes_along_inside_the_as_and_out_to_customers() {
+        let source = Source::Peer(Learned { otc: Some(Asn(65_001)), ..LEARNED });
+        let with = |kind, role| {
+            let rules = ExportRules { role, ..ExportRules::default() };
+            GroupConfig { rules, ..config(kind) }.exported(source, &route(), prefix())
+        };
+        assert_eq!(with(PeerKind::Ibgp, None).unwrap().otc, Some(Asn(65_001)));
+        assert_eq!(with(PeerKind::Ebgp, Some(Role::Provider)).unwrap().otc, Some(Asn(65_001)));
+        assert!(with(PeerKind::Ebgp, Some(Role::Peer)).is_none());
+    }
+
+    #[test]
+    fn next_hops_are_kept_where_that_is_asked_for() {
+        let theirs = route().next_hop.addr;
+        let lan = SharedLan { subnets: vec!["198.51.100.0/24".parse().unwrap()], neighbors: vec![theirs] };
+        let near = ExportRules { lan, ..ExportRules::default() };
+        let unchanged = ExportRules { next_hop_unchanged: true, ..ExportRules::default() };
+        for (rules, next_hop_self, expected) in [
+            (ExportRules::default(), false, own()),
+            (near.clone(), false, theirs),
+            (near, true, own()),
+            (unchanged, false, theirs),
+        ] {
+            let config = GroupConfig { rules, next_hop_self, ..config(PeerKind::Ebgp) };
+            assert_eq!(config.exported(EXTERNAL, &route(), prefix()).unwrap().next_hop.addr, expected);
         }
     }
 
