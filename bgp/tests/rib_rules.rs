@@ -36,9 +36,10 @@ fn announce(rib: &mut Rib, peer: u8, as_path: &str, change: impl FnOnce(&mut Att
     let next_hop: IpAddr = Ipv4Addr::new(192, 0, 2, peer).into();
     let mut attributes = Attributes { as_path: as_path.parse().unwrap(), ..Attributes::originated(next_hop) };
     change(&mut attributes);
-    let (mut out, encode) = (BytesMut::new(), EncodeContext { as4: true, extended: false });
-    encode_announce(&mut out, Family::Ipv4Unicast, &attributes, [PREFIX.parse().unwrap()], &encode).unwrap();
-    let context = DecodeContext { as4: true, families: FamilySet::ALL, extended: false, ebgp: true };
+    let prefix: ipnet::IpNet = PREFIX.parse().unwrap();
+    let (mut out, encode) = (BytesMut::new(), EncodeContext { as4: true, ..EncodeContext::default() });
+    encode_announce(&mut out, Family::Ipv4Unicast, &attributes, [prefix], &encode).unwrap();
+    let context = DecodeContext { as4: true, families: FamilySet::ALL, ..DecodeContext::default() };
     let Message::Update(update) = decode(&out, &context).unwrap() else { panic!("an UPDATE") };
     rib.updates(PeerId(peer.into()), std::iter::once(update));
 }

@@ -699,7 +699,7 @@ fn options_about_attributes_say_what_they_take() {
         ),
         (
             "next-hop = [\"192.0.2.1\", \"192.0.2.2\"]",
-            "next-hop[1]: 192.0.2.2 beside 192.0.2.1; expected one address of each family",
+            "next-hop: 192.0.2.2 beside 192.0.2.1; expected one address of each family",
         ),
         (
             "next-hop = \"192.0.2.1\"\nnext-hop-unchanged = true",
