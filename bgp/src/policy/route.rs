@@ -128,7 +128,7 @@ impl<'a> Route<'a> {
             Modify::RemoveAsns(asns) => {
                 if attributes.as_path.asns().any(|asn| asns.contains(asn)) {
                     self.set_as_path(|path| {
-                        *path = path.filter_map(|asn| (!asns.contains(asn)).then_some(asn))
+                        *path = path.filter_map(|asn| (!asns.contains(asn)).then_some(asn));
                     });
                 }
             }

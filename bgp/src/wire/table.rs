@@ -450,7 +450,7 @@ fn aigp(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(),
         match tail.first_chunk::<8>() {
             // The first one counts, more are passed on.
             Some(octets) if *kind == AIGP_TLV.0 && metric.is_none() => {
-                metric = Some(u64::from_be_bytes(*octets))
+                metric = Some(u64::from_be_bytes(*octets));
             }
             _ => others.extend_from_slice(tlv),
         }

@@ -63,6 +63,10 @@ pub struct ExportRules {
     pub role: Option<Role>,
 }
 
+/// The route goes to customers only, and the peer is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leak;
+
 impl ExportRules {
     /// The AS path as the peer gets it, without our own AS number; `None`: as it is.
     pub(super) fn as_path(&self, path: &AsPath, local_asn: Asn) -> Option<AsPath> {
@@ -93,13 +97,13 @@ impl ExportRules {
         self.next_hop_unchanged || from.is_some_and(is_near)
     }
 
-    /// Brings "Only to Customer" up to date (RFC 9234 section 5); `None`: the route may not go to the peer.
-    pub(super) fn only_to_customer(&self, otc: Option<Asn>, local_asn: Asn) -> Option<Option<Asn>> {
-        let Some(role) = self.role else { return Some(otc) };
+    /// Brings "Only to Customer" up to date (RFC 9234 section 5).
+    pub(super) fn only_to_customer(&self, otc: Option<Asn>, local_asn: Asn) -> Result<Option<Asn>, Leak> {
+        let Some(role) = self.role else { return Ok(otc) };
         match otc {
-            Some(_) => role.takes_marked().then_some(otc),
-            None if role.marks_sent() => Some(Some(local_asn)),
-            None => Some(None),
+            Some(_) if !role.takes_marked() => Err(Leak),
+            None if role.marks_sent() => Ok(Some(local_asn)),
+            otc => Ok(otc),
         }
     }
 }
@@ -168,15 +172,15 @@ mod tests {
     fn what_goes_to_customers_only_goes_nowhere_else() {
         let outcome = |role, otc| ExportRules { role, ..ExportRules::default() }.only_to_customer(otc, OURS);
         let marked = Some(Asn(7));
-        assert_eq!(outcome(None, marked), Some(marked));
+        assert_eq!(outcome(None, marked), Ok(marked));
         for role in [Role::Customer, Role::Peer, Role::RouteServerClient] {
-            assert_eq!(outcome(Some(role), marked), None, "{role}");
+            assert_eq!(outcome(Some(role), marked), Err(Leak), "{role}");
         }
         for role in [Role::Provider, Role::RouteServer] {
-            assert_eq!(outcome(Some(role), marked), Some(marked), "{role}");
-            assert_eq!(outcome(Some(role), None), Some(Some(OURS)), "{role}");
+            assert_eq!(outcome(Some(role), marked), Ok(marked), "{role}");
+            assert_eq!(outcome(Some(role), None), Ok(Some(OURS)), "{role}");
         }
-        assert_eq!(outcome(Some(Role::Peer), None), Some(Some(OURS)));
-        assert_eq!(outcome(Some(Role::Customer), None), Some(None));
+        assert_eq!(outcome(Some(Role::Peer), None), Ok(Some(OURS)));
+        assert_eq!(outcome(Some(Role::Customer), None), Ok(None));
     }
 }

@@ -111,7 +111,7 @@ impl GroupConfig {
             return None;
         }
         let otc = route.otc.or_else(|| learned?.otc);
-        let otc = if external { self.rules.only_to_customer(otc, self.local_asn)? } else { otc };
+        let otc = if external { self.rules.only_to_customer(otc, self.local_asn).ok()? } else { otc };
         let mut route = Cow::Borrowed(route);
         if external {
             self.leave_as(&mut route, learned.is_some());
