@@ -311,7 +311,7 @@ mod tests {
             (near, true, own()),
             (unchanged, false, theirs),
         ] {
-            let config = GroupConfig { rules, next_hop_self, ..config(PeerKind::Ebgp) };
+            let config = GroupConfig { next_hop_self, rules, ..config(PeerKind::Ebgp) };
             assert_eq!(config.exported(EXTERNAL, &route(), prefix()).unwrap().next_hop.addr, expected);
         }
     }
