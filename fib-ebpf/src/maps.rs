@@ -20,15 +20,19 @@ pub static ROUTES_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(PLACEHOL
 #[map]
 pub static ROUTES_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(PLACEHOLDER, 0);
 
-/// A slot for a direct table of so many words. All of it is one element, so that the program looks it
+/// A slot for a direct table of so many words, which are those of one size. All of it is one element, so that the program looks it
 /// up once a packet and has the verifier check each access by its index alone.
 pub type DirectSlot<const WORDS: usize> =
     btf_maps::ArrayOfMaps<btf_maps::Array<[u32; WORDS], 1, { BPF_F_MMAPABLE as usize }>, 1>;
 
 #[btf_map]
-pub static DIRECT_V4: DirectSlot<{ Layout::IPV4.words() as usize }> = DirectSlot::new();
+pub static DIRECT_V4: DirectSlot<{ Layout::IPV4[0].words() as usize }> = DirectSlot::new();
 #[btf_map]
-pub static DIRECT_V6: DirectSlot<{ Layout::IPV6.words() as usize }> = DirectSlot::new();
+pub static DIRECT_V4_LARGE: DirectSlot<{ Layout::IPV4[1].words() as usize }> = DirectSlot::new();
+#[btf_map]
+pub static DIRECT_V6: DirectSlot<{ Layout::IPV6[0].words() as usize }> = DirectSlot::new();
+#[btf_map]
+pub static DIRECT_V6_LARGE: DirectSlot<{ Layout::IPV6[1].words() as usize }> = DirectSlot::new();
 
 #[map]
 pub static SETS: Array<SetWord> = Array::with_max_entries(PLACEHOLDER, 0);

@@ -9,8 +9,8 @@ use fib_abi::{Adjacency, NextHopKind, NextHopWord, SetWord, Verdict, direct::Lay
 use crate::{
     frame,
     maps::{
-        ADJACENCIES, DIRECT_V4, DIRECT_V6, DirectSlot, EGRESS, MEMBERS, NEXT_HOPS, ROUTES_V4, ROUTES_V6,
-        SETS, SETTINGS,
+        ADJACENCIES, DIRECT_V4, DIRECT_V4_LARGE, DIRECT_V6, DIRECT_V6_LARGE, DirectSlot, EGRESS, MEMBERS,
+        NEXT_HOPS, ROUTES_V4, ROUTES_V6, SETS, SETTINGS,
     },
 };
 
@@ -29,7 +29,10 @@ fn has_ports(protocol: u8) -> bool {
 /// The set of an IPv4 destination.
 #[inline(always)]
 pub fn set_v4(address: [u8; 4]) -> Result<u32, Verdict> {
-    match direct(&DIRECT_V4, |read| Layout::lookup_v4(address, read)) {
+    let [small, large] = Layout::IPV4;
+    let found = direct(&DIRECT_V4, |read| small.lookup_v4(address, read))
+        .or_else(|| direct(&DIRECT_V4_LARGE, |read| large.lookup_v4(address, read)));
+    match found {
         Some(set) => set,
         None => ROUTES_V4.get(&Key::new(32, address)).copied().ok_or(Verdict::NoRoute),
     }
@@ -38,7 +41,10 @@ pub fn set_v4(address: [u8; 4]) -> Result<u32, Verdict> {
 /// The set of an IPv6 destination.
 #[inline(always)]
 pub fn set_v6(address: &[u8; 16]) -> Result<u32, Verdict> {
-    match direct(&DIRECT_V6, |read| Layout::lookup_v6(address, read)) {
+    let [small, large] = Layout::IPV6;
+    let found = direct(&DIRECT_V6, |read| small.lookup_v6(address, read))
+        .or_else(|| direct(&DIRECT_V6_LARGE, |read| large.lookup_v6(address, read)));
+    match found {
         Some(set) => set,
         None => ROUTES_V6.get(&Key::new(128, *address)).copied().ok_or(Verdict::NoRoute),
     }

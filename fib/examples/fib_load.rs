@@ -114,22 +114,35 @@ fn pick(sets: &[SetId], key: u32) -> SetId {
     sets[((u64::from(key.wrapping_mul(0x9e37_79b1)) * sets.len() as u64) >> 32) as usize]
 }
 
-/// The direct tables in plain memory.
-struct Memory([Vec<AtomicU32>; 2]);
+/// The direct tables in plain memory, or none.
+struct Memory([Vec<AtomicU32>; 2], [Layout; 2]);
 
 impl Memory {
     fn new(config: FibConfig) -> Self {
         let direct = config.engine == EngineChoice::Direct;
-        let words = |family: Family| if direct { family.layout().words() } else { 0 };
-        Self(Family::ALL.map(|family| (0..words(family)).map(|_| AtomicU32::new(0)).collect()))
+        let layouts = Family::ALL.map(|family| family.layouts()[0]);
+        Self(layouts.map(|layout| if direct { zeroes(layout.words()) } else { Vec::new() }), layouts)
     }
 
-    fn apply(&self, edits: &[TableEdit]) {
+    fn apply(&mut self, edits: &[TableEdit]) {
         for edit in edits {
-            if let TableEdit::Fill { family, first, count, value } = *edit {
-                for word in &self.0[family as usize][first as usize..(first + count) as usize] {
-                    word.store(value, Ordering::Release);
+            match *edit {
+                TableEdit::Fill { family, first, count, value } => {
+                    for word in &self.0[family as usize][first as usize..(first + count) as usize] {
+                        word.store(value, Ordering::Release);
+                    }
                 }
+                TableEdit::Grow { family } => {
+                    let layout = family.layouts()[1];
+                    let before = std::mem::replace(&mut self.1[family as usize], layout);
+                    let mut words = std::mem::take(&mut self.0[family as usize]);
+                    let hidden = words.split_off(before.same_words() as usize);
+                    words.extend(zeroes(layout.same_words() - before.same_words()));
+                    words.extend(hidden);
+                    words.extend(zeroes(layout.words() - words.len() as u32));
+                    self.0[family as usize] = words;
+                }
+                _ => {}
             }
         }
     }
@@ -137,11 +150,10 @@ impl Memory {
     fn lookup(&self, address: IpAddr) -> u32 {
         match address {
             IpAddr::V4(address) => {
-                Layout::lookup_v4(address.octets(), |word| self.0[0][word as usize].load(Ordering::Relaxed))
+                self.1[0].lookup_v4(address.octets(), |word| self.0[0][word as usize].load(Ordering::Relaxed))
             }
-            IpAddr::V6(address) => {
-                Layout::lookup_v6(&address.octets(), |word| self.0[1][word as usize].load(Ordering::Relaxed))
-            }
+            IpAddr::V6(address) => self.1[1]
+                .lookup_v6(&address.octets(), |word| self.0[1][word as usize].load(Ordering::Relaxed)),
         }
     }
 
@@ -184,6 +196,10 @@ impl Memory {
     }
 }
 
+fn zeroes(words: u32) -> Vec<AtomicU32> {
+    (0..words).map(|_| AtomicU32::new(0)).collect()
+}
+
 /// Processor time of this thread so far, in seconds; the kernel counts nanoseconds.
 fn cpu_seconds() -> f64 {
     let schedstat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
@@ -198,7 +214,7 @@ fn measure(
     config: FibConfig,
     options: Options,
 ) -> Result<(), Box<dyn Error>> {
-    let memory = Memory::new(config);
+    let mut memory = Memory::new(config);
     let before = resident();
     let mut fib = Fib::new(config);
     let start = cpu_seconds();
@@ -220,7 +236,7 @@ fn measure(
             for &(prefix, origin) in batch {
                 fib.insert(prefix, pick(sets, origin.wrapping_add(round)))?;
             }
-            fib.commit(&mut edits);
+            fib.commit(&mut edits, |_| true);
             memory.apply(&edits);
             writes += edits.len();
             black_box(&edits);
@@ -248,7 +264,7 @@ fn measure(
         println!("      {v4:.1} ns an IPv4 lookup, {v6:.1} ns an IPv6 lookup");
     }
     for size in if options.churn { vec![1, 100] } else { Vec::new() } {
-        churn(&mut fib, &memory, routes, sets, size)?;
+        churn(&mut fib, &mut memory, routes, sets, size)?;
     }
     Ok(())
 }
@@ -256,7 +272,7 @@ fn measure(
 /// Random routes go, come back, or change their set.
 fn churn(
     fib: &mut Fib,
-    memory: &Memory,
+    memory: &mut Memory,
     routes: &[(IpNet, u32)],
     sets: &[SetId],
     size: usize,
@@ -276,7 +292,7 @@ fn churn(
             let key = if random.below(2) == 0 { origin } else { random.next() as u32 };
             fib.insert(prefix, pick(sets, key))?;
         }
-        fib.commit(&mut edits);
+        fib.commit(&mut edits, |_| true);
         memory.apply(&edits);
         times.push(start.elapsed());
         writes += edits.len();

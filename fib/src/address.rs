@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use fib_abi::direct::Layout;
+use fib_abi::direct::{Layout, SIZES};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::Family;
@@ -18,8 +18,8 @@ pub(crate) trait Address: Copy + Ord + Hash + Debug + Default + Send + Sync + 's
     const WIDTH: u8;
     /// The family of such addresses.
     const FAMILY: Family;
-    /// The shape of the family's direct table.
-    const LAYOUT: Layout;
+    /// The shapes of the family's direct table, smallest first; they differ in the number of nodes alone.
+    const LAYOUTS: [Layout; SIZES];
 
     /// The address without the alignment of a wide integer: an array of routes has no gaps.
     type Packed: Copy + Debug + Default + Send + Sync + 'static;
@@ -60,7 +60,7 @@ macro_rules! address {
         impl Address for $int {
             const WIDTH: u8 = <$int>::BITS as u8;
             const FAMILY: Family = Family::$family;
-            const LAYOUT: Layout = Layout::$layout;
+            const LAYOUTS: [Layout; SIZES] = Layout::$layout;
 
             type Packed = $packed;
 

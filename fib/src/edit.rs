@@ -53,7 +53,7 @@ pub enum TableEdit {
     },
     /// Write words of a family's direct table, in ascending order, each with one 4-byte store.
     Fill {
-        /// Whose table: of the layout [`Family::layout`].
+        /// Whose table: of one of the layouts [`Family::layouts`].
         family: Family,
         /// The first word.
         first: u32,
@@ -62,8 +62,14 @@ pub enum TableEdit {
         /// What each is to be.
         value: u32,
     },
-    /// Look packets up in a family's direct table from now on, and no more in its trie. Done again
-    /// it changes nothing. When it returns, no packet uses the trie any more.
+    /// Copy a family's direct table into one of the next size, which has been made for it, and write there
+    /// from now on. Packets are looked up in the one before until the next [`TableEdit::Serve`].
+    Grow {
+        /// Whose table.
+        family: Family,
+    },
+    /// Look packets up in a family's direct table from now on, and no more in its trie or in a smaller
+    /// table. Done again it changes nothing. When it returns, no packet uses those any more.
     Serve {
         /// Whose table.
         family: Family,

@@ -70,7 +70,8 @@ pub(crate) trait Engine<A: Address>: Send {
     fn queue(&mut self) -> &mut Queue<A>;
 
     /// Carries out what is queued; appends a set for each queued or held route that no longer names it.
-    fn apply(&mut self, released: &mut Vec<u32>);
+    /// `grow` is asked for a larger map where there can be one, and answers whether it has been made.
+    fn apply(&mut self, released: &mut Vec<u32>, grow: &mut dyn FnMut() -> bool);
 
     /// The route with exactly this prefix; sees what is queued, at a cost that grows with the queue.
     fn route(&self, prefix: Prefix<A>) -> Option<Route<A>>;

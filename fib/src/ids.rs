@@ -49,6 +49,11 @@ impl IdPool {
         self.limbo.len()
     }
 
+    /// Raises the limit.
+    pub(crate) fn extend(&mut self, limit: u32) {
+        self.limit = self.limit.max(limit);
+    }
+
     /// Indices that can be handed out now.
     pub(crate) fn available(&self) -> usize {
         self.free.len() + self.limit.saturating_sub(self.next) as usize

@@ -38,7 +38,7 @@ mod table;
 
 use std::net::IpAddr;
 
-use fib_abi::direct::Layout;
+use fib_abi::direct::{Layout, SIZES};
 use ipnet::IpNet;
 use serde::Serialize;
 use thiserror::Error;
@@ -62,10 +62,10 @@ pub struct FibConfig {
     pub capacity_v4: usize,
     /// Entries of `ROUTES_V6`.
     pub capacity_v6: usize,
-    /// Nodes of `DIRECT_V4` that may be used: at most those of its layout.
-    pub nodes_v4: u32,
+    /// Nodes that may be used in each size of `DIRECT_V4`: at most those of its layout.
+    pub nodes_v4: [u32; SIZES],
     /// Likewise of `DIRECT_V6`.
-    pub nodes_v6: u32,
+    pub nodes_v6: [u32; SIZES],
     /// Entries of `SETS`, at most 2^21; id 0 is never used.
     pub sets: u32,
     /// Entries of `MEMBERS`.
@@ -84,8 +84,8 @@ impl Default for FibConfig {
             engine: EngineChoice::default(),
             capacity_v4: 2_000_000,
             capacity_v6: 1_000_000,
-            nodes_v4: Layout::IPV4.nodes,
-            nodes_v6: Layout::IPV6.nodes,
+            nodes_v4: Layout::IPV4.map(|layout| layout.nodes),
+            nodes_v6: Layout::IPV6.map(|layout| layout.nodes),
             sets: 4096,
             members: 65_536,
             next_hops: 4096,
@@ -155,8 +155,8 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
 
-    /// The shape of the family's direct table.
-    pub const fn layout(self) -> Layout {
+    /// The shapes of the family's direct table, smallest first: what it begins as, and grows to.
+    pub const fn layouts(self) -> [Layout; SIZES] {
         match self {
             Self::Ipv4 => Layout::IPV4,
             Self::Ipv6 => Layout::IPV6,
@@ -186,7 +186,7 @@ pub struct TableStats {
     /// of the direct table (groups of 256 words for the routes of a /24 that are longer, in IPv4; nodes
     /// of 16 words, in IPv6).
     pub entries: usize,
-    /// How many of those there can be.
+    /// How many of those there can be, in a direct table before it grows.
     pub capacity: usize,
     /// Routes not installed because there are no more of those.
     pub full: usize,
@@ -388,10 +388,14 @@ impl Fib {
     }
 
     /// Appends the edits that bring the maps from the last commit to now, in the order to apply them.
-    pub fn commit(&mut self, edits: &mut Vec<TableEdit>) {
+    ///
+    /// A direct table that runs short of nodes asks `grow` for the empty map of its next size; if that
+    /// answers true, the edits have [`TableEdit::Grow`] and end with [`TableEdit::Serve`]. Else the table stays
+    /// as it is, and asks again with the next commit.
+    pub fn commit(&mut self, edits: &mut Vec<TableEdit>, mut grow: impl FnMut(Family) -> bool) {
         let mut released = Vec::new();
-        self.v4.engine_mut().apply(&mut released);
-        self.v6.engine_mut().apply(&mut released);
+        self.v4.engine_mut().apply(&mut released, &mut || grow(Family::Ipv4));
+        self.v6.engine_mut().apply(&mut released, &mut || grow(Family::Ipv6));
         for set in released {
             self.sets.release(set);
         }
@@ -403,7 +407,7 @@ impl Fib {
     }
 
     /// The [`TableEdit::Serve`] of the last commit failed; the next one has it again. Until then packets are
-    /// forwarded as before the move.
+    /// forwarded as before the move, or the growth.
     pub fn serve_failed(&mut self, family: Family) {
         match family {
             Family::Ipv4 => self.v4.serve_failed(),

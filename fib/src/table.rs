@@ -7,8 +7,12 @@
 //! The move loses no packet. The caller makes the map (`Fib::move_to_direct`); the next commit fills it
 //! with all routes, then lets the program use it ([`TableEdit::Serve`]). From then on nobody reads the
 //! trie, and its entries are removed bit by bit.
+//!
+//! A direct table that runs short of nodes moves likewise to a larger one (`engine::direct`), if
+//! the caller has made the map when `apply` asks for it.
 
-use crate::Family;
+use fib_abi::direct::SIZES;
+
 use crate::address::{Address, Prefix};
 use crate::edit::{EngineKind, Status, TableEdit};
 use crate::engine::direct::Direct;
@@ -47,8 +51,8 @@ enum Inner<A: Address> {
 pub(crate) struct Table<A: Address> {
     inner: Inner<A>,
     choice: EngineChoice,
-    nodes: u32,
-    /// The program is still to be told to use the direct table.
+    nodes: [u32; SIZES],
+    /// The program is still to be told to use the direct table, or the larger one.
     unserved: bool,
     /// Entries of the trie that is out of use, to be removed from its map.
     remains: Vec<Prefix<A>>,
@@ -57,8 +61,8 @@ pub(crate) struct Table<A: Address> {
 }
 
 impl<A: Address> Table<A> {
-    /// An empty table: a trie of at most `entries`, a direct table of at most `nodes`.
-    pub(crate) fn new(choice: EngineChoice, entries: usize, nodes: u32) -> Self {
+    /// An empty table: a trie of at most `entries`, a direct table of at most `nodes` in each size.
+    pub(crate) fn new(choice: EngineChoice, entries: usize, nodes: [u32; SIZES]) -> Self {
         let direct = choice == EngineChoice::Direct;
         let inner = match choice {
             EngineChoice::Direct => Inner::Direct(Direct::new(nodes)),
@@ -124,6 +128,9 @@ impl<A: Address> Table<A> {
 
     pub(crate) fn commit(&mut self, edits: &mut Vec<TableEdit>) {
         self.engine_mut().commit(edits);
+        if let Inner::Direct(direct) = &mut self.inner {
+            self.unserved |= direct.take_grown();
+        }
         self.removing.clear();
         if self.unserved {
             edits.push(TableEdit::Serve { family: A::FAMILY });
@@ -169,9 +176,9 @@ impl<A: Address> Table<A> {
 
     /// Bytes of the direct table's map, 0 for a trie: it grows with its entries.
     pub(crate) fn map_bytes(&self) -> usize {
-        match self.inner {
+        match &self.inner {
             Inner::LpmTrie(_) => 0,
-            Inner::Direct(_) => Family::layout(A::FAMILY).bytes(),
+            Inner::Direct(direct) => direct.map_bytes(),
         }
     }
 }

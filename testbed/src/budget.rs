@@ -268,7 +268,7 @@ fn change(
         fib.insert(prefix, sets[random.below(sets.len() as u64) as usize])?;
     }
     edits.clear();
-    fib.commit(edits);
+    fib.commit(edits, |_| false);
     black_box(edits);
     Ok(())
 }

@@ -57,6 +57,42 @@ pub(super) struct BgpNextHop {
     told: Option<bool>,
 }
 
+/// Whether the kernel refused memory for a table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refusal {
+    /// It is not asked again before.
+    pub(super) until: Option<Instant>,
+    /// That has been said: once is enough until it succeeds.
+    said: bool,
+}
+
+impl Refusal {
+    /// Asks for memory, unless it was refused a short while ago; whether it is there.
+    fn ask(
+        &mut self,
+        family: Family,
+        consequence: &str,
+        open: impl FnOnce() -> Result<(), XdpError>,
+    ) -> bool {
+        if self.until.is_some_and(|until| until > Instant::now()) {
+            return false;
+        }
+        match open() {
+            Ok(()) => {
+                *self = Self::default();
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.said, true) {
+                    error!(?family, %error, "{consequence}; it will be tried again");
+                }
+                self.until = Some(Instant::now() + DIRECT_SPACING);
+                false
+            }
+        }
+    }
+}
+
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each says that something is due, independently of the others"
@@ -92,8 +128,8 @@ pub(super) struct Forwarder<P> {
     retry_due: Option<Instant>,
     /// Tried once in a burst: trying again for each route would take forever.
     room_was_made: bool,
-    /// For each family, until when no direct table is asked for, after one could not be made.
-    direct_refused: [Option<Instant>; Family::ALL.len()],
+    /// For each family, whether a direct table, or a larger one, could not be made.
+    pub(super) refusals: [Refusal; Family::ALL.len()],
     write_errors: u64,
     unsaid_errors: u64,
     said_at: Option<Instant>,
@@ -131,7 +167,7 @@ impl<P: Plane> Forwarder<P> {
             grace_due: None,
             retry_due: None,
             room_was_made: false,
-            direct_refused: [None; Family::ALL.len()],
+            refusals: [Refusal::default(); Family::ALL.len()],
             incomplete: false,
             touched: Vec::new(),
             write_errors: 0,
@@ -248,7 +284,7 @@ impl<P: Plane> Forwarder<P> {
         self.grace_due
             .into_iter()
             .chain(self.retry_due)
-            .chain(self.direct_refused.into_iter().flatten())
+            .chain(self.refusals.iter().filter_map(|refusal| refusal.until))
             .min()
     }
 
@@ -416,24 +452,17 @@ impl<P: Plane> Forwarder<P> {
     /// Gives tables that have outgrown the LPM trie a direct table.
     fn move_tables(&mut self) {
         for family in Family::ALL {
-            let refused = &mut self.direct_refused[family as usize];
-            if refused.is_some_and(|until| until > Instant::now()) {
-                continue;
-            }
-            *refused = None;
+            let refusal = &mut self.refusals[family as usize];
+            // Its time has come: it is asked for now, or nobody needs it any more.
+            refusal.until = refusal.until.filter(|until| *until > Instant::now());
             if !self.fib.wants_direct(family) {
                 continue;
             }
-            match self.plane.open_direct(family) {
-                Ok(()) => {
-                    info!(?family, "the forwarding table moves from the LPM trie to a direct table");
-                    let own = &self.own;
-                    self.fib.move_to_direct(family, |prefix| own.contains_key(&prefix));
-                }
-                Err(error) => {
-                    error!(?family, %error, "the forwarding table stays in the LPM trie, although it is large");
-                    *refused = Some(Instant::now() + DIRECT_SPACING);
-                }
+            let consequence = "the forwarding table stays in the LPM trie, although it is large";
+            if refusal.ask(family, consequence, || self.plane.open_direct(family)) {
+                info!(?family, "the forwarding table moves from the LPM trie to a direct table");
+                let own = &self.own;
+                self.fib.move_to_direct(family, |prefix| own.contains_key(&prefix));
             }
         }
     }
@@ -443,7 +472,16 @@ impl<P: Plane> Forwarder<P> {
         self.found_sets.clear();
         self.move_tables();
         self.edits.clear();
-        self.fib.commit(&mut self.edits);
+        let (plane, refusals) = (&mut self.plane, &mut self.refusals);
+        self.fib.commit(&mut self.edits, |family| {
+            let consequence =
+                "the direct forwarding table cannot grow: routes will be left out when it is full";
+            let grows = refusals[family as usize].ask(family, consequence, || plane.open_larger(family));
+            if grows {
+                info!(?family, "the direct forwarding table grows");
+            }
+            grows
+        });
         let failures = self.plane.apply(&self.edits);
         for (index, _) in &failures {
             match self.edits.get(*index) {

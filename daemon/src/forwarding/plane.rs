@@ -16,6 +16,8 @@ pub(super) trait Plane: Send + 'static {
     fn remove_egress(&mut self, ifindex: u32) -> Result<(), XdpError>;
     /// Makes an empty direct table for a family, unless there is one.
     fn open_direct(&mut self, family: Family) -> Result<(), XdpError>;
+    /// Makes the empty direct table of a family's next size, unless there is one.
+    fn open_larger(&mut self, family: Family) -> Result<(), XdpError>;
     /// Applies edits in order and goes on after one that fails; indices and causes of those that did.
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)>;
     /// Returns when no program uses any more what was replaced before.
@@ -60,6 +62,10 @@ impl Plane for DataPlane {
 
     fn open_direct(&mut self, family: Family) -> Result<(), XdpError> {
         Self::open_direct(self, family)
+    }
+
+    fn open_larger(&mut self, family: Family) -> Result<(), XdpError> {
+        Self::open_larger(self, family)
     }
 
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {

@@ -50,6 +50,10 @@ struct Maps {
     refuse_native: BTreeSet<u32>,
     /// Families whose direct tables cannot be made, were made, and are looked up in.
     refuse_direct: bool,
+    refuse_larger: bool,
+    larger_refused: usize,
+    larger: Vec<Family>,
+    grown: Vec<Family>,
     refuse_serve: bool,
     opened: Vec<Family>,
     served: Vec<Family>,
@@ -141,6 +145,16 @@ impl Plane for Paper {
         Ok(())
     }
 
+    fn open_larger(&mut self, family: Family) -> Result<(), XdpError> {
+        let mut maps = self.maps();
+        if maps.refuse_larger {
+            maps.larger_refused += 1;
+            return Err(refusal());
+        }
+        maps.larger.push(family);
+        Ok(())
+    }
+
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {
         let mut maps = self.maps();
         maps.applied.push(edits.len());
@@ -157,6 +171,10 @@ impl Plane for Paper {
                 TableEdit::NextHop { index, value } => drop(maps.next_hops.insert(index, value)),
                 TableEdit::Adjacency { index, value } => drop(maps.adjacencies.insert(index, value)),
                 TableEdit::Fill { .. } => maps.filled += 1,
+                TableEdit::Grow { family } => {
+                    assert!(maps.larger.contains(&family), "there is none to grow into");
+                    maps.grown.push(family);
+                }
                 TableEdit::Serve { .. } if maps.refuse_serve => failures.push((index, refusal())),
                 TableEdit::Serve { family } => maps.served.push(family),
             }

@@ -1,8 +1,9 @@
 //! A direct table: an array of words that this process writes through shared memory.
 //!
-//! The program looks a family's packets up in the table that lies in the family's slot, and in the LPM
-//! trie while the slot is empty. So a table is made and filled at leisure; putting it into its slot is what
-//! moves the packets over, and returns when none of them uses the trie any more.
+//! The program looks a family's packets up in the table that lies in the first of the family's slots, one for
+//! each size, that is not empty, and in the LPM trie while all are. So a table is made and filled at leisure;
+//! putting it into its slot, and taking a smaller one out of its own, is what moves the packets over, and
+//! returns when none of them uses what was there before.
 
 use std::{
     io,
@@ -11,7 +12,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use fib_abi::direct::Layout;
+use fib_abi::direct::{Layout, SIZES};
 
 use super::{
     error::XdpError,
@@ -22,55 +23,109 @@ use super::{
 /// The only index of a slot, and of a table's map.
 const ONLY: u32 = 0;
 
-/// The slot of one family, and its table once there is one.
+/// The slots of one family, and its table once there is one.
 #[derive(Debug)]
-pub(super) struct Slot {
-    programs: Table<u32, u32>,
+pub(super) struct Slots {
+    programs: [Table<u32, u32>; SIZES],
     name: &'static str,
-    layout: Layout,
+    layouts: [Layout; SIZES],
+    /// What is written.
     table: Option<Direct>,
+    /// What packets are looked up in, if that is another one.
+    served: Option<Direct>,
+    /// The next larger one, while it is empty.
+    larger: Option<Direct>,
 }
 
 #[derive(Debug)]
 struct Direct {
+    size: usize,
     map: OwnedFd,
     memory: Mapping,
     served: bool,
 }
 
-impl Slot {
-    /// Takes the slot with this name out of the loaded object.
-    pub(super) fn take(object: &mut aya::Ebpf, name: &'static str, layout: Layout) -> Result<Self, XdpError> {
-        Ok(Self { programs: Table::take(object, name)?, name, layout, table: None })
+impl Slots {
+    /// Takes the slots with these names out of the loaded object.
+    pub(super) fn take(
+        object: &mut aya::Ebpf,
+        names: [&'static str; SIZES],
+        layouts: [Layout; SIZES],
+    ) -> Result<Self, XdpError> {
+        let [small, large] = names;
+        let programs = [Table::take(object, small)?, Table::take(object, large)?];
+        Ok(Self { programs, name: small, layouts, table: None, served: None, larger: None })
     }
 
-    /// Makes an empty table, unless there is one. Packets do not use it yet.
+    /// Makes an empty table of the smallest size, unless there is one. Packets do not use it yet.
     pub(super) fn open(&mut self) -> Result<(), XdpError> {
-        if self.table.is_some() {
-            return Ok(());
+        if self.table.is_none() {
+            self.table = Some(self.make(0)?);
         }
-        let bytes = self.layout.bytes();
+        Ok(())
+    }
+
+    /// Makes an empty table of the next size, unless there is one, for [`Self::grow`].
+    pub(super) fn open_larger(&mut self) -> Result<(), XdpError> {
+        let Some(table) = &self.table else { return Err(self.no_table("enlarge")) };
+        if self.larger.is_none() {
+            self.larger = Some(self.make(table.size + 1)?);
+        }
+        Ok(())
+    }
+
+    fn make(&self, size: usize) -> Result<Direct, XdpError> {
+        let Some(layout) = self.layouts.get(size) else { return Err(self.no_table("make a larger size of")) };
+        let bytes = layout.bytes();
         let action = || format!("make the table {} of {} MiB", self.name, bytes >> 20);
         let map = sys::create_mappable_array(bytes)
             .map_err(|error| XdpError::system(action(), "BPF_MAP_CREATE", error))?;
         let memory =
             Mapping::new(map.as_fd(), bytes).map_err(|error| XdpError::system(action(), "mmap", error))?;
-        self.table = Some(Direct { map, memory, served: false });
+        Ok(Direct { size, map, memory, served: false })
+    }
+
+    /// Copies the table into the larger one that was made, and writes there from now on. Packets use the one
+    /// before until [`Self::serve`].
+    pub(super) fn grow(&mut self) -> Result<(), XdpError> {
+        let (Some(table), Some(larger)) = (self.table.take(), self.larger.take()) else {
+            return Err(self.no_table("enlarge"));
+        };
+        let (from, to) = (self.layouts[table.size], self.layouts[larger.size]);
+        let (old, new) = (table.memory.words(), larger.memory.words());
+        let (same, hidden) = (from.same_words() as usize, to.same_words() as usize);
+        copy(&old[..same], &new[..same]);
+        copy(&old[same..], &new[hidden..]);
+        if table.served {
+            self.served = Some(table);
+        }
+        self.table = Some(larger);
         Ok(())
     }
 
-    /// Has packets looked up in the table, and returns when none is looked up in the trie any more.
+    /// Has packets looked up in the table, and returns when none is looked up in the trie or in a smaller one
+    /// any more.
     pub(super) fn serve(&mut self) -> Result<(), XdpError> {
         let Some(table) = &mut self.table else { return Err(self.no_table("use")) };
         let map = table.map.as_raw_fd().unsigned_abs();
-        self.programs.update(&ONLY, &map)?;
+        self.programs[table.size].update(&ONLY, &map)?;
+        // Until it is gone from its slot, a smaller one comes first.
+        for smaller in &self.programs[..table.size] {
+            smaller.remove(&ONLY)?;
+        }
         table.served = true;
+        self.served = None;
         Ok(())
     }
 
     /// Whether packets are looked up in the table.
     pub(super) fn is_served(&self) -> bool {
-        self.table.as_ref().is_some_and(|table| table.served)
+        self.looked_up().is_some()
+    }
+
+    /// The table that packets are looked up in.
+    fn looked_up(&self) -> Option<&Direct> {
+        self.served.as_ref().or(self.table.as_ref().filter(|table| table.served))
     }
 
     /// Writes `count` words from `first` on, in ascending order, each with one store.
@@ -91,16 +146,27 @@ impl Slot {
         Ok(())
     }
 
-    /// The set that the table names for an address, by the program's own code.
-    pub(super) fn lookup(&self, lookup: impl FnOnce(&dyn Fn(u32) -> u32) -> u32) -> Option<u32> {
-        let words = self.table.as_ref()?.memory.words();
-        let set = lookup(&|word| words[word as usize].load(Ordering::Acquire));
+    /// The set that packets to an address find, by the program's own code.
+    pub(super) fn lookup(&self, lookup: impl FnOnce(Layout, &dyn Fn(u32) -> u32) -> u32) -> Option<u32> {
+        let table = self.looked_up()?;
+        let words = table.memory.words();
+        let set = lookup(self.layouts[table.size], &|word| words[word as usize].load(Ordering::Acquire));
         (set != 0).then_some(set)
     }
 
     fn no_table(&self, action: &str) -> XdpError {
         let error = io::Error::from_raw_os_error(libc::ENOENT);
         XdpError::system(format!("{action} the table {}, which has not been made", self.name), "mmap", error)
+    }
+}
+
+/// Copies words into memory that is all zero and that nobody else writes or reads yet.
+fn copy(from: &[AtomicU32], to: &[AtomicU32]) {
+    for (from, to) in from.iter().zip(to) {
+        let value = from.load(Ordering::Relaxed);
+        if value != 0 {
+            to.store(value, Ordering::Relaxed);
+        }
     }
 }
 

@@ -42,7 +42,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use self::{
     attach::Attachment,
-    direct::Slot,
+    direct::Slots,
     table::{Counters, Table},
 };
 pub use self::{
@@ -114,7 +114,7 @@ pub struct DataPlane {
     routes_v4: Table<RouteKey<[u8; 4]>, u32>,
     routes_v6: Table<RouteKey<[u8; 16]>, u32>,
     /// Of the direct tables, by family.
-    slots: Box<[Slot; 2]>,
+    slots: Box<[Slots; 2]>,
     sets: Table<u32, SetWord>,
     members: Table<u32, u32>,
     next_hops: Table<u32, NextHopWord>,
@@ -162,8 +162,8 @@ impl DataPlane {
             routes_v4: Table::take(&mut object, maps::ROUTES_V4)?,
             routes_v6: Table::take(&mut object, maps::ROUTES_V6)?,
             slots: Box::new([
-                Slot::take(&mut object, maps::DIRECT_V4, Layout::IPV4)?,
-                Slot::take(&mut object, maps::DIRECT_V6, Layout::IPV6)?,
+                Slots::take(&mut object, maps::DIRECT_V4, Layout::IPV4)?,
+                Slots::take(&mut object, maps::DIRECT_V6, Layout::IPV6)?,
             ]),
             sets: Table::take(&mut object, maps::SETS)?,
             members: Table::take(&mut object, maps::MEMBERS)?,
@@ -243,14 +243,20 @@ impl DataPlane {
     /// Makes the empty direct table of a family, unless there is one. Packets are looked up in it from the
     /// first [`TableEdit::Serve`] on.
     pub fn open_direct(&mut self, family: fib::Family) -> Result<(), XdpError> {
-        self.slot_mut(family).open()
+        self.slots_mut(family).open()
     }
 
-    fn slot(&self, family: fib::Family) -> &Slot {
+    /// Makes the empty direct table of a family's next size, unless there is one, for the next
+    /// [`TableEdit::Grow`].
+    pub fn open_larger(&mut self, family: fib::Family) -> Result<(), XdpError> {
+        self.slots_mut(family).open_larger()
+    }
+
+    fn slots(&self, family: fib::Family) -> &Slots {
         &self.slots[family as usize]
     }
 
-    fn slot_mut(&mut self, family: fib::Family) -> &mut Slot {
+    fn slots_mut(&mut self, family: fib::Family) -> &mut Slots {
         &mut self.slots[family as usize]
     }
 
@@ -290,8 +296,9 @@ impl DataPlane {
     /// Carries out one edit.
     fn write(&mut self, edit: &TableEdit) -> Result<(), XdpError> {
         match *edit {
-            TableEdit::Fill { family, first, count, value } => self.slot(family).fill(first, count, value),
-            TableEdit::Serve { family } => self.slot_mut(family).serve(),
+            TableEdit::Fill { family, first, count, value } => self.slots(family).fill(first, count, value),
+            TableEdit::Grow { family } => self.slots_mut(family).grow(),
+            TableEdit::Serve { family } => self.slots_mut(family).serve(),
             TableEdit::Adjacency { index, value } => self.adjacencies.update(&index, &value),
             TableEdit::NextHop { index, value } => self.next_hops.update(&index, &value),
             TableEdit::Member { slot, next_hop } => self.members.update(&slot, &next_hop),
@@ -343,10 +350,10 @@ impl DataPlane {
         let [v4, v6] = &*self.slots;
         match address {
             IpAddr::V4(address) if v4.is_served() => {
-                Ok(v4.lookup(|read| Layout::lookup_v4(address.octets(), read)))
+                Ok(v4.lookup(|layout, read| layout.lookup_v4(address.octets(), read)))
             }
             IpAddr::V6(address) if v6.is_served() => {
-                Ok(v6.lookup(|read| Layout::lookup_v6(&address.octets(), read)))
+                Ok(v6.lookup(|layout, read| layout.lookup_v6(&address.octets(), read)))
             }
             IpAddr::V4(address) => self.routes_v4.lookup(&RouteKey { length: 32, address: address.octets() }),
             IpAddr::V6(address) => {

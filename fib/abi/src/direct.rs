@@ -7,6 +7,9 @@
 //! [ root: 2^base words | nodes: 2^stride words each | what a node hides: one word each ]
 //! ```
 //!
+//! There are tables of two sizes, which differ in the number of nodes alone: the root and the nodes of the
+//! smaller one are the same words of the larger one, so that a table grows by being copied.
+//!
 //! A word is 0 (no route ends here), a set id, or [`NODE`] with the index of a node. The routes that
 //! end within a level lie spread out over the words of that level: the longest decides. Where routes are
 //! longer than that, the word names a node, and what the word would be without them, the value that the
@@ -23,6 +26,9 @@
 /// Marks a word that names a node; the bits below are its index.
 pub const NODE: u32 = 1 << 31;
 
+/// How many sizes a family's table can have.
+pub const SIZES: usize = 2;
+
 /// The shape of a family's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -37,12 +43,20 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A root of 64 MiB, and room for routes longer than /24 in 16,384 different /24: 16 MiB. The
-    /// Internet's table has next to none; these are the router's own neighbours, customers and blackholes.
-    pub const IPV4: Self = Self { width: 32, base: 24, stride: 8, nodes: 1 << 14 };
+    /// A root of 64 MiB, and room for routes longer than /24 in 16,384 different /24: 16 MiB, or 64 MiB for
+    /// 65,536. The Internet's table has next to none; these are the router's own neighbours, customers and
+    /// blackholes.
+    pub const IPV4: [Self; SIZES] = {
+        let small = Self { width: 32, base: 24, stride: 8, nodes: 1 << 14 };
+        [small, Self { nodes: 1 << 16, ..small }]
+    };
 
-    /// A root of 256 KiB and nodes of 17 MiB. A table of 265 thousand routes needs 148 thousand nodes.
-    pub const IPV6: Self = Self { width: 128, base: 16, stride: 4, nodes: 1 << 18 };
+    /// A root of 256 KiB and nodes of 17 MiB, or 68 MiB. A table of 265 thousand routes needs 148 thousand
+    /// nodes; there are 262,144 or 1,048,576.
+    pub const IPV6: [Self; SIZES] = {
+        let small = Self { width: 128, base: 16, stride: 4, nodes: 1 << 18 };
+        [small, Self { nodes: 1 << 20, ..small }]
+    };
 
     /// Levels of words, the root's included.
     #[inline(always)]
@@ -65,7 +79,13 @@ impl Layout {
     /// The word with the value that a node hides.
     #[inline(always)]
     pub const fn hidden(self, index: u32) -> u32 {
-        (1 << self.base) + (self.nodes << self.stride) + index
+        self.same_words() + index
+    }
+
+    /// The first word that is not the same in a table of another size.
+    #[inline(always)]
+    pub const fn same_words(self) -> u32 {
+        self.node(self.nodes)
     }
 
     /// Words of the table.
@@ -103,15 +123,15 @@ impl Layout {
 
     /// [`Self::lookup`] of an IPv4 address.
     #[inline(always)]
-    pub fn lookup_v4(address: [u8; 4], read: impl Fn(u32) -> u32) -> u32 {
-        Self::IPV4.lookup(u64::from(u32::from_be_bytes(address)) << 32, 0, read)
+    pub fn lookup_v4(self, address: [u8; 4], read: impl Fn(u32) -> u32) -> u32 {
+        self.lookup(u64::from(u32::from_be_bytes(address)) << 32, 0, read)
     }
 
     /// [`Self::lookup`] of an IPv6 address.
     #[inline(always)]
-    pub fn lookup_v6(address: &[u8; 16], read: impl Fn(u32) -> u32) -> u32 {
+    pub fn lookup_v6(self, address: &[u8; 16], read: impl Fn(u32) -> u32) -> u32 {
         let (halves, _) = address.as_chunks::<8>();
-        Self::IPV6.lookup(u64::from_be_bytes(halves[0]), u64::from_be_bytes(halves[1]), read)
+        self.lookup(u64::from_be_bytes(halves[0]), u64::from_be_bytes(halves[1]), read)
     }
 }
 
@@ -134,11 +154,18 @@ impl Rest {
 }
 
 const _: () = {
-    let mut layouts = [Layout::IPV4, Layout::IPV6].as_slice();
-    while let [layout, rest @ ..] = layouts {
-        assert!((layout.width - layout.base) % layout.stride == 0);
-        assert!(layout.nodes.is_power_of_two() && layout.nodes < NODE);
-        assert!(layout.bytes() % 8 == 0);
-        layouts = rest;
+    let mut families = [Layout::IPV4, Layout::IPV6].as_slice();
+    while let [sizes, rest @ ..] = families {
+        let mut sizes = sizes.as_slice();
+        while let [layout, larger @ ..] = sizes {
+            assert!((layout.width - layout.base) % layout.stride == 0);
+            assert!(layout.nodes.is_power_of_two() && layout.nodes < NODE);
+            assert!(layout.bytes() % 8 == 0);
+            if let [next, ..] = larger {
+                assert!(next.nodes > layout.nodes && next.node(0) == layout.node(0));
+            }
+            sizes = larger;
+        }
+        families = rest;
     }
 };

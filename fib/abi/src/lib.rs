@@ -10,7 +10,7 @@
 //! ```text
 //! ROUTES_V4 / ROUTES_V6   prefix            -> set id (u32)
 //!   or, as soon as there is one, the table in
-//! DIRECT_V4 / DIRECT_V6   address           -> set id (see `direct`)
+//! DIRECT_V4 / DIRECT_V6   address           -> set id (see `direct`), also of a larger size
 //! SETS                    set id            -> SetWord      {base, slots}
 //! MEMBERS                 base + slot       -> next-hop id (u32)
 //! NEXT_HOPS               next-hop id       -> NextHopWord  {kind, mtu, adjacency}
@@ -30,16 +30,18 @@ pub mod direct;
 
 /// Names of the maps, as user space finds them in the loaded object.
 pub mod maps {
+    use super::direct::SIZES;
+
     /// `BPF_MAP_TYPE_LPM_TRIE`: `{prefix length: u32, address: [u8; 4]}` to set id.
     pub const ROUTES_V4: &str = "ROUTES_V4";
     /// `BPF_MAP_TYPE_LPM_TRIE`: `{prefix length: u32, address: [u8; 16]}` to set id.
     pub const ROUTES_V6: &str = "ROUTES_V6";
     /// `BPF_MAP_TYPE_ARRAY_OF_MAPS` with one slot for a `BPF_MAP_TYPE_ARRAY` (`BPF_F_MMAPABLE`) of one
-    /// element, which is the table of layout [`IPV4`](super::direct::Layout::IPV4). While the slot is
-    /// empty `ROUTES_V4` is used.
-    pub const DIRECT_V4: &str = "DIRECT_V4";
+    /// element, which is the table of layout [`IPV4`](super::direct::Layout::IPV4): one for each size. The
+    /// first that is not empty is used; while all are empty, `ROUTES_V4` is.
+    pub const DIRECT_V4: [&str; SIZES] = ["DIRECT_V4", "DIRECT_V4_LARGE"];
     /// Likewise of layout [`IPV6`](super::direct::Layout::IPV6), in place of `ROUTES_V6`.
-    pub const DIRECT_V6: &str = "DIRECT_V6";
+    pub const DIRECT_V6: [&str; SIZES] = ["DIRECT_V6", "DIRECT_V6_LARGE"];
     /// `BPF_MAP_TYPE_ARRAY` of [`SetWord`](super::SetWord), by set id.
     pub const SETS: &str = "SETS";
     /// `BPF_MAP_TYPE_ARRAY` of `u32` next-hop ids, by member slot.

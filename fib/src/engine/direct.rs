@@ -5,14 +5,16 @@
 //! A batch is worked on in runs of routes that lie below the first of them. In each run the routes are
 //! changed, then the words that they decide, or did, are written once, with their last value.
 //!
-//! A route longer than the root's bits needs nodes. When those run out it is left out
+//! A route longer than the root's bits needs nodes. When only a quarter of them is left, the caller is asked
+//! for a larger table; if there is one, the table goes on there ([`TableEdit::Grow`]), with the same words.
+//! Where there is none, and the nodes run out, a route is left out
 //! (`Status::Full`), as if it did not exist: its addresses follow the next less specific route. Who
 //! came first stays; within a batch, who is first in prefix order. Nodes that are no longer
 //! needed can be used again after a grace period; left-out routes are then tried again.
 //!
 //! Writes go through shared memory and cannot fail.
 
-use fib_abi::direct::{Layout, NODE};
+use fib_abi::direct::{Layout, NODE, SIZES};
 
 use super::left_out::LeftOut;
 use super::nodes::Nodes;
@@ -30,10 +32,20 @@ const STEPS: usize = 8;
 /// One node of so many is kept for routes that the router itself needs: its own addresses, neighbours and
 /// connected networks. However many long prefixes a neighbour announces, the router stays reachable.
 const KEPT: usize = 8;
+/// With fewer nodes left than one of so many, a larger table is asked for.
+const SPARE: usize = 4;
 
 /// The routes of one family and the direct table made from them.
 #[derive(Debug)]
 pub(crate) struct Direct<A: Address> {
+    /// The size that the table has, its shape, and the nodes that there may be in each size.
+    size: usize,
+    layout: Layout,
+    sizes: [u32; SIZES],
+    /// A larger table was asked for in vain in this batch.
+    refused: bool,
+    /// The table has grown since the last commit.
+    grown: bool,
     queue: Queue<A>,
     routes: Routes<A>,
     nodes: Nodes<A>,
@@ -62,19 +74,20 @@ struct Span {
 
 /// The level whose words decide for routes of a length, the root's being 0.
 fn level_of<A: Address>(len: u8) -> u8 {
-    let Layout { base, stride, .. } = A::LAYOUT;
+    let Layout { base, stride, .. } = A::LAYOUTS[0];
     if len <= base { 0 } else { 1 + (len - base - 1) / stride }
 }
 
 /// The bits before those that index a level: the length of the prefix that leads to its nodes.
 fn start_of<A: Address>(level: u8) -> u8 {
-    let Layout { base, stride, .. } = A::LAYOUT;
+    let Layout { base, stride, .. } = A::LAYOUTS[0];
     if level == 0 { 0 } else { base + (level - 1) * stride }
 }
 
 /// The bits up to and with those that index a level.
 fn end_of<A: Address>(level: u8) -> u8 {
-    A::LAYOUT.base + level * A::LAYOUT.stride
+    let Layout { base, stride, .. } = A::LAYOUTS[0];
+    base + level * stride
 }
 
 /// Which of a level's words, within the root or its node, stands for an address.
@@ -83,13 +96,18 @@ fn word_of<A: Address>(level: u8, bits: A) -> u32 {
 }
 
 impl<A: Address> Direct<A> {
-    /// An empty table with at most so many nodes.
-    pub(crate) fn new(nodes: u32) -> Self {
+    /// An empty table of the smallest size, with at most so many nodes in each size.
+    pub(crate) fn new(nodes: [u32; SIZES]) -> Self {
         Self {
+            size: 0,
+            layout: A::LAYOUTS[0],
+            sizes: std::array::from_fn(|size| nodes[size].min(A::LAYOUTS[size].nodes)),
+            refused: false,
+            grown: false,
             queue: Queue::default(),
             routes: Routes::new(),
-            nodes: Nodes::new(nodes.min(A::LAYOUT.nodes)),
-            writes: Writes::new(A::LAYOUT.levels()),
+            nodes: Nodes::new(nodes[0].min(A::LAYOUTS[0].nodes)),
+            writes: Writes::new(A::LAYOUTS[0].levels()),
             ready: Vec::new(),
             left_out: LeftOut::default(),
             commits: 0,
@@ -114,7 +132,7 @@ impl<A: Address> Direct<A> {
             return Some(0);
         }
         let node = self.nodes.find(Prefix::new(bits, start_of::<A>(level)))?;
-        Some(A::LAYOUT.node(node))
+        Some(self.layout.node(node))
     }
 
     /// The set of a level's longest live route of at most `longest` bits that covers a prefix; 0 for none.
@@ -130,9 +148,15 @@ impl<A: Address> Direct<A> {
     }
 
     /// Carries out changes of which the first covers all others, in prefix order.
-    fn carry_out(&mut self, run: &[Change<A>], from: Place, released: &mut Vec<u32>) -> Place {
+    fn carry_out(
+        &mut self,
+        run: &[Change<A>],
+        from: Place,
+        released: &mut Vec<u32>,
+        grow: &mut dyn FnMut() -> bool,
+    ) -> Place {
         if let [change] = run {
-            let place = self.set_route(change, from, released);
+            let place = self.set_route(change, from, released, grow);
             if self.routes.at(place).is_some_and(|route| route.has(mark::CHANGED)) {
                 self.paint(place);
                 self.settle(place);
@@ -141,14 +165,20 @@ impl<A: Address> Direct<A> {
         }
         let mut place = from;
         for change in run {
-            place = self.set_route(change, place, released);
+            place = self.set_route(change, place, released, grow);
         }
         self.finish(run.iter().map(|change| change.prefix), from);
         from
     }
 
     /// Changes a route, and marks it if the table has to follow.
-    fn set_route(&mut self, change: &Change<A>, from: Place, released: &mut Vec<u32>) -> Place {
+    fn set_route(
+        &mut self,
+        change: &Change<A>,
+        from: Place,
+        released: &mut Vec<u32>,
+        grow: &mut dyn FnMut() -> bool,
+    ) -> Place {
         let Change { prefix, set, replaced, own } = *change;
         let (place, found) = self.routes.seek(prefix, from);
         if !found {
@@ -156,7 +186,7 @@ impl<A: Address> Direct<A> {
                 return place;
             }
             let place = self.routes.insert(place, Packed::new(prefix, set, mark::CHANGED));
-            if !self.claim(prefix, place, own) {
+            if !self.claim(prefix, place, own, grow) {
                 self.leave_out(prefix, place);
             }
             return place;
@@ -288,7 +318,7 @@ impl<A: Address> Direct<A> {
                 let cell = Prefix::new(below.prefix().bits, end);
                 if let (Some(node), Some(span)) = (self.nodes.find(cell), spans.last()) {
                     if span.changed {
-                        self.writes.write(level, A::LAYOUT.hidden(node), 1, span.value);
+                        self.writes.write(level, self.layout.hidden(node), 1, span.value);
                     }
                     done = word + 1;
                     place = self.behind(cell, place);
@@ -335,7 +365,7 @@ impl<A: Address> Direct<A> {
 
     /// Makes the nodes that lead to a route, and counts it in; false, and nothing is made, if there
     /// are not enough left.
-    fn claim(&mut self, prefix: Prefix<A>, near: Place, own: bool) -> bool {
+    fn claim(&mut self, prefix: Prefix<A>, near: Place, own: bool, grow: &mut dyn FnMut() -> bool) -> bool {
         let level = level_of::<A>(prefix.len);
         let path = |level: u8| Prefix::new(prefix.bits, start_of::<A>(level));
         let mut there = level;
@@ -353,8 +383,12 @@ impl<A: Address> Direct<A> {
             }
             return true;
         }
+        let needed = usize::from(level - there);
+        if !self.has_spare(needed) {
+            self.grow(grow);
+        }
         let kept = if own { 0 } else { self.nodes.limit() / KEPT };
-        if usize::from(level - there) + kept > self.nodes.room() {
+        if needed + kept > self.nodes.room() {
             return false;
         }
         // From the route upwards: what is above it is looked up once for all levels.
@@ -375,7 +409,7 @@ impl<A: Address> Direct<A> {
                 _ => NO_ROUTE,
             };
             let Some((id, fresh)) = self.nodes.make(path) else { return false };
-            let layout = A::LAYOUT;
+            let layout = self.layout;
             if !fresh {
                 self.writes.fresh(layout.node(id), layout.node_words(), 0);
             }
@@ -388,9 +422,43 @@ impl<A: Address> Direct<A> {
         if let Some(node) = node {
             self.nodes.retain(node);
         }
-        let origin = node.map_or(0, |node| A::LAYOUT.node(node));
+        let origin = node.map_or(0, |node| self.layout.node(node));
         self.link(there, origin, prefix.bits, below);
         true
+    }
+
+    /// Whether so many nodes can be made without coming near the limit.
+    fn has_spare(&self, nodes: usize) -> bool {
+        nodes + self.nodes.limit() / SPARE <= self.nodes.room()
+    }
+
+    /// Goes on in a larger table, if there is one to be had.
+    fn grow(&mut self, grow: &mut dyn FnMut() -> bool) {
+        let larger = self.sizes.get(self.size + 1).copied().unwrap_or(0);
+        if self.refused || larger as usize <= self.nodes.limit() {
+            return;
+        }
+        if !grow() {
+            self.refused = true;
+            return;
+        }
+        // What has been written down names words of the table as it was.
+        self.writes.emit(A::FAMILY, &mut self.ready);
+        self.ready.push(TableEdit::Grow { family: A::FAMILY });
+        self.size += 1;
+        self.layout = A::LAYOUTS[self.size];
+        self.nodes.extend(larger);
+        self.grown = true;
+    }
+
+    /// Whether the table has grown since this was asked last.
+    pub(crate) fn take_grown(&mut self) -> bool {
+        std::mem::take(&mut self.grown)
+    }
+
+    /// Bytes of the table's map.
+    pub(crate) fn map_bytes(&self) -> usize {
+        self.layout.bytes()
     }
 
     /// Lets the word of a level that stands for an address name the node below it.
@@ -406,7 +474,7 @@ impl<A: Address> Direct<A> {
             let level = level_of::<A>(path.len);
             let value = self.cover(level, path, path.len, Place::default());
             let parent = self.nodes.find(Prefix::new(path.bits, start_of::<A>(level))).filter(|_| level > 0);
-            let origin = parent.map_or(0, |parent| A::LAYOUT.node(parent));
+            let origin = parent.map_or(0, |parent| self.layout.node(parent));
             self.writes.unlinked(origin + word_of(level, path.bits), value);
             if let Some(parent) = parent {
                 self.nodes.release(parent);
@@ -415,7 +483,7 @@ impl<A: Address> Direct<A> {
     }
 
     /// Tries left-out routes again if there is room.
-    fn retry(&mut self) {
+    fn retry(&mut self, grow: &mut dyn FnMut() -> bool) {
         let room = self.nodes.room().saturating_sub(self.nodes.limit() / KEPT);
         let due = self.left_out.due(room, self.commits);
         if due.is_empty() {
@@ -424,7 +492,7 @@ impl<A: Address> Direct<A> {
         let mut fitted = Vec::new();
         for &prefix in &due {
             let (place, found) = self.routes.seek(prefix, Place::default());
-            if found && self.claim(prefix, place, false) {
+            if found && self.claim(prefix, place, false, grow) {
                 if let Some(route) = self.routes.at_mut(place) {
                     route.change(route.set(), mark::CHANGED);
                 }
@@ -464,8 +532,12 @@ impl<A: Address> Engine<A> for Direct<A> {
         &mut self.queue
     }
 
-    fn apply(&mut self, released: &mut Vec<u32>) {
-        self.retry();
+    fn apply(&mut self, released: &mut Vec<u32>, grow: &mut dyn FnMut() -> bool) {
+        self.refused = false;
+        if !self.has_spare(0) {
+            self.grow(grow);
+        }
+        self.retry(grow);
         if self.queue.len() == 0 {
             return;
         }
@@ -481,7 +553,7 @@ impl<A: Address> Engine<A> for Direct<A> {
                 self.routes.read_ahead(ahead.iter().map(|change| change.prefix), from);
                 warm = start + AHEAD;
             }
-            from = self.carry_out(&batch[start..end], from, released);
+            from = self.carry_out(&batch[start..end], from, released, grow);
             start = end;
         }
         self.retire_nodes();

@@ -268,7 +268,7 @@ impl<A: Address> Engine<A> for LpmTrie<A> {
         &mut self.queue
     }
 
-    fn apply(&mut self, released: &mut Vec<u32>) {
+    fn apply(&mut self, released: &mut Vec<u32>, _: &mut dyn FnMut() -> bool) {
         for change in self.queue.take(released) {
             released.extend(self.apply_one(change.prefix, change.set, change.replaced));
         }

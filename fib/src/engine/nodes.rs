@@ -116,6 +116,11 @@ impl<A: Address> Nodes<A> {
         self.ids.waiting()
     }
 
+    /// There can be more nodes from now on: so many.
+    pub(crate) fn extend(&mut self, limit: u32) {
+        self.ids.extend(limit);
+    }
+
     /// Nodes in use.
     pub(crate) fn len(&self) -> usize {
         self.index.len()

@@ -34,7 +34,7 @@ fn single(fib: &mut Fib, n: u8) -> SetId {
 
 fn commit(fib: &mut Fib) -> Vec<TableEdit> {
     let mut edits = Vec::new();
-    fib.commit(&mut edits);
+    fib.commit(&mut edits, |_| false);
     edits
 }
 
@@ -46,7 +46,7 @@ fn rank(edit: &TableEdit) -> u8 {
         TableEdit::Set { .. } => 3,
         TableEdit::Insert { .. } => 4,
         TableEdit::Remove { .. } => 5,
-        TableEdit::Fill { .. } | TableEdit::Serve { .. } => 6,
+        TableEdit::Fill { .. } | TableEdit::Grow { .. } | TableEdit::Serve { .. } => 6,
     }
 }
 

@@ -69,6 +69,8 @@ fn ops(failing: bool) -> impl Strategy<Value = Vec<Op>> {
 struct Lab {
     fib: Fib,
     way: Way,
+    /// Whether every second wish for a larger table is refused.
+    stingy: bool,
     plane: Plane,
     hops: Vec<NextHopId>,
     /// The uncompressed routes, by members.
@@ -84,9 +86,9 @@ impl Lab {
             engine: way.engine(),
             capacity_v4,
             capacity_v6,
-            // As tight for the one engine as for the other.
-            nodes_v4: capacity_v4 as u32,
-            nodes_v6: 4 * capacity_v6 as u32,
+            // As tight for the one engine as for the other, once the table has grown.
+            nodes_v4: [6.min(capacity_v4 as u32), capacity_v4 as u32],
+            nodes_v6: [40.min(4 * capacity_v6 as u32), 4 * capacity_v6 as u32],
             sets: 64,
             members: 600,
             next_hops: 8,
@@ -99,6 +101,7 @@ impl Lab {
         Self {
             fib,
             way,
+            stingy: false,
             plane: Plane::new(capacity_v4, capacity_v6),
             hops,
             routes: BTreeMap::new(),
@@ -140,7 +143,9 @@ impl Lab {
 
     fn commit(&mut self, grace: bool, failing: u8) {
         let mut edits = Vec::new();
-        self.fib.commit(&mut edits);
+        let refused = self.stingy && self.random().is_multiple_of(2);
+        let larger = &mut self.plane.larger;
+        self.fib.commit(&mut edits, |family| !refused && larger.insert(family));
         let picks: Vec<bool> = edits.iter().map(|_| self.random() % 16 < u64::from(failing)).collect();
         let mut picks = picks.into_iter();
         let failed = self.plane.apply(&edits, |_| picks.next().unwrap_or(false));
@@ -259,6 +264,9 @@ proptest! {
         lab.check();
         lab.check_entries();
         lab.check_listing();
+        let stats = lab.fib.stats();
+        prop_assert_eq!(stats.ipv4.full + stats.ipv6.full, 0);
+        prop_assert!(lab.status.is_empty(), "no route was ever left out: {:?}", lab.status);
         let routes: Vec<(IpNet, ())> = lab.routes.keys().map(|net| (*net, ())).collect();
         for address in lab.addresses() {
             let view = lab.fib.longest_match(address);
@@ -294,6 +302,7 @@ proptest! {
         ops in ops(false), way in way(), v4 in 0_usize..12, v6 in 0_usize..12,
     ) {
         let mut lab = Lab::new(way, v4, v6);
+        lab.stingy = true;
         for op in &ops {
             lab.run(op);
             if matches!(op, Op::Commit { .. }) {

@@ -49,8 +49,9 @@ fn neighbour(probe: &Probe, port: u32, to: &[u8]) -> Option<u8> {
 }
 
 impl Lab {
-    /// In the namespace of a rig, whose plane gives way.
-    pub(crate) fn new(rig: &mut Rig, engine: EngineChoice, neighbours: u8) -> Self {
+    /// In the namespace of a rig, whose plane gives way. Direct tables grow when they have about `first` nodes,
+    /// or when their first size is nearly used up.
+    pub(crate) fn new(rig: &mut Rig, engine: EngineChoice, neighbours: u8, first: u32) -> Self {
         let capacity = 1_000_000;
         let tables = PlaneConfig { capacity_v4: capacity, capacity_v6: capacity, ..config() };
         let plane = DataPlane::load(&tables).expect("a second plane");
@@ -59,6 +60,8 @@ impl Lab {
             engine,
             capacity_v4: capacity as usize,
             capacity_v6: capacity as usize,
+            nodes_v4: [first, u32::MAX],
+            nodes_v6: [first, u32::MAX],
             sets: tables.sets,
             members: tables.members,
             next_hops: tables.next_hops,
@@ -107,7 +110,8 @@ impl Lab {
             }
         }
         let mut edits = Vec::new();
-        self.fib.commit(&mut edits);
+        let plane = &mut self.plane;
+        self.fib.commit(&mut edits, |family| plane.open_larger(family).is_ok());
         let failures = self.plane.apply(&edits);
         assert!(failures.is_empty(), "{failures:?}");
         if self.fib.needs_grace() {
@@ -115,6 +119,13 @@ impl Lab {
             self.fib.grace_elapsed();
         }
         edits.iter().filter(|edit| matches!(edit, TableEdit::Insert { .. })).count()
+    }
+
+    /// Whether the tables have another size than the first.
+    fn has_grown(&self) -> [bool; 2] {
+        let stats = self.fib.stats();
+        let first = Family::ALL.map(|family| family.layouts()[0].bytes());
+        [stats.ipv4.map_bytes > first[0], stats.ipv6.map_bytes > first[1]]
     }
 
     pub(crate) fn insert(&mut self, prefix: IpNet, neighbour: u8) {
@@ -161,9 +172,12 @@ fn boundaries(prefix: &IpNet) -> Vec<IpAddr> {
 #[test]
 fn the_program_finds_the_longest_match_in_either_engine() {
     let name = "the_program_finds_the_longest_match_in_either_engine";
-    for engine in [EngineChoice::LpmTrie, EngineChoice::Direct] {
+    // The third ones grow when they have some routes, and go on there.
+    for (engine, nodes) in
+        [(EngineChoice::LpmTrie, 0), (EngineChoice::Direct, u32::MAX), (EngineChoice::Direct, 16)]
+    {
         let Some(mut rig) = Rig::new(name) else { return };
-        let mut lab = Lab::new(&mut rig, engine, 8);
+        let mut lab = Lab::new(&mut rig, engine, 8, nodes);
         let probe = lab.plane.probe().expect("a program");
         let mut random = Random(1);
         let mut routes: BTreeMap<IpNet, u8> = BTreeMap::new();
@@ -184,11 +198,12 @@ fn the_program_finds_the_longest_match_in_either_engine() {
                 let longest = routes.iter().filter(|(net, _)| net.contains(&address));
                 let meant = longest.max_by_key(|(net, _)| net.prefix_len()).map(|(_, to)| *to);
                 let got = neighbour(&probe, ifindex("in"), &packet(address));
-                assert_eq!(got, meant, "{address} in round {round} with {engine:?}");
+                assert_eq!(got, meant, "{address} in round {round} with {engine:?}, {nodes} nodes");
                 let set = lab.plane.lookup(address).expect("readable");
                 assert_eq!(set, meant.map(|to| lab.sets[usize::from(to)].0), "{address} in the map");
             }
         }
+        assert_eq!(lab.has_grown(), [nodes == 16; 2]);
     }
 }
 
@@ -199,12 +214,11 @@ const PARENT: u8 = 3;
 const CHILD: u8 = 4;
 
 #[test]
-fn no_packet_is_lost_or_led_astray_while_a_table_moves_to_another_engine() {
-    let Some(mut rig) = Rig::new("no_packet_is_lost_or_led_astray_while_a_table_moves_to_another_engine")
-    else {
-        return;
-    };
-    let mut lab = Lab::new(&mut rig, EngineChoice::Auto, 5);
+fn no_packet_is_lost_or_led_astray_while_a_table_moves_to_another_engine_and_grows() {
+    let name = "no_packet_is_lost_or_led_astray_while_a_table_moves_to_another_engine_and_grows";
+    let Some(mut rig) = Rig::new(name) else { return };
+    // Half as many as the table has in the end.
+    let mut lab = Lab::new(&mut rig, EngineChoice::Auto, 5, 1000);
     let net = |text: &str| -> IpNet { text.parse().expect("a prefix") };
     let probes = [
         ("10.1.2.3", vec![STEADY]),
@@ -259,10 +273,9 @@ fn no_packet_is_lost_or_led_astray_while_a_table_moves_to_another_engine() {
             // The table grows until it is large enough to be moved, and then beyond.
             for number in (step * 50)..(step * 50 + 50) {
                 let to = (number % 3) as u8;
-                lab.insert(
-                    Ipv4Net::new(((20 << 24) + (number << 8)).into(), 24).expect("a length").into(),
-                    to,
-                );
+                let len = if number % 16 == 0 { 25 } else { 24 };
+                let prefix = Ipv4Net::new(((20 << 24) + (number << 8)).into(), len).expect("a length");
+                lab.insert(prefix.into(), to);
                 let bits = (0x2002_u128 << 112) + (u128::from(number) << 80);
                 lab.insert(Ipv6Net::new(bits.into(), 48).expect("a length").into(), to);
             }
@@ -284,6 +297,7 @@ fn no_packet_is_lost_or_led_astray_while_a_table_moves_to_another_engine() {
     let stats = lab.fib.stats();
     assert!(stats.ipv4.routes > DIRECT_FROM && stats.ipv6.routes > DIRECT_FROM);
     assert_eq!((stats.ipv4.engine, stats.ipv6.engine), (EngineKind::Direct, EngineKind::Direct));
+    assert_eq!(lab.has_grown(), [true, true]);
     for family in [bgp::types::Family::Ipv4Unicast, bgp::types::Family::Ipv6Unicast] {
         assert_eq!(lab.plane.entries(family).count(), 0, "what is left of the trie");
     }

@@ -56,7 +56,7 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn every_packet_of_the_table_has_its_verdict_and_its_bytes() {
     let name = "every_packet_of_the_table_has_its_verdict_and_its_bytes";
-    for rig in [Rig::new, Rig::direct] {
+    for rig in [Rig::new, Rig::direct, Rig::large] {
         let Some(rig) = rig(name) else { return };
         check(&rig);
     }

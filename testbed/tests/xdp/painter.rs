@@ -36,7 +36,7 @@ impl Painter {
             IpAddr::V4(address) => (Family::Ipv4, u128::from(address.to_bits()) << 96),
             IpAddr::V6(address) => (Family::Ipv6, address.to_bits()),
         };
-        let layout = family.layout();
+        let layout = family.layouts()[0];
         let (mut origin, mut start, mut end) = (0, 0, layout.base);
         loop {
             let word = origin + ((bits << start) >> (128 - u32::from(end - start))) as u32;

@@ -61,6 +61,16 @@ impl Rig {
         Some(rig)
     }
 
+    /// Likewise with direct tables that have grown.
+    pub(crate) fn large(test: &str) -> Option<Self> {
+        let mut rig = Self::direct(test)?;
+        for family in Family::ALL {
+            rig.plane.open_larger(family).expect("memory for a larger table");
+            rig.write(&[TableEdit::Grow { family }, TableEdit::Serve { family }]);
+        }
+        Some(rig)
+    }
+
     fn write(&mut self, edits: &[TableEdit]) {
         let failures = self.plane.apply(edits);
         assert!(failures.is_empty(), "{failures:?}");

@@ -79,9 +79,11 @@ fn nanoseconds_for_random_destinations_in_a_full_table() {
         })
         .map(|(net, origin)| (net.expect("a prefix"), origin.expect("a number")))
         .collect();
-    for engine in [EngineChoice::LpmTrie, EngineChoice::Direct] {
+    for (engine, nodes) in
+        [(EngineChoice::LpmTrie, 0), (EngineChoice::Direct, u32::MAX), (EngineChoice::Direct, 0)]
+    {
         let Some(mut rig) = Rig::new("nanoseconds_for_random_destinations_in_a_full_table") else { return };
-        let mut lab = Lab::new(&mut rig, engine, 4);
+        let mut lab = Lab::new(&mut rig, engine, 4, nodes);
         for (prefix, origin) in &routes {
             lab.insert(*prefix, (origin.wrapping_mul(0x9e37_79b1) >> 30) as u8);
         }
@@ -122,8 +124,9 @@ fn nanoseconds_for_random_destinations_in_a_full_table() {
         for v6 in [false, true] {
             let many = packets(v6);
             let one = vec![many[0].clone(); DESTINATIONS];
+            let size = if engine == EngineChoice::Direct && nodes == 0 { "large" } else { "" };
             let family = if v6 { "IPv6" } else { "IPv4" };
-            println!("{engine:?}, {family}: one {} ns, random {} ns", mean(&one), mean(&many));
+            println!("{engine:?} {size}, {family}: one {} ns, random {} ns", mean(&one), mean(&many));
         }
     }
 }

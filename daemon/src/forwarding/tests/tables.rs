@@ -1,5 +1,7 @@
 //! Tables that move from the LPM trie to a direct table.
 
+use std::time::Instant;
+
 use fib::{DIRECT_FROM, EngineChoice, EngineKind};
 
 use super::*;
@@ -91,7 +93,7 @@ fn grow_long(lab: &mut Lab, routes: usize, next_hop: &str) {
 fn whatever_neighbours_announce_the_routers_own_routes_stay() {
     let nodes = 64;
     for engine in [EngineChoice::Auto, EngineChoice::Direct] {
-        let tables = FibConfig { engine, nodes_v4: nodes, ..large_tables() };
+        let tables = FibConfig { engine, nodes_v4: [nodes; 2], ..large_tables() };
         let mut lab = Lab::with(tables, &["eth0", "eth1"]);
         let own: Vec<IpNet> = lab.forwarder.own.keys().copied().filter(|net| net.addr().is_ipv4()).collect();
         assert!(own.iter().any(|net| net.prefix_len() > 24), "{own:?}");
@@ -113,7 +115,7 @@ fn whatever_neighbours_announce_the_routers_own_routes_stay() {
 
 #[test]
 fn a_route_that_still_finds_no_room_is_told_again_when_its_path_changes() {
-    let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: 64, ..large_tables() };
+    let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: [64; 2], ..large_tables() };
     let mut lab = Lab::with(tables, &["eth0", "eth1"]);
     grow_long(&mut lab, 200, "10.0.0.9");
     let left_out = lab.forwarder.fib.stats().ipv4.full;
@@ -137,4 +139,56 @@ fn a_table_that_is_emptied_or_changed_has_not_grown() {
     lab.forwarder.routes(withdraw.collect(), Vec::new());
     lab.forwarder.flush(true);
     assert_eq!(lab.forwarder.fib.stats().ipv4.engine, EngineKind::LpmTrie);
+}
+
+#[test]
+fn a_direct_table_grows_before_a_route_is_left_out() {
+    let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: [64, 4096], ..large_tables() };
+    let mut lab = Lab::with(tables, &["eth0", "eth1"]);
+    grow_long(&mut lab, 20, "10.0.0.9");
+    assert_eq!(lab.paper.maps().grown, [], "there is room");
+    grow_long(&mut lab, 500, "10.0.0.9");
+    let stats = lab.forwarder.fib.stats().ipv4;
+    assert_eq!((stats.full, stats.capacity), (0, 4096));
+    assert_eq!(lab.paper.maps().grown, [Family::Ipv4]);
+    assert_eq!(lab.paper.maps().served, [Family::Ipv4, Family::Ipv6, Family::Ipv4]);
+    assert_eq!(lab.heard.routes(), []);
+    grow_long(&mut lab, 5000, "10.0.0.9");
+    assert!(lab.forwarder.fib.stats().ipv4.full > 0, "there is no third size");
+    assert_eq!(lab.paper.maps().grown, [Family::Ipv4]);
+}
+
+#[test]
+fn a_direct_table_that_gets_no_memory_leaves_routes_out_until_it_does() {
+    let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: [64, 4096], ..large_tables() };
+    let mut lab = Lab::with(tables, &["eth0", "eth1"]);
+    lab.paper.maps().refuse_larger = true;
+    grow_long(&mut lab, 200, "10.0.0.9");
+    let left_out = lab.forwarder.fib.stats().ipv4.full;
+    assert!(left_out > 100);
+    assert!(lab.forwarder.wake_at().is_some(), "to ask again, though nothing comes in");
+    lab.forwarder.flush(true);
+    assert_eq!(lab.paper.maps().larger_refused, 1, "not asked again at once");
+    lab.heard.routes();
+
+    lab.paper.maps().refuse_larger = false;
+    lab.forwarder.refusals[Family::Ipv4 as usize].until = Some(Instant::now());
+    lab.forwarder.flush(true);
+    assert_eq!(lab.forwarder.fib.stats().ipv4.full, 0);
+    let told = lab.heard.routes();
+    assert_eq!(told.iter().filter(|(_, installed)| *installed).count(), left_out);
+}
+
+#[test]
+fn the_smaller_table_is_looked_up_in_until_the_program_has_been_told_of_the_larger_one() {
+    let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: [64, 4096], ..large_tables() };
+    let mut lab = Lab::with(tables, &["eth0", "eth1"]);
+    lab.paper.maps().served.clear();
+    lab.paper.maps().refuse_serve = true;
+    grow_long(&mut lab, 200, "10.0.0.9");
+    assert_eq!(lab.paper.maps().grown, [Family::Ipv4]);
+    assert!(lab.forwarder.wake_at().is_some(), "to tell it again");
+    lab.paper.maps().refuse_serve = false;
+    lab.forwarder.flush(true);
+    assert_eq!(lab.paper.maps().served, [Family::Ipv4]);
 }

@@ -17,7 +17,7 @@ pub(crate) struct Image {
 
 impl Default for Image {
     fn default() -> Self {
-        Self::new(Layout::IPV4)
+        Self::new(Layout::IPV4[0])
     }
 }
 
@@ -35,6 +35,19 @@ impl Image {
     fn node(&self, word: u32) -> Option<u32> {
         let below = word.checked_sub(self.layout.node(0))?;
         Some(word.checked_sub(self.layout.hidden(0)).unwrap_or(below >> self.layout.stride))
+    }
+
+    /// The table with a larger layout: the root and the nodes stay where they are, and what they hide follows
+    /// the larger number of nodes.
+    pub(crate) fn grow(&mut self, layout: Layout) {
+        let (end, moved) = (self.layout.same_words(), layout.hidden(0) - self.layout.hidden(0));
+        let at_end = self.read(end);
+        let hidden = self.runs.split_off(&end);
+        self.runs.insert(end, 0);
+        self.runs.insert(layout.hidden(0), at_end);
+        self.runs.extend(hidden.into_iter().map(|(first, value)| (first + moved, value)));
+        self.runs.insert(self.layout.words() + moved, 0);
+        self.layout = layout;
     }
 
     pub(crate) fn fill(&mut self, first: u32, count: u32, value: u32) {
@@ -86,8 +99,8 @@ impl Image {
     pub(crate) fn lookup(&self, address: IpAddr) -> Option<u32> {
         let read = |word| self.read(word);
         let set = match address {
-            IpAddr::V4(address) => Layout::lookup_v4(address.octets(), read),
-            IpAddr::V6(address) => Layout::lookup_v6(&address.octets(), read),
+            IpAddr::V4(address) => self.layout.lookup_v4(address.octets(), read),
+            IpAddr::V6(address) => self.layout.lookup_v6(&address.octets(), read),
         };
         (set != 0).then_some(set)
     }

@@ -55,6 +55,8 @@ pub(crate) struct Plane {
     pub(crate) routes: BTreeMap<IpNet, u32>,
     /// The direct tables, IPv4's first.
     pub(crate) direct: [Image; 2],
+    /// Families with a larger table that waits to be grown into.
+    pub(crate) larger: BTreeSet<Family>,
     /// Whether packets are looked up there.
     pub(crate) served: [bool; 2],
     /// Entries whose write failed at some time: whether the map has them is unknown to the writer.
@@ -68,7 +70,7 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) fn new(capacity_v4: usize, capacity_v6: usize) -> Self {
-        let direct = Family::ALL.map(|family| Image::new(family.layout()));
+        let direct = Family::ALL.map(|family| Image::new(family.layouts()[0]));
         Self { capacity: [capacity_v4, capacity_v6], direct, ..Self::default() }
     }
 
@@ -132,6 +134,11 @@ impl Plane {
                 if let Some(set) = Image::set(value) {
                     self.see_set(set);
                 }
+            }
+            TableEdit::Grow { family } => {
+                assert!(self.larger.remove(&family), "there is none to grow into");
+                self.served[family as usize] = false;
+                self.direct[family as usize].grow(family.layouts()[1]);
             }
             TableEdit::Serve { family } => self.served[family as usize] = true,
             TableEdit::Insert { prefix, set } => {
