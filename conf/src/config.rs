@@ -45,9 +45,30 @@ impl Config {
         &self.warnings
     }
 
+    /// Takes policies and lists that are equal in another configuration from there: those of one that is in
+    /// use already are then not held twice.
+    pub fn share(&mut self, other: &Self) {
+        share(&mut self.prefix_lists, &other.prefix_lists);
+        share(&mut self.policies, &other.policies);
+        for neighbor in &mut self.neighbors {
+            for chain in [&mut neighbor.import, &mut neighbor.export] {
+                let of = |policy: &Arc<Policy>| self.policies.get(&policy.name).unwrap_or(policy).clone();
+                *chain = PolicyChain::new(chain.policies().iter().map(of));
+            }
+        }
+    }
+
     /// The neighbour at this address.
     pub fn neighbor(&self, address: IpAddr) -> Option<&Neighbor> {
         self.neighbors.iter().find(|neighbor| neighbor.address == address)
+    }
+}
+
+fn share<T: PartialEq>(named: &mut BTreeMap<String, Arc<T>>, others: &BTreeMap<String, Arc<T>>) {
+    for (name, value) in named {
+        if let Some(other) = others.get(name).filter(|other| *other == value) {
+            value.clone_from(other);
+        }
     }
 }
 
@@ -181,6 +202,8 @@ pub struct Neighbor {
     pub address: IpAddr,
     /// Its AS number; equal to ours: an internal peer.
     pub asn: Asn,
+    /// The group whose keys it has.
+    pub group: Option<String>,
     /// For people.
     pub description: Option<String>,
     /// The families offered to it; never empty.

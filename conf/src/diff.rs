@@ -93,6 +93,28 @@ pub enum Change {
 }
 
 impl Change {
+    /// The key that only a restart changes, with its section.
+    pub fn restarts(&self) -> Option<String> {
+        match self {
+            Self::Setting { section, change } if change.effect == Effect::Restart => {
+                Some(format!("{section}.{}", change.key))
+            }
+            _ => None,
+        }
+    }
+
+    /// The neighbour whose session ends for it.
+    pub fn resets(&self) -> Option<IpAddr> {
+        match self {
+            Self::NeighborChanged { name, .. } | Self::NeighborRemoved { name, .. }
+                if self.effect() == Effect::ResetSession =>
+            {
+                Some(*name)
+            }
+            _ => None,
+        }
+    }
+
     /// The most that the change takes.
     pub fn effect(&self) -> Effect {
         match self {
@@ -204,6 +226,7 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     use Effect::{Nothing, Reevaluate, ResetSession};
     let mut keys = Keys::default();
     keys.compare("asn", (&old.asn, &new.asn), ResetSession, ToString::to_string);
+    keys.compare("group", (&old.group, &new.group), Nothing, |value| or_none(value.as_ref()));
     keys.compare("description", (&old.description, &new.description), Nothing, |value| {
         or_none(value.as_ref())
     });

@@ -16,6 +16,7 @@ mod attributes;
 mod config;
 mod diff;
 mod error;
+mod group;
 mod named;
 mod nearest;
 mod neighbor;
@@ -35,7 +36,7 @@ use reader::{Report, Table};
 use source::{Path, Source};
 
 /// Sections that the design of the configuration has and this version lacks.
-const UNSUPPORTED: &[&str] = &["neighbor-range", "group"];
+const UNSUPPORTED: &[&str] = &["neighbor-range"];
 
 /// The variables of this process, for [`load`]. Those of others may hold anything: what is not UTF-8
 /// is replaced, where `std::env::vars` would panic.
@@ -80,9 +81,11 @@ pub fn parse(
     let decision = sections::decision(&mut root);
     let lists = policy::Lists::read(&mut root);
     let policies = policy::policies(&mut root, &lists);
-    let neighbors = neighbor::neighbors(&mut root, router.as_ref(), &policies);
+    let groups = group::Groups::read(&mut root, &policies);
+    let neighbors = neighbor::neighbors(&mut root, router.as_ref(), &policies, &groups);
     let networks = sections::networks(&mut root);
     policy::warn_unused(&report, &policies, &lists);
+    groups.warn_unused(&report);
     root.finish(UNSUPPORTED);
 
     let warnings = report.finish()?;

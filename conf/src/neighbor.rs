@@ -1,15 +1,18 @@
 //! The neighbours: `[[neighbor]]`.
+//!
+//! [`keys`] reads what a group of neighbours may say as well: a new key of a neighbour belongs there.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bgp::policy::Policy;
-use bgp::types::{Family, FamilySet, HoldTime};
+use bgp::types::{Asn, Family, FamilySet, HoldTime};
 use figment::value::Value;
 
 use crate::attributes::attributes;
 use crate::config::{Neighbor, Router};
+use crate::group::Groups;
 use crate::named::Named;
 use crate::nearest::nearest;
 use crate::policy::chain;
@@ -18,12 +21,11 @@ use crate::sections::{asn, unique};
 use crate::source::Path;
 
 /// Keys that the design of the configuration has and this version lacks.
-const UNSUPPORTED: &[&str] = &[
+pub(crate) const UNSUPPORTED: &[&str] = &[
     "add-path",
     "bfd",
     "cluster-id",
     "graceful-restart",
-    "group",
     "local-asn",
     "max-prefixes",
     "multihop",
@@ -39,13 +41,14 @@ pub(crate) fn neighbors(
     root: &mut Table<'_, '_>,
     router: Option<&Router>,
     policies: &Named<Policy>,
+    groups: &Groups,
 ) -> Vec<Neighbor> {
     let report = root.report();
     let mut seen: HashMap<IpAddr, Path> = HashMap::new();
     let mut neighbors = Vec::new();
     for table in root.tables("neighbor") {
         let address_path = table.key("address");
-        let (name, neighbor) = neighbor(table, router, policies);
+        let (name, neighbor) = neighbor(table, router, policies, groups);
         if let Some(name) = name {
             if let Some(first) = seen.get(&name) {
                 let first = report.elsewhere(first);
@@ -66,25 +69,43 @@ fn neighbor(
     mut table: Table<'_, '_>,
     router: Option<&Router>,
     policies: &Named<Policy>,
+    groups: &Groups,
 ) -> (Option<IpAddr>, Option<Neighbor>) {
+    let group = groups.inherit(&mut table);
     let name = table.required("address", ADDRESS, address);
     let asn = table.required("asn", "the AS number of the neighbor", asn);
+    let external = router.zip(asn).map(|(router, asn)| router.asn != asn);
+    let keys = keys(&mut table, policies, external);
+    let neighbor = name.zip(asn).map(|(address, asn)| Neighbor { address, asn, group, ..keys });
+    if let Some(neighbor) = &neighbor {
+        check_local_address(&table, neighbor);
+        if let Some(router) = router {
+            check_against_router(&table, neighbor, router);
+        }
+    }
+    table.finish(UNSUPPORTED);
+    (name, neighbor)
+}
+
+/// Reads what neighbours and groups of them may say. Address, AS number and group are the caller's to fill in;
+/// `external` says whether they are in another AS, as far as that is known.
+pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external: Option<bool>) -> Neighbor {
     let description = table.optional("description", |value| text(value, "a string"));
-    let families = families(&mut table);
+    let families = families(table);
     let passive = table.optional("passive", boolean).unwrap_or(false);
     let shutdown = table.optional("shutdown", boolean).unwrap_or(false);
-    let import = chain(&mut table, "import", policies);
-    let export = chain(&mut table, "export", policies);
+    let import = chain(table, "import", policies);
+    let export = chain(table, "export", policies);
     let local_address = table.optional("local-address", local_address);
     let port = table.optional("port", port).unwrap_or(Router::PORT);
     let hold_time = table.optional("hold-time", hold_time).unwrap_or_default();
     let connect_retry = table.optional("connect-retry", seconds).unwrap_or(Neighbor::DEFAULT_CONNECT_RETRY);
-    let external = router.zip(asn).map(|(router, asn)| router.asn != asn);
-    let attributes = attributes(&mut table, external, &export);
+    let attributes = attributes(table, external, &export);
 
-    let neighbor = name.zip(asn).map(|(address, asn)| Neighbor {
-        address,
-        asn,
+    Neighbor {
+        address: Ipv6Addr::UNSPECIFIED.into(),
+        asn: Asn(0),
+        group: None,
         description,
         families,
         passive,
@@ -96,15 +117,7 @@ fn neighbor(
         hold_time,
         connect_retry,
         attributes,
-    });
-    if let Some(neighbor) = &neighbor {
-        check_local_address(&table, neighbor);
-        if let Some(router) = router {
-            check_against_router(&table, neighbor, router);
-        }
     }
-    table.finish(UNSUPPORTED);
-    (name, neighbor)
 }
 
 fn check_local_address(table: &Table<'_, '_>, neighbor: &Neighbor) {

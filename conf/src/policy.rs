@@ -127,7 +127,7 @@ pub(crate) fn warn_unused(report: &Report<'_>, policies: &Named<Policy>, lists: 
 }
 
 /// The name of a list or a policy. Reports one that was there before.
-fn name<T>(table: &mut Table<'_, '_>, named: &Named<T>) -> Option<(Path, String)> {
+pub(crate) fn name<T>(table: &mut Table<'_, '_>, named: &Named<T>) -> Option<(Path, String)> {
     let expected = "a name of letters, digits, \"-\", \"_\" and \".\"";
     let name = table.required("name", expected, |value| {
         let name = text(value, expected)?;

@@ -5,6 +5,7 @@
 //! goes on: all errors of a file come out at once.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path as FilePath, PathBuf};
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use figment::value::{Dict, Num, Value};
 
 use crate::error::{ConfError, Place, Warning};
+use crate::group::Keys;
 use crate::nearest::nearest;
 use crate::source::{Path, Source};
 
@@ -68,8 +70,21 @@ impl<'s> Report<'s> {
         let file = self.source.file();
         errors.sort_by_cached_key(|error| order(&error.place, file));
         warnings.sort_by_cached_key(|warning| order(&warning.place, file));
+        // What is wrong in a group shows in each neighbour that has its keys.
+        let (errors, warnings) = (once(errors), once(warnings));
         if errors.is_empty() { Ok(warnings) } else { Err(errors) }
     }
+}
+
+/// Those that were not there before.
+fn once<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+    let mut seen: Vec<T> = Vec::with_capacity(all.len());
+    for one in all {
+        if !seen.contains(&one) {
+            seen.push(one);
+        }
+    }
+    seen
 }
 
 /// The lines of the configuration, those of files that it names, the environment; the sort is stable.
@@ -89,11 +104,13 @@ pub(crate) struct Table<'r, 's> {
     path: Path,
     values: Dict,
     known: Vec<&'static str>,
+    /// Where those keys stand that the table has of another one.
+    inherited: HashMap<String, Path>,
 }
 
 impl<'r, 's> Table<'r, 's> {
     pub(crate) fn new(report: &'r Report<'s>, path: Path, values: Dict) -> Self {
-        Self { report, path, values, known: Vec::new() }
+        Self { report, path, values, known: Vec::new(), inherited: HashMap::new() }
     }
 
     pub(crate) fn report(&self) -> &'r Report<'s> {
@@ -105,7 +122,27 @@ impl<'r, 's> Table<'r, 's> {
     }
 
     pub(crate) fn key(&self, key: &str) -> Path {
-        self.path.key(key)
+        self.inherited.get(key).cloned().unwrap_or_else(|| self.path.key(key))
+    }
+
+    /// Takes up the keys of another table that this one does not have itself.
+    pub(crate) fn inherit(&mut self, keys: &Keys) {
+        for (key, path, value) in keys {
+            if !self.values.contains_key(key) {
+                self.values.insert(key.clone(), value.clone());
+                self.inherited.insert(key.clone(), path.clone());
+            }
+        }
+    }
+
+    /// What was not read yet.
+    pub(crate) fn unread(&self) -> Keys {
+        self.values.iter().map(|(key, value)| (key.clone(), self.key(key), value.clone())).collect()
+    }
+
+    /// Whether the key was asked for.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key)
     }
 
     /// Whether the key is there and was not read yet.

@@ -87,7 +87,7 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
     assert_eq!(
         error("[metrics]\nlisten = 1\n"),
         "p.toml:4: metrics: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
-             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, neighbor, network"
+             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, group, neighbor, network"
     );
     assert_eq!(
         rule("match = { as-pth = \"^1_\" }"),
@@ -109,7 +109,6 @@ fn keys_of_later_versions_are_refused_not_ignored() {
         "add-path = true",
         "bfd = true",
         "graceful-restart = true",
-        "group = \"g\"",
         "local-asn = 1",
         "max-prefixes = 10",
         "multihop = 2",
@@ -200,7 +199,7 @@ fn wrong_types_are_named_with_what_is_there() {
         errors("asn = 65000\nrouter = 1\n"),
         [
             "p.toml:1: asn: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
-             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, neighbor, \
+             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, group, neighbor, \
              network",
             "p.toml:2: router: 1 is a number; expected one table, [router] or router = { ... }",
         ]

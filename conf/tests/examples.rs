@@ -22,7 +22,10 @@ fn every_example_loads_without_a_warning() {
         .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "toml"))
         .collect();
     names.sort();
-    assert_eq!(names, ["control-plane.toml", "edge-router.toml", "lab.toml", "policies.toml"]);
+    assert_eq!(
+        names,
+        ["control-plane.toml", "edge-router.toml", "internet-exchange.toml", "lab.toml", "policies.toml"]
+    );
     for name in names {
         let warnings: Vec<String> = load(&name).warnings().iter().map(ToString::to_string).collect();
         assert_eq!(warnings, [""; 0]);
@@ -224,4 +227,14 @@ fn the_policies_of_the_readme_are_valid() {
     assert_eq!(config.prefix_lists["customer"].entries().len(), 3);
     let warnings: Vec<&str> = config.warnings().iter().map(|warning| warning.reason.as_str()).collect();
     assert_eq!(warnings, ["no neighbor names this policy"]);
+}
+
+#[test]
+fn the_members_of_an_exchange_share_what_their_groups_say() {
+    let config = load("internet-exchange.toml");
+    let [v4, v6, other] = &config.neighbors[..] else { panic!("{:?}", config.neighbors) };
+    assert_eq!((v4.hold_time.as_secs(), v6.hold_time.as_secs(), other.hold_time.as_secs()), (30, 30, 90));
+    assert_eq!((v4.families, v6.families), (Family::Ipv4Unicast.into(), Family::Ipv6Unicast.into()));
+    assert_eq!((&v4.import, &v4.export), (&other.import, &other.export));
+    assert!(other.passive && !v4.passive && v6.group.as_deref() == Some("exchange-v6"));
 }
