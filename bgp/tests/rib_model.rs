@@ -118,9 +118,14 @@ fn imported(
     }
 }
 
-/// Peers 1 and 2 share a group, 5 and 6 too; 3 has a policy of its own and 4 gets IPv4 only.
-fn group(peer: u16) -> GroupConfig {
-    let export = if peer == 3 { import(2) } else { PolicyChain::all() };
+/// The export policy that a peer starts with, one of those of [`import`].
+fn first_export(peer: u16) -> u8 {
+    if peer == 3 { 2 } else { 0 }
+}
+
+/// Peers 1 and 2 share a group at first, 5 and 6 too; 3 has a policy of its own and 4 gets IPv4 only.
+fn group(peer: u16, export_index: u8) -> GroupConfig {
+    let export = import(export_index);
     let families = if peer == 4 { Family::Ipv4Unicast.into() } else { FamilySet::ALL };
     let own = |family| Some(own_next_hop(family).into());
     GroupConfig {
@@ -179,6 +184,9 @@ enum Step {
     NextHop(u8, Option<u32>),
     Originate(usize, bool),
     Import(u16, u8),
+    /// These peers, a bit each, are exported to by another policy.
+    Export(u8, u8),
+    Rules(Rules),
     Work(usize),
     Read(u16, usize),
     Refresh(u16, Family),
@@ -206,6 +214,14 @@ fn route() -> impl Strategy<Value = Route> {
     )
 }
 
+fn rules() -> impl Strategy<Value = Rules> {
+    (any::<bool>(), 1..4_usize, any::<bool>()).prop_map(|(always_compare_med, multipath, relax)| Rules {
+        always_compare_med,
+        multipath,
+        relax,
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let peer = || 1..=PEERS;
     let prefixes = || prop::collection::vec(0..12_usize, 1..6);
@@ -218,6 +234,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_u8, prop::option::of(0..2_u32)).prop_map(|(n, s)| Step::NextHop(n, s)),
         1 => (0..12_usize, any::<bool>()).prop_map(|(n, on)| Step::Originate(n, on)),
         1 => (peer(), 0..5_u8).prop_map(|(p, n)| Step::Import(p, n)),
+        2 => (1..1_u8 << PEERS, 0..5_u8).prop_map(|(peers, n)| Step::Export(peers, n)),
+        1 => rules().prop_map(Step::Rules),
         3 => (1..20_usize).prop_map(Step::Work),
         8 => (peer(), prop_oneof![Just(1_usize), Just(60), Just(10_000)]).prop_map(|(p, n)| Step::Read(p, n)),
         1 => (peer(), prop::sample::select(Family::ALL.to_vec())).prop_map(|(p, f)| Step::Refresh(p, f)),
@@ -239,6 +257,7 @@ struct Bench {
     rules: Rules,
     up: HashSet<u16>,
     import: HashMap<u16, u8>,
+    export: HashMap<u16, u8>,
     routes: BTreeMap<IpNet, HashMap<u16, Attributes>>,
     originated: HashSet<IpNet>,
     /// Unreachable when there is none.
@@ -265,6 +284,7 @@ impl Bench {
             rules,
             up: HashSet::new(),
             import: HashMap::new(),
+            export: (1..=PEERS).map(|peer| (peer, first_export(peer))).collect(),
             routes: BTreeMap::new(),
             originated: HashSet::new(),
             costs: HashMap::new(),
@@ -298,7 +318,7 @@ impl Bench {
             Step::Up(peer) if !self.up.contains(&peer) => {
                 let index = *self.import.entry(peer).or_default();
                 self.rib.peer_up(&Self::session(peer, index));
-                self.rib.export_up(PeerId(peer), &group(peer));
+                self.rib.export_up(PeerId(peer), &group(peer, self.export[&peer]));
                 self.up.insert(peer);
                 self.receivers.insert(peer, Receiver::default());
             }
@@ -339,10 +359,24 @@ impl Bench {
                 self.import.insert(peer, index);
                 self.rib.set_import(PeerId(peer), &import(index));
             }
+            Step::Export(peers, index) => {
+                let mut changed = Vec::new();
+                for peer in (1..=PEERS).filter(|peer| peers >> (peer - 1) & 1 == 1) {
+                    self.export.insert(peer, index);
+                    let import = self.import.get(&peer).copied().unwrap_or_default();
+                    // Those that are down are passed over, whatever is said of them.
+                    changed.push((Self::session(peer, import), group(peer, index)));
+                }
+                self.rib.reconfigure(&changed);
+            }
+            Step::Rules(rules) => {
+                self.rules = rules;
+                self.rib.set_rules(rules);
+            }
             Step::Work(budget) => drop(self.rib.work(budget)),
             Step::Read(peer, bytes) => drop(self.read(peer, bytes)),
             Step::Refresh(peer, family) => {
-                let expected = self.up.contains(&peer) && group(peer).families.contains(family);
+                let expected = self.up.contains(&peer) && group(peer, 0).families.contains(family);
                 assert_eq!(self.rib.refresh(PeerId(peer), family), expected);
             }
             Step::Forwarded(count, installed) => self.forwarded(count, installed),
@@ -652,10 +686,12 @@ impl Bench {
         for (&peer, receiver) in &self.receivers {
             let expected: BTreeMap<_, _> = best_of
                 .iter()
-                .filter_map(|(prefix, (source, a))| Some((*prefix, sent(peer, *source, *prefix, a)?)))
+                .filter_map(|(prefix, (source, a))| {
+                    Some((*prefix, sent(peer, self.export[&peer], *source, *prefix, a)?))
+                })
                 .collect();
             assert_eq!(receiver.routes, expected, "what peer {peer} holds");
-            for family in group(peer).families.iter() {
+            for family in group(peer, 0).families.iter() {
                 assert_eq!(receiver.ends.get(&family), Some(&1), "End-of-RIB once");
                 let view = self.rib.advertised(PeerId(peer), family, 2);
                 let of_family: Vec<_> = expected
@@ -670,7 +706,7 @@ impl Bench {
 }
 
 /// What a peer is sent of a best route.
-fn sent(to: u16, from: u16, prefix: IpNet, attributes: &Attributes) -> Option<Attributes> {
+fn sent(to: u16, export: u8, from: u16, prefix: IpNet, attributes: &Attributes) -> Option<Attributes> {
     let external = kind(to) == PeerKind::Ebgp;
     let family = Family::of(&prefix);
     let has = |community| attributes.communities.contains(&community);
@@ -679,11 +715,10 @@ fn sent(to: u16, from: u16, prefix: IpNet, attributes: &Attributes) -> Option<At
         || has(Community::NO_ADVERTISE)
         || (external && has(Community::NO_EXPORT))
         || (!external && from > 0 && kind(from) == PeerKind::Ibgp)
-        || (to == 3 && imported(2, PeerKind::Ebgp, prefix, attributes).is_err())
     {
         return None;
     }
-    let mut out = attributes.clone();
+    let mut out = imported(export, kind(to), prefix, attributes).ok()?;
     if external {
         out.as_path.prepend(OURS, 1);
         out.local_pref = None;

@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use bgp::policy::PolicyChain;
+use bgp::policy::{Disposition, Match, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
 use bgp::rib::out::{Batch, ExportRules, GroupConfig};
 use bgp::rib::{BestChange, ImportRules, Ineligible, PeerSession, Rib, RibConfig};
 use bgp::session::PeerKind;
@@ -35,21 +36,25 @@ fn rib(change: impl FnOnce(&mut RibConfig)) -> Rib {
     change(&mut config);
     let mut rib = Rib::new(config);
     for peer in [A, B, C] {
-        rib.peer_up(PeerSession {
-            id: peer,
-            address: Ipv4Addr::new(192, 0, 2, peer.0 as u8).into(),
-            asn: Asn(65_000 + u32::from(peer.0)),
-            router_id: RouterId(Ipv4Addr::new(10, 0, 0, peer.0 as u8)),
-            kind: PeerKind::Ebgp,
-            local_asn: OURS,
-            as4: true,
-            import: PolicyChain::all(),
-            families: FamilySet::ALL,
-            enforce_first_as: true,
-            rules: ImportRules::default(),
-        });
+        rib.peer_up(session(peer));
     }
     rib
+}
+
+fn session(peer: PeerId) -> PeerSession {
+    PeerSession {
+        id: peer,
+        address: Ipv4Addr::new(192, 0, 2, peer.0 as u8).into(),
+        asn: Asn(65_000 + u32::from(peer.0)),
+        router_id: RouterId(Ipv4Addr::new(10, 0, 0, peer.0 as u8)),
+        kind: PeerKind::Ebgp,
+        local_asn: OURS,
+        as4: true,
+        import: PolicyChain::all(),
+        families: FamilySet::ALL,
+        enforce_first_as: true,
+        rules: ImportRules::default(),
+    }
 }
 
 fn group(extended: bool) -> GroupConfig {
@@ -399,4 +404,71 @@ fn a_peer_that_may_get_nothing_gets_end_of_rib_and_costs_nothing() {
     }
     assert_eq!(rib.totals().bytes, with_silent, "no journal was kept");
     assert!(before < with_silent);
+}
+
+/// What a group exports that sees only prefixes within this one, however long.
+fn only(within: &str) -> GroupConfig {
+    let entry = PrefixListEntry::new(within.parse().unwrap(), None, Some(32)).unwrap();
+    let list = Arc::new(PrefixList::new("list", vec![entry]));
+    let statement = Statement {
+        matches: vec![Match::Prefix(vec![list])],
+        disposition: Some(Disposition::Accept),
+        ..Statement::default()
+    };
+    let policy = Policy { name: "only".into(), statements: vec![statement], default: Disposition::Reject };
+    GroupConfig { export: PolicyChain::new([Arc::new(policy)]), ..group(false) }
+}
+
+#[test]
+fn another_export_policy_sends_what_differs_and_nothing_else() {
+    let mut rib = rib(|_| ());
+    let all = prefixes(512);
+    // 10.0.0.0/16 is the first half of them.
+    let (first, second) = all.split_at(256);
+    announce(&mut rib, A, 2, &all);
+    for peer in [B, C] {
+        rib.export_up(peer, group(false));
+        read(&mut rib, peer);
+    }
+    let other = |rib: &mut Rib, peers: &[PeerId], config: &GroupConfig| {
+        let peers: Vec<_> = peers.iter().map(|peer| (session(*peer), config.clone())).collect();
+        rib.reconfigure(&peers);
+        while rib.work(100) {}
+    };
+    let changes = |rib: &mut Rib, peer| {
+        let (mut announced, mut withdrawn, _) = read(rib, peer);
+        announced.sort_unstable();
+        withdrawn.sort_unstable();
+        (announced, withdrawn)
+    };
+    // All of the group: it stays one, and shares the bytes.
+    other(&mut rib, &[B, C], &only("10.0.0.0/16"));
+    assert_eq!(rib.totals().groups, 1);
+    let (for_b, for_c) = (batches(&mut rib, B), batches(&mut rib, C));
+    assert_eq!(for_b[0].as_ptr(), for_c[0].as_ptr());
+    // One of them: the other hears nothing of it.
+    other(&mut rib, &[B], &only("10.1.0.0/16"));
+    assert_eq!(rib.totals().groups, 2);
+    assert_eq!(changes(&mut rib, B), (second.to_vec(), first.to_vec()));
+    assert_eq!(changes(&mut rib, C), (vec![], vec![]));
+    // What is said again, or in other words, is nothing new.
+    other(&mut rib, &[B], &only("10.1.0.0/16"));
+    other(&mut rib, &[C], &only("10.0.0.0/17"));
+    other(&mut rib, &[C], &only("10.0.0.0/16"));
+    let again = (changes(&mut rib, C), first[128..].to_vec());
+    assert_eq!(
+        again,
+        ((again.1.clone(), vec![]), again.1.clone()),
+        "coalesced, and no worse than said again"
+    );
+    assert_eq!((changes(&mut rib, B), changes(&mut rib, C)), ((vec![], vec![]), (vec![], vec![])));
+    // From nothing at all, and to nothing.
+    let silent = GroupConfig { export: PolicyChain::none(), ..group(false) };
+    other(&mut rib, &[C], &silent);
+    assert_eq!(changes(&mut rib, C), (vec![], first.to_vec()));
+    rib.export_up(A, silent);
+    read(&mut rib, A);
+    other(&mut rib, &[A, C], &group(false));
+    assert_eq!(changes(&mut rib, A), (vec![], vec![]), "these routes are its own");
+    assert_eq!(changes(&mut rib, C), (all, vec![]));
 }

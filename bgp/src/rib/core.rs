@@ -5,7 +5,7 @@
 //! the path of a route is a function of a plane with the core lent to it.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::session::PeerKind;
 use crate::types::{Asn, Family, PeerId, RouterId};
@@ -64,6 +64,11 @@ impl Core {
     #[inline]
     pub(crate) fn peer_mut(&mut self, id: u16) -> Option<&mut Peer> {
         self.peers.get_mut(usize::from(id))?.as_mut()
+    }
+
+    /// The address of a peer; `None` for this router.
+    pub(crate) fn address(&self, id: u16) -> Option<IpAddr> {
+        self.peer(id).filter(|_| id != PeerId::LOCAL.0).map(|peer| peer.session.address)
     }
 
     /// The counts of a peer, to be changed.

@@ -50,7 +50,7 @@ pub use peers::{ImportRules, PeerCounts, PeerSession, PeerStatistics};
 use self::core::{Core, Plane};
 use import::List;
 use key::Bits;
-use out::Groups;
+use out::{GroupConfig, Groups};
 use path::Path;
 use peers::Peer;
 use sweep::Cause;
@@ -253,6 +253,11 @@ impl Rib {
         let slot = &mut self.core.peers[index];
         let peer = match slot {
             Some(peer) => {
+                if peer.session.address != session.address {
+                    // The id was another neighbour's.
+                    peer.statistics = PeerStatistics::default();
+                    peer.heard = 0;
+                }
                 peer.session = session;
                 peer
             }
@@ -282,14 +287,35 @@ impl Rib {
     /// A peer has another import policy: its paths are judged anew from what was received, by
     /// [`Rib::work`]. Before that, paths have the outcome of the old policy.
     pub fn set_import(&mut self, id: PeerId, import: PolicyChain) {
-        let Some(peer) = self.core.peer(id.0).filter(|peer| peer.session.import != import) else { return };
+        let Some(peer) = self.core.peer(id.0) else { return };
+        self.set_session(PeerSession { import, ..peer.session.clone() });
+    }
+
+    /// Peers whose sessions stay up have other policies, or whatever else import and export depend on and
+    /// sessions do not. Those that are not up as it is said here (any more, or again) are passed over. By
+    /// [`Rib::work`] their paths are judged anew from what was received, and they are sent what differs.
+    pub fn reconfigure(&mut self, peers: &[(PeerSession, GroupConfig)]) {
+        let mut exports = Vec::with_capacity(peers.len());
+        for (session, export) in peers {
+            let up = |peer: &&Peer| peer.up && peer.session.is_same_session(session);
+            if self.core.peer(session.id.0).as_ref().is_some_and(up) {
+                self.set_session(session.clone());
+                exports.push((session.id, export));
+            }
+        }
+        self.set_exports(&exports);
+    }
+
+    fn set_session(&mut self, session: PeerSession) {
+        let id = session.id;
+        let Some(peer) = self.core.peer(id.0).filter(|peer| peer.session != session) else { return };
         if peer.reimporting {
             while self.v4.sweep.is_busy(Cause::Policies) || self.v6.sweep.is_busy(Cause::Policies) {
                 self.work(usize::MAX);
             }
         }
         let Some(peer) = self.core.peer_mut(id.0) else { return };
-        peer.session.import = import;
+        peer.session = session;
         peer.reimporting = true;
         peer.marks ^= Path::POLICY;
         self.v4.sweep_for(Cause::Policies);
@@ -439,6 +465,20 @@ impl Rib {
         }
     }
 
+    /// The decision has other options. Every prefix with several paths is decided anew by [`Rib::work`].
+    pub fn set_rules(&mut self, rules: Rules) {
+        if rules != self.core.rules {
+            self.core.rules = rules;
+            self.v4.sweep_for(Cause::Rules);
+            self.v6.sweep_for(Cause::Rules);
+        }
+    }
+
+    /// The address of a peer; `None` for [`PeerId::LOCAL`] and for those that never had a session.
+    pub fn address(&self, id: PeerId) -> Option<IpAddr> {
+        self.core.address(id.0)
+    }
+
     /// Something became known of a next hop. New paths see it at once, the others when
     /// [`Rib::work`] comes by. A next hop that no path has is ignored.
     pub fn next_hop_changed(&mut self, addr: IpAddr, state: NextHopState) {
@@ -452,7 +492,8 @@ impl Rib {
     /// there is nothing to do for them, up to a microsecond when there is); whether there is more.
     pub fn work(&mut self, budget: usize) -> bool {
         let left = self.v4.sweep(&mut self.core, budget);
-        self.v6.sweep(&mut self.core, left);
+        let left = self.v6.sweep(&mut self.core, left);
+        self.reexport(left);
         let busy = |cause| self.v4.sweep.is_busy(cause) || self.v6.sweep.is_busy(cause);
         let (departing, reimporting) = (busy(Cause::Departed), busy(Cause::Policies));
         for peer in self.core.peers.iter_mut().flatten() {
@@ -464,7 +505,7 @@ impl Rib {
 
     /// Whether [`Rib::work`] has anything to do.
     pub fn has_work(&self) -> bool {
-        !self.v4.sweep.is_idle() || !self.v6.sweep.is_idle()
+        !self.v4.sweep.is_idle() || !self.v6.sweep.is_idle() || self.groups.is_reexporting()
     }
 
     /// Appends up to `limit` changed prefixes, in the order in which they first changed.

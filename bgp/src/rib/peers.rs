@@ -74,6 +74,16 @@ pub struct ImportRules {
     pub role: Option<Role>,
 }
 
+impl PeerSession {
+    /// Whether both can be facts of one session that stayed up: what only a new session changes is equal.
+    pub(crate) fn is_same_session(&self, other: &Self) -> bool {
+        let facts = |session: &Self| {
+            (session.id, session.address, session.asn, session.router_id, session.kind, session.as4)
+        };
+        facts(self) == facts(other) && self.families == other.families
+    }
+}
+
 /// Routes of a peer in one family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PeerCounts {

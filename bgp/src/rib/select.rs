@@ -26,20 +26,22 @@ impl<K: Bits> Plane<K> {
     pub(crate) fn choice(&self, core: &Core, id: u32) -> Choice {
         let paths = self.table.paths(id);
         let best = paths.first().filter(|path| path.has(Path::BEST)).map(|path| (path.peer, path.attr));
-        let others = if core.rules.multipath > 1 {
-            paths
-                .iter()
-                .filter(|path| path.has(Path::MULTIPATH))
-                .map(|path| {
-                    (u64::from(path.peer) << 32 | u64::from(path.attr))
-                        .wrapping_add(1)
-                        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                })
-                .fold(0, u64::wrapping_add)
-        } else {
-            0
-        };
+        let others = if core.rules.multipath > 1 { self.sharers(id) } else { 0 };
         Choice { best, others }
+    }
+
+    /// The paths of an entry that share its traffic, folded.
+    pub(crate) fn sharers(&self, id: u32) -> u64 {
+        self.table
+            .paths(id)
+            .iter()
+            .filter(|path| path.has(Path::MULTIPATH))
+            .map(|path| {
+                (u64::from(path.peer) << 32 | u64::from(path.attr))
+                    .wrapping_add(1)
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            })
+            .fold(0, u64::wrapping_add)
     }
 
     /// Whether a path, put into an entry where it was not chosen before, leaves the choice as it was.
@@ -106,6 +108,11 @@ impl<K: Bits> Plane<K> {
                 core.count(peer, K::FAMILY, |counts| counts.best += 1);
             }
         }
+        self.mark_changed(core, id);
+    }
+
+    /// Queues an entry that changed.
+    pub(crate) fn mark_changed(&mut self, core: &Core, id: u32) {
         if !self.table.is_pending(id, pending::CHANGE) {
             self.table.set_pending(id, pending::CHANGE);
             self.changed.push_back(id);

@@ -1,6 +1,7 @@
-//! Slow passes over the table: paths of ended sessions, next hops that changed, new import policies.
+//! Slow passes over the table: paths of ended sessions, next hops that changed, new import policies, another
+//! decision.
 //!
-//! One pass serves all three. It goes round the entries in arena order, a slice at a time; a new cause
+//! One pass serves them all. It goes round the entries in arena order, a slice at a time; a new cause
 //! joins it wherever it is, and is done when the pass has come round to that place again. Entries made
 //! behind its back are right from the start, since they are made under the new circumstances.
 //!
@@ -31,13 +32,15 @@ pub(crate) enum Cause {
     NextHops,
     /// Peers have new import policies.
     Policies,
+    /// The decision has other options.
+    Rules,
 }
 
 /// The pass over one table.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
     position: u32,
-    rounds: [Round; 3],
+    rounds: [Round; 4],
 }
 
 impl Sweep {
@@ -123,6 +126,14 @@ impl<K: Bits> Plane<K> {
             // The costs of next hops may have changed without any path coming or going.
             let before = self.choice(core, id);
             self.reselect(core, id, before);
+        }
+        if self.sweep.is_busy(Cause::Rules) && self.table.paths(id).len() > 1 {
+            // What shared the traffic by the old rules shows in the marks alone.
+            let (before, shared) = (self.choice(core, id), self.sharers(id));
+            self.reselect(core, id, before);
+            if self.sharers(id) != shared {
+                self.mark_changed(core, id);
+            }
         }
     }
 

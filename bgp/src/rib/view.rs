@@ -6,6 +6,7 @@
 //! routes, and other work fits between two pages.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -52,6 +53,8 @@ pub enum ForwardingState {
 pub struct PathView {
     /// Whose it is.
     pub peer: PeerId,
+    /// The address of that peer; `None` when it is this router.
+    pub neighbor: Option<IpAddr>,
     /// Its attributes after import policy.
     pub attributes: Attributes,
     /// Its attributes as received, when policy changed them.
@@ -119,7 +122,28 @@ impl<T> Page<T> {
     }
 }
 
+/// Routes of a peer, counted over a part of the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Paths of the peer that are not usable, by reason.
+    pub rejected: HashMap<Ineligible, usize>,
+    /// Prefixes that the peer was announced and not withdrawn; while it is behind, perhaps.
+    pub advertised: usize,
+    /// Where to go on; `None`: this was all.
+    pub next: Option<u32>,
+}
+
 impl Rib {
+    /// Counts what is rejected of a peer's and advertised to it, over up to `limit` prefixes from `from` on, which
+    /// is 0 at first.
+    pub fn tally(&self, peer: PeerId, family: Family, from: u32, limit: usize) -> Tally {
+        let group = self.export_group(peer);
+        match family {
+            Family::Ipv4Unicast => self.v4.tally(peer.0, group, from, limit),
+            Family::Ipv6Unicast => self.v6.tally(peer.0, group, from, limit),
+        }
+    }
+
     /// A prefix and its paths.
     pub fn lookup(&self, prefix: IpNet) -> Option<RouteView> {
         match prefix.trunc() {
@@ -206,6 +230,23 @@ impl<K: Bits> Plane<K> {
         Some(self.best_route(core, id, self.table.best(id)?))
     }
 
+    fn tally(&self, peer: u16, group: Option<usize>, from: u32, limit: usize) -> Tally {
+        let mut tally = Tally::default();
+        let mut next = from;
+        for _ in 0..limit {
+            let Some(id) = self.table.next_live(next) else { return tally };
+            next = id + 1;
+            let of_peer = self.table.paths(id).iter().filter(|path| path.peer == peer);
+            for reason in of_peer.filter_map(|path| path.ineligible()) {
+                *tally.rejected.entry(reason).or_default() += 1;
+            }
+            let from_peer = self.table.best(id).is_some_and(|best| best.peer == peer);
+            tally.advertised += usize::from(!from_peer && self.holds(group, peer, id));
+        }
+        tally.next = Some(next);
+        tally
+    }
+
     fn longest_match(&self, core: &Core, bits: K) -> Option<RouteView> {
         let id = self.table.longest_match(bits, |id| self.table.best(id).is_some())?;
         self.view(core, id, Wanted::All)
@@ -280,6 +321,7 @@ impl Core {
         attributes.otc = attributes.otc.or_else(|| self.peer(path.peer)?.session.otc());
         Some(PathView {
             peer: PeerId(path.peer),
+            neighbor: self.address(path.peer),
             attributes,
             received,
             attr: AttrId(path.attr),

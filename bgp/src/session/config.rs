@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::role::Role;
 use crate::types::{Asn, FamilySet, HoldTime, RouterId};
 
-/// Configuration of one session. It never changes: a new configuration is a new [`Session`](super::Session).
+/// Configuration of one session. [`Session::reconfigure`](super::Session::reconfigure) replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
     /// Our AS number.

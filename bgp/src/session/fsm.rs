@@ -17,7 +17,7 @@ use super::Session;
 use super::collision::{self, Verdict};
 use super::negotiate::{self, Negotiated};
 use super::output::{ConnId, DownReason, Output, StopReason};
-use super::snapshot::{ErrorSource, LastError};
+use super::snapshot::{ErrorSource, LastError, LastNotification};
 use super::state::{
     Active, Connect, Contested, Direction, Idle, Link, Liveness, Machine, OpenConfirm, OpenSent, State, Timer,
 };
@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// From Idle to Connect, or to Active when passive.
-    fn begin(&mut self, now: Instant) {
+    pub(super) fn begin(&mut self, now: Instant) {
         if self.config.passive {
             self.machine = Machine::Active(Active { retry_at: None });
         } else {
@@ -353,6 +353,15 @@ impl Session {
             (notification.code, notification.subcode) == (codes::CEASE, codes::cease::COLLISION)
         });
         let abandoned = matches!((link, &reason), (Link::Connect(_), DownReason::Sent { .. }));
+        let last = |notification: &Notification, detail: &str| {
+            Some(LastNotification { at: now, notification: notification.clone(), detail: detail.to_owned() })
+        };
+        match &reason {
+            _ if collided || abandoned => {}
+            DownReason::Sent { notification, detail } => self.last_sent = last(notification, detail),
+            DownReason::Received(notification) => self.last_received = last(notification, ""),
+            DownReason::Disconnected(_) => {}
+        }
         if let Link::Established(state) = link {
             let up = now.saturating_duration_since(state.since);
             if up >= self.config.timing.stable_after {

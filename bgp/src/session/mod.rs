@@ -81,7 +81,7 @@ use bytes::BytesMut;
 pub use config::{PeerKind, SessionConfig, Timing};
 pub use negotiate::Negotiated;
 pub use output::{ConnId, DownReason, Output, StopReason};
-pub use snapshot::{Connection, Counters, ErrorSource, LastError, MessageCounts, Snapshot};
+pub use snapshot::{Connection, Counters, ErrorSource, LastError, LastNotification, MessageCounts, Snapshot};
 pub use state::{Direction, State};
 
 use crate::types::Family;
@@ -106,6 +106,8 @@ pub struct Session {
     next_conn: u64,
     counters: Counters,
     last_error: Option<LastError>,
+    last_sent: Option<LastNotification>,
+    last_received: Option<LastNotification>,
     state_since: Instant,
 }
 
@@ -123,6 +125,8 @@ impl Session {
             next_conn: 1,
             counters: Counters::default(),
             last_error: None,
+            last_sent: None,
+            last_received: None,
             state_since: now,
             config,
         }
@@ -139,6 +143,22 @@ impl Session {
     /// comes back by itself; a stopped one does not come back by the latter kind of reason.
     pub fn stop(&mut self, now: Instant, reason: &StopReason) {
         self.transition(now, |session| session.stopped(now, reason));
+    }
+
+    /// Takes on another configuration for what comes next: attempts to connect, OPENs, timers. What was
+    /// negotiated stays as it is; where it must not, [`Session::stop`] with
+    /// [`StopReason::ConfigurationChange`] is to follow.
+    pub fn reconfigure(&mut self, now: Instant, config: SessionConfig) {
+        let timing = config.timing;
+        if timing != self.config.timing {
+            self.connect_backoff = Backoff::new(timing.connect_retry, timing.connect_retry_max);
+            self.idle_backoff = Backoff::new(timing.idle_hold, timing.idle_hold_max);
+        }
+        let turned = config.passive != self.config.passive;
+        self.config = config;
+        if turned && matches!(self.machine, Machine::Active(_)) {
+            self.transition(now, |session| session.begin(now));
+        }
     }
 
     /// A TCP connection of the peer arrived. If it is refused, the outputs say so to the peer and
@@ -245,6 +265,11 @@ impl Session {
         &self.counters
     }
 
+    /// The last error; a later one has another time.
+    pub fn last_error(&self) -> Option<&LastError> {
+        self.last_error.as_ref()
+    }
+
     /// The connection on which the session is Established.
     pub fn established(&self) -> Option<(ConnId, &Arc<Negotiated>)> {
         self.machine.links().find_map(|link| match link {
@@ -312,6 +337,8 @@ impl Session {
             failed_attempts: self.connect_backoff.level(),
             counters: self.counters,
             last_error: self.last_error.clone(),
+            last_sent: self.last_sent.clone(),
+            last_received: self.last_received.clone(),
         }
     }
 

@@ -19,6 +19,8 @@ const VERSION: u8 = 4;
 /// What the two OPENs agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
+    /// Our OPEN as sent.
+    pub our_open: Open,
     /// The peer's OPEN as received.
     pub peer_open: Open,
     /// The peer's AS number.
@@ -135,6 +137,7 @@ pub(super) fn negotiate(
         route_refresh,
         decode: DecodeContext { as4, families, extended, add_path: receives, ebgp: kind == PeerKind::Ebgp },
         encode: EncodeContext { as4, extended, add_path: sends },
+        our_open: our_open(config, plain),
         peer_open: peer,
     })
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::negotiate::Negotiated;
 use super::output::ConnId;
 use super::state::{Direction, State};
-use crate::wire::Message;
+use crate::wire::{Message, Notification};
 
 /// Messages of each type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -78,6 +78,17 @@ pub struct LastError {
     pub text: String,
 }
 
+/// A NOTIFICATION that ended a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastNotification {
+    /// When.
+    pub at: Instant,
+    /// The message, with the octets that it complains of.
+    pub notification: Notification,
+    /// What we know beyond it; empty for one that was received.
+    pub detail: String,
+}
+
 /// One connection of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -118,4 +129,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// The last error.
     pub last_error: Option<LastError>,
+    /// The last NOTIFICATION that we sent, those of collisions aside.
+    pub last_sent: Option<LastNotification>,
+    /// The last one that the peer sent.
+    pub last_received: Option<LastNotification>,
 }

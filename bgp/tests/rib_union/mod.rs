@@ -8,7 +8,7 @@ use bgp::rib::out::{Batch, GroupConfig};
 use bgp::rib::view::{Page, RouteView, Wanted};
 use bgp::rib::{
     AttrId, BestChange, BestRoute, NextHopInterest, NextHopState, PeerCounts, PeerSession, PeerStatistics,
-    Rib, RibConfig, ShardSpec, Totals,
+    Rib, RibConfig, Rules, ShardSpec, Totals,
 };
 use bgp::types::{Family, PeerId};
 use bgp::wire::{Attributes, Update};
@@ -67,6 +67,18 @@ impl Union {
     pub(crate) fn set_import(&mut self, peer: PeerId, import: &PolicyChain) {
         for rib in &mut self.shards {
             rib.set_import(peer, import.clone());
+        }
+    }
+
+    pub(crate) fn reconfigure(&mut self, peers: &[(PeerSession, GroupConfig)]) {
+        for rib in &mut self.shards {
+            rib.reconfigure(peers);
+        }
+    }
+
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        for rib in &mut self.shards {
+            rib.set_rules(rules);
         }
     }
 

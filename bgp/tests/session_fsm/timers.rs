@@ -243,3 +243,20 @@ fn a_reset_comes_back_soon_and_too_many_prefixes_ever_later() {
     assert_eq!(cease.data, [0, 1, 1, 0, 0, 3, 232]);
     assert!(session.snapshot(now).idle_hold.is_some());
 }
+
+#[test]
+fn another_configuration_disturbs_nothing_until_the_session_ends() {
+    let start = Instant::now();
+    let (mut session, conn) = established(9, 1, start);
+    session.reconfigure(start, SessionConfig { passive: true, ..config() });
+    assert!(drain(&mut session).is_empty() && session.is_established_on(conn));
+    session.stop(start, &StopReason::ConfigurationChange);
+    assert_eq!(brief(&drain(&mut session)), "notify 6/6, close, down");
+    let sent = session.snapshot(start).last_sent.unwrap();
+    assert_eq!((sent.notification.code, sent.notification.subcode), (6, 6));
+    // Passive from now on, until it is told otherwise.
+    session.handle_timeout(start + secs(2));
+    assert_eq!((session.state(), session.poll_timeout()), (State::Active, None));
+    session.reconfigure(start + secs(3), config());
+    assert_eq!(session.state(), State::Connect);
+}

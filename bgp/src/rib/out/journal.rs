@@ -90,7 +90,7 @@ pub(crate) struct Chunk {
 }
 
 /// See the head of this file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Journal {
     log: VecDeque<u32>,
     /// Position of the first place in the log.
@@ -195,6 +195,28 @@ impl Journal {
     pub(crate) fn leave(&mut self, peer: u16, passed: &mut Vec<u32>) {
         self.readers.retain(|reader| reader.peer != peer);
         self.trim(passed);
+    }
+
+    /// The routes of the group are made in another way from now on; `silent` when nothing can go out.
+    pub(crate) fn reconfigured(&mut self, silent: bool) {
+        self.chunks.clear();
+        self.silent &= silent;
+        // Whoever has read these places saw other routes there than who reads them from now on.
+        for position in self.base..self.front {
+            if let Some(id) = self.at(position) {
+                self.set_holder(id, ANYBODY);
+            }
+        }
+    }
+
+    /// A copy that goes on with those readers only.
+    pub(crate) fn split(&self, stays: impl Fn(u16) -> bool) -> Self {
+        let mut copy = self.clone();
+        copy.chunks.clear();
+        copy.readers.retain(|reader| stays(reader.peer));
+        // What they have passed is settled here; the original tells when it is for everybody.
+        copy.trim(&mut Vec::new());
+        copy
     }
 
     /// Starts a walk for a peer that asked for everything again.

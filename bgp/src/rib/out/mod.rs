@@ -12,6 +12,7 @@
 
 pub(crate) mod journal;
 mod pack;
+mod reexport;
 mod rewrite;
 mod rules;
 
@@ -29,6 +30,7 @@ use super::key::Bits;
 use super::table::pending;
 use super::{Rib, on_plane};
 use journal::{Journal, Span};
+use reexport::Reexport;
 
 /// What a peer is sent next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub(crate) struct Groups {
 struct Group {
     config: GroupConfig,
     members: usize,
+    /// What the members were sent may still be as an earlier configuration had it.
+    reexport: Option<Reexport>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +92,11 @@ impl Groups {
         if let Some(index) = self.groups.iter().position(found) {
             return index;
         }
-        let group = Some(Group { config, members: 0 });
+        self.add(Group { config, members: 0, reexport: None })
+    }
+
+    fn add(&mut self, group: Group) -> usize {
+        let group = Some(group);
         if let Some(index) = self.groups.iter().position(Option::is_none) {
             self.groups[index] = group;
             index
@@ -204,6 +212,11 @@ impl Rib {
         of(&self.v4.journals) + of(&self.v6.journals)
     }
 
+    /// The group of a peer that is sent routes.
+    pub(crate) fn export_group(&self, peer: PeerId) -> Option<usize> {
+        self.groups.member(peer).map(|member| member.group)
+    }
+
     /// The configuration under which a peer is sent routes.
     pub(crate) fn export_config(&self, peer: PeerId) -> Option<&GroupConfig> {
         self.groups.config(self.groups.member(peer)?.group)
@@ -291,6 +304,14 @@ impl<K: Bits> Plane<K> {
         }
         let end_of_rib = journal.take_end_of_rib(peer.0).then_some(K::FAMILY);
         Some(Batch { messages, end_of_rib })
+    }
+
+    /// Whether a member of a group has an entry that is not its own; while it is behind, perhaps.
+    pub(crate) fn holds(&self, group: Option<usize>, peer: u16, id: u32) -> bool {
+        let journal = group.and_then(|group| self.journals.get(group)).and_then(Option::as_ref);
+        journal.is_some_and(|journal| {
+            !matches!(journal.holder(id), journal::NOBODY) && journal.holder(id) != peer
+        })
     }
 
     /// What a peer is to be told of an entry.
