@@ -6,6 +6,7 @@
 //! forwarding/ the FIB thread: best paths and neighbours to edits of the BPF maps
 //! xdp/        the BPF maps and programs (the one module here with `unsafe`)
 //! netlink/    links, addresses, neighbours and connected routes of the kernel
+//! reload      another configuration while the daemon runs
 //! host/       the way out for the router's own traffic
 //! api/        HTTP and JSON on a Unix socket, and on TCP when configured; metrics
 //! cli/        the command line: `run`, `check`, and the clients of the API
@@ -17,6 +18,7 @@ pub mod forwarding;
 pub mod host;
 mod monitor;
 pub mod netlink;
+mod reload;
 mod routing;
 mod run;
 mod session;

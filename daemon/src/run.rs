@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 use crate::api::{App, Listeners, metrics};
 use crate::forwarding::{self, ForwardingConfig, ForwardingHandle};
 use crate::monitor::Monitor;
+use crate::reload::Reloader;
 use crate::routing::{self, Outlets};
 use crate::session::{self, Peers};
 
@@ -44,7 +45,7 @@ pub(crate) fn main(path: &Path) -> ExitCode {
         .enable_all()
         .build()
         .context("cannot start the runtime")
-        .and_then(|runtime| runtime.block_on(run(config)));
+        .and_then(|runtime| runtime.block_on(run(path, config)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -98,7 +99,7 @@ fn die_whole() {
     }));
 }
 
-async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
+async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     let started = Instant::now();
     // Signals first: one that comes during start-up is served after it.
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -125,8 +126,11 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
     for listener in listeners {
         tokio::spawn(session::accept(listener, Arc::clone(&peers)));
     }
+    let reloader =
+        Arc::new(Reloader::new(path.to_path_buf(), Arc::clone(&config), Arc::clone(&peers), rib.clone()));
     let app = App {
-        config: Arc::clone(&config),
+        router: config.router.clone(),
+        reloader: Arc::clone(&reloader),
         started,
         peers: Arc::clone(&peers),
         rib,
@@ -144,6 +148,9 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
         "peregrine is running"
     );
 
+    // What it says may be another one soon.
+    drop(config);
+
     let mut lost = false;
     loop {
         let forwarding_ended = async {
@@ -160,7 +167,8 @@ async fn run(config: Arc<conf::Config>) -> anyhow::Result<()> {
                 break;
             }
             _ = hangup.recv() => {
-                tracing::warn!("SIGHUP ignored: this version reads its configuration only at start");
+                let reloader = Arc::clone(&reloader);
+                tokio::spawn(async move { reloader.reload_and_log().await });
             }
         }
     }

@@ -84,13 +84,33 @@ impl Daemon {
     pub fn launch(sandbox: &Sandbox, namespace: &Namespace, config: &str) -> Result<Self> {
         let path = sandbox.directory().join("peregrine.toml");
         let socket = sandbox.directory().join("peregrine.sock");
-        let api = format!("\n[api]\nsocket = \"{}\"\nlisten = \"127.0.0.1:8179\"\n", socket.display());
-        fs::write(&path, format!("{config}{api}")).with_context(|| format!("write {}", path.display()))?;
+        write_config(&path, &socket, config)?;
         let binary = binary()?.display().to_string();
         let file = path.display().to_string();
         let words = [binary.as_str(), "run", "-c", file.as_str()];
         let process = Process::spawn(sandbox, namespace, "peregrine", &words)?;
         Ok(Self { process, namespace: namespace.clone(), config: path, socket })
+    }
+
+    /// Writes another configuration, for the daemon to reload.
+    pub fn rewrite(&self, config: &str) -> Result<()> {
+        write_config(&self.config, &self.socket, config)
+    }
+
+    /// `peregrine WORDS...`: the exit code, and what was said on standard output and error.
+    pub fn command(&self, words: &[&str]) -> Result<(i32, String)> {
+        let mut command = Command::new(binary()?);
+        let said = command.arg("--socket").arg(&self.socket).args(words).output().context("run peregrine")?;
+        let text = [said.stdout, said.stderr].concat();
+        let text = String::from_utf8(text).context("the command line said no UTF-8")?;
+        Ok((said.status.code().unwrap_or(-1), text))
+    }
+
+    /// `peregrine WORDS...`, which must succeed.
+    pub fn run(&self, words: &[&str]) -> Result<String> {
+        let (code, text) = self.command(words)?;
+        ensure!(code == 0, "peregrine {words:?}: exit code {code}: {text}");
+        Ok(text)
     }
 
     /// The process.
@@ -237,9 +257,7 @@ impl Daemon {
 
     /// `peregrine clear ADDRESS --soft DIRECTION`, with `in` or `out`.
     pub fn refresh(&self, address: &str, direction: &str) -> Result<()> {
-        let mut command = Command::new(binary()?);
-        command.arg("--socket").arg(&self.socket).args(["clear", address, "--soft", direction]);
-        output(&mut command).map(drop)
+        self.run(&["clear", address, "--soft", direction]).map(drop)
     }
 
     /// `/metrics` says the same as `show summary`.
@@ -291,6 +309,11 @@ impl Daemon {
         ensure!(status.success(), "the daemon ended with {status}");
         Ok(())
     }
+}
+
+fn write_config(path: &Path, socket: &Path, config: &str) -> Result<()> {
+    let api = format!("\n[api]\nsocket = \"{}\"\nlisten = \"127.0.0.1:8179\"\n", socket.display());
+    fs::write(path, format!("{config}{api}")).with_context(|| format!("write {}", path.display()))
 }
 
 /// One GET by HTTP/1.1 over a fresh connection; the body of a 200.

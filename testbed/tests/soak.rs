@@ -36,8 +36,17 @@ fn after_churn_refresh_and_flap_the_receiver_holds_exactly_what_is_announced() -
     }
     let table = Table::generate(2000, 500, 4);
     let pace = Pace { rate: 2000, period: Duration::from_secs(2) };
-    let phases =
-        [Phase::Load, Phase::Churn, Phase::RefreshIn, Phase::RefreshOut, Phase::Flap, Phase::Withdraw];
+    let phases = [
+        Phase::Load,
+        Phase::Churn,
+        Phase::RefreshIn,
+        Phase::RefreshOut,
+        Phase::Flap,
+        Phase::PolicyIn,
+        Phase::PolicyOut,
+        Phase::PolicyIn,
+        Phase::Withdraw,
+    ];
     let mut seconds = 0;
     let reports = churn::run(setting("soak-churn", &table, 2), pace, &phases, |_| {
         seconds += 1;
@@ -48,12 +57,16 @@ fn after_churn_refresh_and_flap_the_receiver_holds_exactly_what_is_announced() -
     ensure!(churn.changes.total() == 4000, "{churn:?}");
     for report in &reports {
         // What changes nothing is not an event of the forwarding table.
-        let changes = !matches!(report.phase, Phase::RefreshIn | Phase::RefreshOut);
+        let changes = matches!(report.phase, Phase::Load | Phase::Churn | Phase::Flap | Phase::Withdraw);
         ensure!(!changes || report.latency.quantile(0.5).is_some(), "{report:?}");
         ensure!(report.text().contains(&report.phase.name()), "{}", report.text());
     }
     let told = reports[3].heard;
     ensure!(told.announced >= 2400 && told.announced <= 2500, "refreshed: {told:?}");
+    for report in &reports[5..8] {
+        let told = report.heard;
+        ensure!(told.announced >= 2400 && told.announced <= 2500 && told.withdrawn == 0, "{report:?}");
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use bgp::types::Family;
+use bgp::types::{Family, PeerId};
 use futures::StreamExt;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -21,9 +21,11 @@ use super::App;
 use super::pages::{self, RouteSource};
 use super::server::Refusal;
 use super::types::{
-    NeighborCounts, NeighborDetail, NextHopInfo, RibCounts, Route, RouterInfo, Summary, VerdictCount,
+    HistoryEvent, NeighborCounts, NeighborDetail, NextHopInfo, ReloadReport, RibCounts, Route, RouterInfo,
+    Summary, VerdictCount,
 };
 use super::{metrics as sampled, views};
+use crate::reload::ReloadError;
 use crate::routing::PeerNumbers;
 use crate::session::PeerError;
 
@@ -69,7 +71,7 @@ async fn summarize(app: &App, neighbors: &[NeighborDetail]) -> Result<Summary, R
     };
     let rib: BTreeMap<String, RibCounts> =
         Family::ALL.iter().map(|&family| (family.as_str().to_owned(), counts(family))).collect();
-    let router = &app.config.router;
+    let router = &app.router;
     Ok(Summary {
         router: RouterInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -86,7 +88,13 @@ async fn summarize(app: &App, neighbors: &[NeighborDetail]) -> Result<Summary, R
 
 /// All neighbours, with the counts of their routes.
 async fn details(app: &App) -> Result<Vec<NeighborDetail>, Refusal> {
-    let mut reports = app.peers.reports().await;
+    counted(app, app.peers.reports().await).await
+}
+
+async fn counted(
+    app: &App,
+    mut reports: Vec<(PeerId, NeighborDetail)>,
+) -> Result<Vec<NeighborDetail>, Refusal> {
     let ids: Vec<_> = reports.iter().map(|(id, _)| *id).collect();
     let numbers = app.rib.peers(ids).await?;
     for ((_, report), PeerNumbers { counts, statistics, unsendable }) in reports.iter_mut().zip(numbers) {
@@ -125,12 +133,26 @@ pub(super) async fn neighbor(
     Path(text): Path<String>,
 ) -> Answer<NeighborDetail> {
     let address = neighbor_address(&app, &text)?;
-    details(&app)
-        .await?
-        .into_iter()
-        .find(|neighbor| neighbor.brief.address == address)
-        .map(Json)
-        .ok_or_else(|| Refusal::unavailable(&PeerError::Stopped(address)))
+    let report = app.peers.report(address).await.map_err(|error| Refusal::unavailable(&error))?;
+    let id = report.0;
+    let mut found = counted(&app, vec![report]).await?;
+    let mut neighbor = found.pop().ok_or_else(|| Refusal::unavailable(&PeerError::Stopped(address)))?;
+    let families: Vec<String> = neighbor.brief.families.keys().cloned().collect();
+    for family in Family::ALL.into_iter().filter(|family| families.iter().any(|up| up == family.as_str())) {
+        let tally = app.rib.tally(id, family).await?;
+        let rejected = tally.rejected.into_iter().map(|(reason, count)| (reason.to_string(), count as u64));
+        neighbor.rejected.insert(family.as_str().to_owned(), rejected.collect());
+        neighbor.advertised.insert(family.as_str().to_owned(), tally.advertised as u64);
+    }
+    Ok(Json(neighbor))
+}
+
+pub(super) async fn history(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Answer<Vec<HistoryEvent>> {
+    let address = neighbor_address(&app, &text)?;
+    app.peers.history(address).await.map(Json).map_err(|error| Refusal::unavailable(&error))
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,6 +185,57 @@ pub(super) async fn clear(
         }
     };
     Ok(Json(json!({ "done": done })))
+}
+
+/// Octets of a text for the other operator (RFC 9003 section 2).
+const LONGEST_SHUTDOWN_TEXT: usize = 255;
+
+/// The body is the text for the other operator.
+pub(super) async fn shutdown(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+    message: String,
+) -> Answer<serde_json::Value> {
+    let address = neighbor_address(&app, &text)?;
+    if message.len() > LONGEST_SHUTDOWN_TEXT {
+        let octets = message.len();
+        return Err(Refusal::bad_request(format!(
+            "the message has {octets} octets; expected at most {LONGEST_SHUTDOWN_TEXT} (RFC 9003)"
+        )));
+    }
+    app.peers.shut_down_one(address, message).await.map_err(|error| Refusal::unavailable(&error))?;
+    Ok(Json(json!({ "done": format!("session with {address} shut down until it is enabled") })))
+}
+
+pub(super) async fn enable(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+) -> Answer<serde_json::Value> {
+    let address = neighbor_address(&app, &text)?;
+    app.peers.enable(address).await.map_err(|error| Refusal::unavailable(&error))?;
+    Ok(Json(json!({ "done": format!("session with {address} enabled") })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReloadQuery {
+    #[serde(default)]
+    check: bool,
+}
+
+pub(super) async fn reload(
+    State(app): State<Arc<App>>,
+    Query(query): Query<ReloadQuery>,
+) -> Answer<ReloadReport> {
+    app.reloader.reload(query.check).await.map(Json).map_err(|error| match &error {
+        ReloadError::Invalid(errors) => {
+            Refusal::unusable(&error, errors.iter().map(ToString::to_string).collect())
+        }
+        ReloadError::Restart { changes, .. } => {
+            Refusal::unusable(&error, changes.iter().map(ToString::to_string).collect())
+        }
+        ReloadError::Stopped(stopped) => Refusal::unavailable(stopped),
+    })
 }
 
 #[derive(Debug, Deserialize)]

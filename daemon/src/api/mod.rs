@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::forwarding::ForwardingHandle;
 use crate::monitor::Monitor;
+use crate::reload::Reloader;
 use crate::routing::RibHandle;
 use crate::session::Peers;
 
@@ -25,7 +26,8 @@ pub(crate) use server::Listeners;
 
 /// What the handlers reach.
 pub(crate) struct App {
-    pub(crate) config: Arc<conf::Config>,
+    pub(crate) router: conf::Router,
+    pub(crate) reloader: Arc<Reloader>,
     pub(crate) started: Instant,
     pub(crate) peers: Arc<Peers>,
     pub(crate) rib: RibHandle,

@@ -92,7 +92,11 @@ impl Listeners {
     /// Serves until the process ends; the socket's file goes with what is returned.
     pub(crate) fn serve(self, app: Arc<App>) -> SocketFile {
         let reading = reading_routes();
-        let writing = Router::new().route("/v1/neighbors/{address}/clear", post(handlers::clear));
+        let writing = Router::new()
+            .route("/v1/neighbors/{address}/clear", post(handlers::clear))
+            .route("/v1/neighbors/{address}/shutdown", post(handlers::shutdown))
+            .route("/v1/neighbors/{address}/enable", post(handlers::enable))
+            .route("/v1/reload", post(handlers::reload));
         let everything = reading.clone().merge(writing).fallback(unknown).with_state(Arc::clone(&app));
         let unix = self.unix;
         tokio::spawn(serve(async move || Ok(unix.accept().await?.0), everything, UNIX_CONNECTIONS));
@@ -173,6 +177,7 @@ fn reading_routes() -> Router<Arc<App>> {
         .route("/v1/summary", get(handlers::summary))
         .route("/v1/neighbors", get(handlers::neighbors))
         .route("/v1/neighbors/{address}", get(handlers::neighbor))
+        .route("/v1/neighbors/{address}/history", get(handlers::history))
         .route("/v1/routes", get(handlers::routes))
         .route("/v1/explain", get(handlers::explain))
         .route("/v1/fib", get(handlers::fib))
@@ -192,19 +197,29 @@ async fn unknown() -> Refusal {
 pub(crate) struct Refusal {
     status: StatusCode,
     reason: String,
+    details: Vec<String>,
 }
 
 impl Refusal {
+    fn new(status: StatusCode, reason: String) -> Self {
+        Self { status, reason, details: Vec::new() }
+    }
+
     pub(crate) fn bad_request(reason: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, reason: reason.into() }
+        Self::new(StatusCode::BAD_REQUEST, reason.into())
+    }
+
+    /// What was asked for cannot be done with what is there; `details` say what is wrong with it.
+    pub(crate) fn unusable(reason: &impl std::error::Error, details: Vec<String>) -> Self {
+        Self { details, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason.to_string()) }
     }
 
     pub(crate) fn not_found(reason: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, reason: reason.into() }
+        Self::new(StatusCode::NOT_FOUND, reason.into())
     }
 
     pub(crate) fn unavailable(reason: &impl std::error::Error) -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, reason: reason.to_string() }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, reason.to_string())
     }
 }
 
@@ -216,6 +231,6 @@ impl From<crate::routing::RibStopped> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, axum::Json(ApiError { error: self.reason })).into_response()
+        (self.status, axum::Json(ApiError { error: self.reason, details: self.details })).into_response()
     }
 }

@@ -44,10 +44,14 @@ pub struct NeighborBrief {
     pub address: IpAddr,
     /// Its AS number.
     pub asn: u32,
+    /// The group of the configuration whose keys it has.
+    pub group: Option<String>,
     /// Free text of the configuration.
     pub description: Option<String>,
     /// State by RFC 4271 section 8.2.2, in its words.
     pub state: String,
+    /// Who keeps the session down, if somebody does.
+    pub shutdown: Option<Shutdown>,
     /// Seconds since the state was last entered (Established) or left (others), if it ever was.
     pub since_seconds: Option<u64>,
     /// Why the session last went down.
@@ -56,6 +60,15 @@ pub struct NeighborBrief {
     pub last_error_seconds: Option<u64>,
     /// Routes by negotiated family; empty while the session is down.
     pub families: BTreeMap<String, NeighborCounts>,
+}
+
+/// Why a session is kept down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shutdown {
+    /// `operator`, until it is enabled, or `configuration`.
+    pub by: String,
+    /// What the neighbour is told (RFC 9003); may be empty.
+    pub message: String,
 }
 
 /// Routes of one neighbour in one family.
@@ -146,8 +159,26 @@ pub struct NeighborDetail {
     pub hold_time_seconds: Option<u16>,
     /// Negotiated keepalive interval in seconds (0: none).
     pub keepalive_seconds: Option<u16>,
+    /// Seconds until the neighbour counts as silent.
+    pub hold_seconds_left: Option<u64>,
+    /// Seconds until our next keepalive.
+    pub keepalive_seconds_left: Option<u64>,
     /// Capabilities in the neighbour's OPEN.
     pub capabilities: Vec<String>,
+    /// Capabilities in ours.
+    pub capabilities_sent: Vec<String>,
+    /// The last NOTIFICATION of ours.
+    pub last_notification_sent: Option<NotificationInfo>,
+    /// The last NOTIFICATION of the neighbour.
+    pub last_notification_received: Option<NotificationInfo>,
+    /// The last message of the neighbour that could not be read and ended a session.
+    pub last_malformed: Option<MalformedMessage>,
+    /// Routes of the neighbour that are not usable, by family and reason; only where one neighbour is asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Routes announced to it by family; only where one neighbour is asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub advertised: BTreeMap<String, u64>,
     /// Names of the import policies, in order.
     pub import: Vec<String>,
     /// Names of the export policies, in order.
@@ -169,6 +200,47 @@ pub struct NeighborDetail {
     pub last_update_error: Option<String>,
     /// Seconds until a connection is tried again, when waiting for that.
     pub retry_seconds: Option<u64>,
+}
+
+/// A NOTIFICATION that ended a session or an attempt at one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationInfo {
+    /// Seconds since then.
+    pub seconds_ago: u64,
+    /// Error code (RFC 4271 section 4.5).
+    pub code: u8,
+    /// Error subcode.
+    pub subcode: u8,
+    /// Both in words, with the text of an administrative shutdown.
+    pub text: String,
+    /// What we know beyond it.
+    pub detail: String,
+    /// Its data in hex: the octets that it complains of.
+    pub data: String,
+}
+
+/// A message that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MalformedMessage {
+    /// Seconds since then.
+    pub seconds_ago: u64,
+    /// What was wrong.
+    pub reason: String,
+    /// Its octets in hex, the first 4096 of them.
+    pub message: String,
+}
+
+/// One event in `GET /v1/neighbors/ADDR/history`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEvent {
+    /// When it was last, in seconds since the Unix epoch.
+    pub time: f64,
+    /// `established`, `down`, `error`, `configuration`, `shutdown`, `enable`, `stop` or `refresh`.
+    pub event: String,
+    /// What happened, in words.
+    pub text: String,
+    /// How often in a row.
+    pub count: u64,
 }
 
 /// One prefix in `GET /v1/routes`.
@@ -273,6 +345,31 @@ pub struct NextHopInfo {
 pub struct ApiError {
     /// What is wrong and what to do.
     pub error: String,
+    /// What there is to say beyond it, a line each: the errors of a configuration, or its changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// How the file differs from what was in force.
+    pub changes: Vec<ChangeInfo>,
+    /// Neighbours whose session is reset by it.
+    pub resets: Vec<IpAddr>,
+    /// What the file says but probably does not mean.
+    pub warnings: Vec<String>,
+    /// Whether the file is in force now; not with `?check=true`.
+    pub applied: bool,
+}
+
+/// One difference between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeInfo {
+    /// In words, `+` something new, `-` something gone, `~` something that differs.
+    pub text: String,
+    /// What it takes: `none`, `reevaluate` (routes), `reset-session` or `restart`.
+    pub effect: String,
 }
 
 /// One row of `GET /v1/counters`: packets of all ports by what became of them and why.

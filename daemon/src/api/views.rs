@@ -1,24 +1,22 @@
 //! From the rooms' own types to the API's.
 
 use bgp::rib::view::{ForwardingState, PathView, RouteView};
-use bgp::types::{Family, PeerId};
+use bgp::types::Family;
 use bgp::wire::{Attributes, UnknownAttribute};
 use fib::TableStats;
 use fib_abi::Action;
 use ipnet::IpNet;
 
-use super::App;
 use super::metrics::sample_port;
 use super::types::{FibCounts, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, Route, VerdictCount};
 use crate::forwarding::{FibRow, ForwardingHandle, ForwardingStopped};
 
 /// A prefix and its paths.
-pub(super) fn route(app: &App, view: &RouteView) -> Route {
+pub(super) fn route(view: &RouteView) -> Route {
     let decided = view.decided_by.map_or("only path", |step| step.as_str());
     let paths = view.paths.iter().map(|shown| {
-        let neighbor = (shown.peer != PeerId::LOCAL).then(|| app.peers.address(shown.peer)).flatten();
         let mut path = attributes(&shown.attributes);
-        path.neighbor = neighbor;
+        path.neighbor = shown.neighbor;
         path.best = shown.best;
         path.multipath = shown.multipath;
         path.usable = shown.ineligible.is_none();

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -39,6 +39,14 @@ pub enum ClientError {
     /// The daemon refused the request.
     #[error("{0}")]
     Refused(String),
+    /// The daemon refused what it was given, and says all that is wrong with it.
+    #[error("{reason}")]
+    Unusable {
+        /// In short.
+        reason: String,
+        /// A line each.
+        details: Vec<String>,
+    },
     /// The answer is not what this version of the command understands.
     #[error("cannot read the daemon's answer ({0}); do command and daemon have the same version?")]
     Answer(#[from] serde_json::Error),
@@ -59,7 +67,12 @@ impl Client {
         Self { socket: socket.to_path_buf() }
     }
 
-    async fn request(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
             std::io::ErrorKind::PermissionDenied => ClientError::Permission { path: self.socket.clone() },
             _ => ClientError::Connect { path: self.socket.clone(), source },
@@ -70,7 +83,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header("host", "peregrine")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|e| ClientError::Refused(format!("cannot build the request {path}: {e}")))?;
         let response = sender.send_request(request).await?;
         if response.status().is_success() {
@@ -78,14 +91,33 @@ impl Client {
         }
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
-        let reason = serde_json::from_slice::<ApiError>(&body)
-            .map_or_else(|_| format!("the daemon answered {status}"), |refusal| refusal.error);
-        Err(ClientError::Refused(reason))
+        Err(match serde_json::from_slice(&body) {
+            Ok(ApiError { error: reason, details }) if !details.is_empty() => {
+                ClientError::Unusable { reason, details }
+            }
+            Ok(ApiError { error, .. }) => ClientError::Refused(error),
+            Err(_) => ClientError::Refused(format!("the daemon answered {status}")),
+        })
     }
 
     /// One request, its whole JSON answer.
     pub async fn fetch<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
-        let body = self.request(method, path).await?.into_body().collect().await?.to_bytes();
+        self.exchange(method, path, Bytes::new()).await
+    }
+
+    /// One `POST` with a text; what was done, in words.
+    pub async fn post(&self, path: &str, text: String) -> Result<String, ClientError> {
+        let answer: serde_json::Value = self.exchange(Method::POST, path, text.into()).await?;
+        Ok(answer.get("done").and_then(serde_json::Value::as_str).unwrap_or("done").to_owned())
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let body = self.request(method, path, body).await?.into_body().collect().await?.to_bytes();
         Ok(serde_json::from_slice(&body)?)
     }
 
@@ -95,7 +127,7 @@ impl Client {
         path: &str,
         mut each: impl FnMut(&[u8]) -> Result<bool, ClientError>,
     ) -> Result<(), ClientError> {
-        let mut body = self.request(Method::GET, path).await?.into_body();
+        let mut body = self.request(Method::GET, path, Bytes::new()).await?.into_body();
         let mut partial = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };

@@ -1,10 +1,13 @@
 //! The command line: `run` and `check` work on a configuration file, everything else is a client of
 //! the daemon's API.
 //!
-//! Exit codes: 0 done, 1 failed at run time, 2 the configuration or the command line is wrong.
+//! Exit codes: 0 done, 1 failed at run time, 2 the configuration or the command line is wrong, or a
+//! configuration cannot be taken on at run time.
 
 mod client;
+mod neighbor;
 mod path;
+mod reload;
 mod show;
 mod table;
 
@@ -14,7 +17,6 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use hyper::Method;
 
 pub use client::{Client, ClientError};
 
@@ -56,6 +58,27 @@ enum Command {
         /// What to follow.
         #[arg(value_enum)]
         what: Stream,
+    },
+    /// Shut a session down until it is enabled or the daemon restarted.
+    Shutdown {
+        /// The neighbour's address.
+        address: IpAddr,
+        /// What its operator is told, at most 255 octets (RFC 9003).
+        message: Option<String>,
+    },
+    /// Let a session up that was shut down.
+    Enable {
+        /// The neighbour's address.
+        address: IpAddr,
+    },
+    /// Read the configuration file again and go on by it; shows first what changes and which sessions it resets.
+    Reload {
+        /// Only show.
+        #[arg(long)]
+        check: bool,
+        /// JSON instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Reset a session, or with --soft refresh its routes without a reset.
     Clear {
@@ -105,6 +128,14 @@ pub enum Show {
     Neighbors {
         /// One neighbour's address.
         address: Option<IpAddr>,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What happened to the session with a neighbour, the last 100 events.
+    History {
+        /// The neighbour's address.
+        address: IpAddr,
         /// JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -205,8 +236,15 @@ fn client_command(socket: &std::path::Path, command: Command) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
+            let unusable = match &error {
+                ClientError::Unusable { details, .. } => Some(details),
+                _ => None,
+            };
+            for detail in unusable.into_iter().flatten() {
+                eprintln!("{detail}");
+            }
             eprintln!("peregrine: {error}");
-            ExitCode::FAILURE
+            if unusable.is_some() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -223,16 +261,25 @@ async fn dispatch(client: &Client, command: Command) -> Result<(), ClientError> 
             };
             client.lines(path, |line| table::print_line(line).map(|()| true)).await
         }
+        Command::Reload { check, json } => reload::reload(client, check, json).await,
         Command::Clear { address, soft } => {
             let query = match soft {
                 None => String::new(),
                 Some(Direction::In) => "?soft=in".to_owned(),
                 Some(Direction::Out) => "?soft=out".to_owned(),
             };
-            let answer: serde_json::Value =
-                client.fetch(Method::POST, &format!("/v1/neighbors/{address}/clear{query}")).await?;
-            let done = answer.get("done").and_then(serde_json::Value::as_str).unwrap_or("done");
-            table::print_line(done.as_bytes())
+            post(client, &format!("/v1/neighbors/{address}/clear{query}"), String::new()).await
+        }
+        Command::Shutdown { address, message } => {
+            post(client, &format!("/v1/neighbors/{address}/shutdown"), message.unwrap_or_default()).await
+        }
+        Command::Enable { address } => {
+            post(client, &format!("/v1/neighbors/{address}/enable"), String::new()).await
         }
     }
+}
+
+/// Has something done, and says so.
+async fn post(client: &Client, path: &str, text: String) -> Result<(), ClientError> {
+    table::print_line(client.post(path, text).await?.as_bytes())
 }

@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::client::{Client, ClientError};
+use super::neighbor;
 use super::path::{attributes, optional};
-use super::table::{Align, Table, duration, print_line, print_text, wrap};
+use super::table::{Align, Table, duration, print_line, print_text};
 use super::{RouteFilter, Show};
 use crate::api::types::{
     FibRoute, NeighborBrief, NeighborDetail, NextHopInfo, Path, PortInfo, Route, Summary, VerdictCount,
@@ -33,8 +34,9 @@ pub(super) async fn show(client: &Client, what: Show) -> Result<(), ClientError>
             print_json(client, &format!("/v1/neighbors/{address}")).await
         }
         Show::Neighbors { address: Some(address), .. } => {
-            neighbor(&get(client, &format!("/v1/neighbors/{address}")).await?)
+            neighbor::show(&get(client, &format!("/v1/neighbors/{address}")).await?)
         }
+        Show::History { address, json } => neighbor::history(client, address, json).await,
         Show::Routes(filter) => routes(client, &filter).await,
         Show::Fib { prefix, json } => fib(client, prefix.as_deref(), json).await,
         Show::Nexthops { json: true } => print_json(client, "/v1/nexthops").await,
@@ -65,11 +67,11 @@ pub(super) async fn explain(client: &Client, prefix: &str, json: bool) -> Result
     print_text(&text)
 }
 
-async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, ClientError> {
+pub(super) async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, ClientError> {
     client.fetch(Method::GET, path).await
 }
 
-async fn print_json(client: &Client, path: &str) -> Result<(), ClientError> {
+pub(super) async fn print_json(client: &Client, path: &str) -> Result<(), ClientError> {
     let answer: Value = get(client, path).await?;
     print_line(serde_json::to_string_pretty(&answer)?.as_bytes())
 }
@@ -153,7 +155,10 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
         ];
         let note = neighbor.description.clone().unwrap_or_default();
         if neighbor.families.is_empty() {
-            let error = neighbor.last_error.iter().map(|error| format!("({error})"));
+            let error = match &neighbor.shutdown {
+                Some(shutdown) => Some(format!("(shut down by {})", neighbor::by(shutdown))),
+                None => neighbor.last_error.as_ref().map(|error| format!("({error})")),
+            };
             let note = [note].into_iter().filter(|note| !note.is_empty()).chain(error);
             let note = note.collect::<Vec<_>>().join(" ");
             lead.extend(["-", "-", "-", "-"].map(str::to_owned));
@@ -173,90 +178,6 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
         }
     }
     table
-}
-
-fn neighbor(neighbor: &NeighborDetail) -> Result<(), ClientError> {
-    let brief = &neighbor.brief;
-    let mut lines = vec![
-        ("Neighbor", format!("{} AS {} ({})", brief.address, brief.asn, neighbor.kind)),
-        ("Description", brief.description.clone().unwrap_or_else(|| "-".into())),
-        (
-            "State",
-            format!("{}, for {}", brief.state, brief.since_seconds.map_or_else(|| "-".into(), duration)),
-        ),
-        ("Last error", last_error(brief)),
-    ];
-    if let Some(seconds) = neighbor.retry_seconds {
-        lines.push(("Next try", format!("in {}", duration(seconds))));
-    }
-    if let (Some(local), Some(remote)) = (&neighbor.local, &neighbor.remote) {
-        lines.push(("Connection", format!("{local} to {remote}")));
-    }
-    if let Some(router_id) = &neighbor.router_id {
-        lines.push(("Router id", router_id.clone()));
-    }
-    if let (Some(hold), Some(keepalive)) = (neighbor.hold_time_seconds, neighbor.keepalive_seconds) {
-        lines.push(("Timers", format!("hold {hold}s, keepalive {keepalive}s")));
-    }
-    if !neighbor.capabilities.is_empty() {
-        lines.push(("It offers", neighbor.capabilities.join(", ")));
-    }
-    let names =
-        |list: &[String]| if list.is_empty() { "none configured".to_owned() } else { list.join(", ") };
-    lines.push(("Import", names(&neighbor.import)));
-    lines.push(("Export", names(&neighbor.export)));
-    if !neighbor.options.is_empty() {
-        let options: Vec<String> =
-            neighbor.options.iter().map(|(key, value)| format!("{key} {value}")).collect();
-        lines.push(("Options", options.join(", ")));
-    }
-    if neighbor.unsendable > 0 {
-        lines.push(("Not sent", format!("{} routes that no message can carry to it", neighbor.unsendable)));
-    }
-    for (family, counts) in &brief.families {
-        lines.push((
-            "Routes",
-            format!(
-                "{family}: {} received, {} accepted, {} best",
-                counts.received, counts.accepted, counts.best
-            ),
-        ));
-    }
-    for direction in ["received", "sent"] {
-        let of = |(name, count): (&String, &u64)| {
-            let kind = name.strip_prefix(direction)?.trim();
-            (*count > 0).then(|| format!("{count} {kind}"))
-        };
-        let counts: Vec<String> = neighbor.messages.iter().filter_map(of).collect();
-        let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
-        lines.push(("Messages", format!("{direction} {counts}")));
-    }
-    lines.push(("Established", format!("{} so far", times(neighbor.established_transitions))));
-    if neighbor.update_errors > 0 {
-        lines.push((
-            "Bad updates",
-            format!(
-                "{} treated as withdrawals, the last: {}",
-                neighbor.update_errors,
-                neighbor.last_update_error.as_deref().unwrap_or("-")
-            ),
-        ));
-    }
-    let text: String =
-        lines.iter().map(|(name, value)| format!("{name:<13} {}\n", wrap(value, 84, 14))).collect();
-    print_text(&text)
-}
-
-fn last_error(brief: &NeighborBrief) -> String {
-    match (&brief.last_error, brief.last_error_seconds) {
-        (Some(error), Some(seconds)) => format!("{error}, {} ago", duration(seconds)),
-        (Some(error), None) => error.clone(),
-        (None, _) => "none".to_owned(),
-    }
-}
-
-fn times(count: u64) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError> {

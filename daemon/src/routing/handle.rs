@@ -7,8 +7,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bgp::rib::view::{Page, RouteView, Wanted};
-use bgp::rib::{PeerCounts, PeerStatistics, Rib, ShardSpec, Totals};
+use bgp::rib::out::GroupConfig;
+use bgp::rib::view::{Page, RouteView, Tally, Wanted};
+use bgp::rib::{PeerCounts, PeerSession, PeerStatistics, Rib, Rules, ShardSpec, Totals};
 use bgp::types::{Family, PeerId};
 use bgp::wire::{Attributes, UpdateLayout};
 use ipnet::IpNet;
@@ -25,6 +26,10 @@ pub(super) const LEAST: u32 = 4 * 1024;
 const INPUT_QUEUE: usize = (ROOM / LEAST) as usize;
 /// Questions that may wait.
 const QUESTION_QUEUE: usize = 64;
+/// Prefixes that are counted over between two other inputs.
+const TALLIED_AT_ONCE: usize = 65_536;
+/// Routes that are originated between two other inputs.
+const ORIGINATED_AT_ONCE: usize = 4_096;
 /// Prefixes that a shard is asked for at least when a page is put together: each takes a pass over its table.
 const PAGE_PART: usize = 256;
 
@@ -40,6 +45,7 @@ pub(super) enum ShardInput {
     Down(PeerId),
     Updates(PeerId, Arc<UpdateBatch>),
     Refresh(PeerId, Family),
+    Reconfigure(Arc<[(PeerSession, GroupConfig)]>),
 }
 
 impl From<Input> for ShardInput {
@@ -49,6 +55,7 @@ impl From<Input> for ShardInput {
             Input::Down(peer) => Self::Down(peer),
             Input::Updates(peer, batch) => Self::Updates(peer, batch.into()),
             Input::Refresh(peer, family) => Self::Refresh(peer, family),
+            Input::Reconfigure(peers) => Self::Reconfigure(peers.into()),
         }
     }
 }
@@ -60,7 +67,7 @@ impl Input {
             Self::Updates(_, batch) => {
                 batch.bytes.len() + batch.updates.len() * size_of::<(u32, u32, UpdateLayout)>()
             }
-            Self::Up(_) | Self::Down(_) | Self::Refresh(..) => 0,
+            Self::Up(_) | Self::Down(_) | Self::Refresh(..) | Self::Reconfigure(_) => 0,
         };
         // What is larger than all room has to do with it.
         u32::try_from(octets).unwrap_or(ROOM).clamp(LEAST, ROOM)
@@ -175,6 +182,31 @@ impl RibHandle {
         Self::ask(shard, question).await
     }
 
+    /// The decision has other options.
+    pub(crate) async fn set_rules(&self, rules: Rules) -> Result<(), RibStopped> {
+        self.ask_all(move |rib| rib.set_rules(rules)).await.map(drop)
+    }
+
+    /// Originates these routes, and none of those that are withdrawn.
+    pub(crate) async fn originate(
+        &self,
+        withdrawn: Vec<IpNet>,
+        routes: Vec<(IpNet, Attributes)>,
+    ) -> Result<(), RibStopped> {
+        for some in withdrawn.chunks(ORIGINATED_AT_ONCE) {
+            let some: Arc<[IpNet]> = some.into();
+            self.ask_all(move |rib| some.iter().for_each(|prefix| rib.withdraw_originated(*prefix))).await?;
+        }
+        for some in routes.chunks(ORIGINATED_AT_ONCE) {
+            let some: Arc<[(IpNet, Attributes)]> = some.into();
+            let originate = move |rib: &mut Rib| {
+                some.iter().for_each(|(prefix, attributes)| rib.originate(*prefix, attributes.clone()));
+            };
+            self.ask_all(originate).await?;
+        }
+        Ok(())
+    }
+
     /// How much there is of what.
     pub(crate) async fn totals(&self) -> Result<Totals, RibStopped> {
         let mut sum = Totals::default();
@@ -202,6 +234,24 @@ impl RibHandle {
                 }
                 sum.statistics.absorb(statistics);
                 sum.unsendable += unsendable;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// What is rejected of a peer's and advertised to it in a family; a pass over the table, in slices.
+    pub(crate) async fn tally(&self, peer: PeerId, family: Family) -> Result<Tally, RibStopped> {
+        let mut sum = Tally::default();
+        for shard in self.shards.iter() {
+            let mut from = Some(0);
+            while let Some(start) = from {
+                let part =
+                    Self::ask(shard, move |rib| rib.tally(peer, family, start, TALLIED_AT_ONCE)).await?;
+                for (reason, count) in part.rejected {
+                    *sum.rejected.entry(reason).or_default() += count;
+                }
+                sum.advertised += part.advertised;
+                from = part.next;
             }
         }
         Ok(sum)

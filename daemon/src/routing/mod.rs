@@ -23,13 +23,13 @@ mod handle;
 mod tests;
 mod worker;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use bgp::rib::out::{Batch, GroupConfig};
-use bgp::rib::{PeerSession, ShardSpec};
+use bgp::rib::{PeerSession, Rules, ShardSpec};
 use bgp::types::{Family, PeerId};
-use bgp::wire::UpdateLayout;
+use bgp::wire::{Attributes, UpdateLayout};
 use bytes::Bytes;
 use ipnet::IpNet;
 use tokio::sync::mpsc;
@@ -73,12 +73,31 @@ pub(crate) enum Input {
     Updates(PeerId, UpdateBatch),
     /// The neighbour asks for our routes again (RFC 2918).
     Refresh(PeerId, Family),
+    /// Sessions stay up under other policies. It is one input for all of them, so that neighbours that are sent
+    /// the same are so ever after.
+    Reconfigure(Vec<(PeerSession, GroupConfig)>),
 }
 
 /// How many shards a configuration asks for: by default as many as there are cores.
 pub(crate) fn shards(config: &conf::Config) -> u16 {
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16);
     config.router.rib_threads.unwrap_or_else(cores)
+}
+
+/// The options of the decision that a configuration asks for.
+pub(crate) fn rules(config: &conf::Config) -> Rules {
+    Rules {
+        always_compare_med: config.decision.always_compare_med,
+        multipath: usize::from(config.decision.multipath),
+        ..Rules::default()
+    }
+}
+
+/// The routes that a configuration originates. Their next hop is this router, whatever stands in them.
+pub(crate) fn originated(config: &conf::Config) -> Vec<(IpNet, Attributes)> {
+    let route =
+        |network: &conf::Network| (network.prefix, Attributes::originated(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    config.networks.iter().map(route).collect()
 }
 
 /// News from the FIB thread.

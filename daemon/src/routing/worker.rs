@@ -4,12 +4,11 @@
 //! and fills the queues of those neighbours that have room. It sleeps only when there is none of that.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::rib::out::Batch;
 use bgp::rib::{BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig, ShardSpec};
 use bgp::types::PeerId;
-use bgp::wire::{Attributes, Update};
+use bgp::wire::Update;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -55,7 +54,6 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
             arrivals: Vec::new(),
             changes: Vec::new(),
             interests: Vec::new(),
-            addresses: config.neighbors.iter().map(|neighbor| neighbor.address).collect(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let forwarding = forwarding.clone();
@@ -68,15 +66,13 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
 
 fn new_rib(config: &conf::Config, shard: ShardSpec, assume_reachable: bool) -> Rib {
     let mut settings = RibConfig::new(config.router.asn, config.router.router_id);
-    settings.rules.always_compare_med = config.decision.always_compare_med;
-    settings.rules.multipath = usize::from(config.decision.multipath);
+    settings.rules = super::rules(config);
     settings.assume_reachable = assume_reachable;
     settings.shard = shard;
     let mut rib = Rib::new(settings);
     // Each shard takes those that are its own.
-    for network in &config.networks {
-        // The next hop is this router, whatever stands here.
-        rib.originate(network.prefix, Attributes::originated(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    for (prefix, attributes) in super::originated(config) {
+        rib.originate(prefix, attributes);
     }
     rib
 }
@@ -101,8 +97,6 @@ struct Worker {
     changes: Vec<BestChange>,
     /// Next hops that the forwarding plane has not been told of.
     interests: Vec<NextHopInterest>,
-    /// Of the neighbours, in the order of their ids, which start at 1.
-    addresses: Vec<IpAddr>,
 }
 
 /// Nobody can ask for anything any more.
@@ -203,6 +197,7 @@ impl Worker {
                 // Without export there is nothing to send again.
                 self.rib.refresh(*peer, *family);
             }
+            ShardInput::Reconfigure(peers) => self.rib.reconfigure(peers),
         }
     }
 
@@ -266,7 +261,7 @@ impl Worker {
             let best = change.best.as_ref().map(|best| {
                 let attributes = self.rib.attributes(best.attr);
                 json!({
-                    "neighbor": self.address(best.peer),
+                    "neighbor": self.rib.address(best.peer),
                     "next_hop": attributes.as_ref().map(|attributes| attributes.next_hop.addr),
                     "as_path": attributes.as_ref().map(|attributes| attributes.as_path.to_string()),
                 })
@@ -279,14 +274,9 @@ impl Worker {
         }
     }
 
-    /// The address of a neighbour; `None` is this router.
-    fn address(&self, peer: PeerId) -> Option<IpAddr> {
-        self.addresses.get(usize::from(peer.0).checked_sub(1)?).copied()
-    }
-
     /// Gives each neighbour that has room its next batch of UPDATEs.
     fn fill_queues(&mut self) {
-        let Self { rib, receivers, shard, addresses, .. } = self;
+        let Self { rib, receivers, shard, .. } = self;
         let octets = (2 * EXPORT_BYTES / usize::from(shard.count)).clamp(EXPORT_BYTES / 8, EXPORT_BYTES);
         for receiver in receivers.iter_mut() {
             while let Ok(permit) = receiver.updates.try_reserve() {
@@ -300,7 +290,7 @@ impl Worker {
             // Often enough to be seen, not for each route of many.
             if unsendable > 0 && unsendable >= 2 * receiver.unsendable {
                 receiver.unsendable = unsendable;
-                let neighbor = addresses.get(usize::from(receiver.peer.0).saturating_sub(1));
+                let neighbor = rib.address(receiver.peer);
                 tracing::warn!(
                     neighbor = neighbor.map(tracing::field::display),
                     routes = unsendable,

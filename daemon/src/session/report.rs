@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use bgp::policy::{PolicyChain, PolicyNeighbor};
 use bgp::rib::PeerSession;
-use bgp::rib::out::{Batch, ExportRules, GroupConfig, SharedLan};
-use bgp::session::{MessageCounts, Negotiated, PeerKind, Session, State};
+use bgp::rib::out::{ExportRules, GroupConfig, SharedLan};
+use bgp::session::{LastNotification, MessageCounts, Negotiated, PeerKind, Session, State};
 use bgp::types::{Family, PeerId};
-use bgp::wire::NextHop;
-use tokio::sync::mpsc;
+use bgp::wire::{NextHop, Open};
 
 use super::local;
-use crate::api::types::{NeighborBrief, NeighborCounts, NeighborDetail};
-use crate::routing::PeerUp;
+use super::task::Malformed;
+use crate::api::types::{
+    MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo, Shutdown,
+};
 
-/// What the RIB is told of a session that has come up at `local` here.
-pub(super) fn peer_up(
+/// What the RIB is to know of a session that is up, ending at `local` here: the neighbour, and what it is sent.
+pub(super) fn routing(
     id: PeerId,
     config: &conf::Config,
     neighbor: &conf::Neighbor,
     negotiated: &Negotiated,
     local: IpAddr,
-    updates: Vec<mpsc::Sender<Batch>>,
-) -> PeerUp {
+) -> (PeerSession, GroupConfig) {
     let session = PeerSession {
         id,
         address: neighbor.address,
@@ -66,7 +66,7 @@ pub(super) fn peer_up(
         encode: negotiated.encode,
         rules: export_rules(config, neighbor, negotiated, local),
     };
-    PeerUp { session, export, updates }
+    (session, export)
 }
 
 /// What is done to attributes on their way to a neighbour.
@@ -115,11 +115,13 @@ pub(super) fn messages_in(mut bytes: &[u8]) -> u64 {
     count
 }
 
-/// A session as `show neighbors` tells it; `ends` are our and the neighbour's address and port. Counts of
+/// A session as `show neighbors` tells it; `shut_down` is the text with which an operator did that, `ends` are our and the neighbour's address and port. Counts of
 /// routes are the RIB's and left zero.
 pub(super) fn neighbor(
     neighbor: &conf::Neighbor,
     session: &Session,
+    shut_down: Option<&str>,
+    malformed: Option<&Malformed>,
     now: Instant,
     ends: Option<(SocketAddr, SocketAddr)>,
 ) -> NeighborDetail {
@@ -134,8 +136,16 @@ pub(super) fn neighbor(
         brief: NeighborBrief {
             address: neighbor.address,
             asn: neighbor.asn.0,
+            group: neighbor.group.clone(),
             description: neighbor.description.clone(),
             state: snapshot.state.as_str().to_owned(),
+            shutdown: match shut_down {
+                Some(text) => Some(Shutdown { by: "operator".to_owned(), message: text.to_owned() }),
+                None if neighbor.shutdown => {
+                    Some(Shutdown { by: "configuration".to_owned(), message: String::new() })
+                }
+                None => None,
+            },
             since_seconds: Some(snapshot.in_state.as_secs()),
             last_error: snapshot.last_error.as_ref().map(|error| error.text.clone()),
             last_error_seconds: snapshot
@@ -155,9 +165,19 @@ pub(super) fn neighbor(
         hold_time_seconds: up.map(|negotiated| negotiated.hold_time.as_secs()),
         keepalive_seconds: up
             .map(|negotiated| negotiated.keepalive.unwrap_or(Duration::ZERO).as_secs() as u16),
-        capabilities: up
-            .map(|negotiated| negotiated.peer_open.capabilities.iter().map(ToString::to_string).collect())
-            .unwrap_or_default(),
+        hold_seconds_left: snapshot.hold.filter(|_| up.is_some()).map(|left| left.as_secs()),
+        keepalive_seconds_left: snapshot.keepalive.filter(|_| up.is_some()).map(|left| left.as_secs()),
+        capabilities: up.map(|negotiated| capabilities(&negotiated.peer_open)).unwrap_or_default(),
+        capabilities_sent: up.map(|negotiated| capabilities(&negotiated.our_open)).unwrap_or_default(),
+        last_notification_sent: snapshot.last_sent.as_ref().map(|last| notification(last, now)),
+        last_notification_received: snapshot.last_received.as_ref().map(|last| notification(last, now)),
+        last_malformed: malformed.map(|last| MalformedMessage {
+            seconds_ago: now.saturating_duration_since(last.at).as_secs(),
+            reason: last.reason.clone(),
+            message: hex(&last.message),
+        }),
+        rejected: BTreeMap::new(),
+        advertised: BTreeMap::new(),
         import: names(&neighbor.import),
         export: names(&neighbor.export),
         options: neighbor.attributes.changed().map(|(key, value)| (key.to_owned(), value)).collect(),
@@ -168,6 +188,26 @@ pub(super) fn neighbor(
         last_update_error: None,
         retry_seconds: retry.filter(|_| up.is_none()).map(|pause| pause.as_secs()),
     }
+}
+
+fn capabilities(open: &Open) -> Vec<String> {
+    open.capabilities.iter().map(ToString::to_string).collect()
+}
+
+fn notification(last: &LastNotification, now: Instant) -> NotificationInfo {
+    let LastNotification { at, notification, detail } = last;
+    NotificationInfo {
+        seconds_ago: now.saturating_duration_since(*at).as_secs(),
+        code: notification.code,
+        subcode: notification.subcode,
+        text: notification.to_string(),
+        detail: detail.clone(),
+        data: hex(&notification.data),
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn names(chain: &PolicyChain) -> Vec<String> {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use bgp::rib::PeerSession;
+use bgp::rib::out::GroupConfig;
 use bgp::session::{ConnId, Negotiated, Output, Session, SessionConfig, State, StopReason};
 use bgp::types::PeerId;
 use bgp::wire::{self, Message};
@@ -25,10 +27,12 @@ use tokio::task::JoinSet;
 
 use super::connection::{Connection, READ_CHUNK, Ready};
 use super::exports::{Exports, Routes};
+use super::history::History;
+use super::ids::Lease;
 use super::socket::{SocketOptions, connect};
-use super::{Command, report};
+use super::{Command, Configuration, report};
 use crate::monitor::{Monitor, unix_time};
-use crate::routing::{Input, RibHandle, RibStopped, UpdateBatch};
+use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
 
 /// Neighbours are directly connected: nobody further away may answer.
 const EBGP_TTL: u32 = 1;
@@ -40,6 +44,17 @@ const TURN: usize = 1024 * 1024;
 /// A part of this size or less is copied out of the read buffer: else a short UPDATE that waits for the RIB
 /// would hold on to all of the buffer.
 const COPIED: usize = READ_CHUNK / 2;
+
+/// Octets that are kept of a message that could not be read.
+const MALFORMED_KEPT: usize = wire::MAX_MESSAGE;
+
+/// A message that could not be read, which ended the session.
+pub(super) struct Malformed {
+    pub(super) at: Instant,
+    pub(super) reason: String,
+    /// Its octets, as far as they are kept.
+    pub(super) message: Bytes,
+}
 
 /// What is being told to the RIB.
 struct Sending {
@@ -63,6 +78,19 @@ pub(super) struct Task {
     sending: Option<Sending>,
     exports: Option<(ConnId, Exports)>,
     last_down: Option<String>,
+    history: History,
+    /// When the last error was that the history knows.
+    noted_error: Option<Instant>,
+    /// The last message that could not be read.
+    malformed: Option<Malformed>,
+    /// An operator keeps the session down, with this text for the other one.
+    shut_down: Option<String>,
+    /// Who waits for what another configuration means for the RIB.
+    configured: Vec<oneshot::Sender<Option<(PeerSession, GroupConfig)>>>,
+    /// Who waits for the end of the task.
+    removed: Option<oneshot::Sender<()>>,
+    /// Given back when the task ends; then the RIB has heard that the session has.
+    _lease: Lease,
 }
 
 /// What one turn of the loop was woken by.
@@ -77,37 +105,33 @@ enum Event {
 
 impl Task {
     pub(super) fn new(
-        id: PeerId,
+        id: Lease,
         config: &Arc<conf::Config>,
         neighbor: conf::Neighbor,
         rib: RibHandle,
         monitor: Monitor,
     ) -> Self {
-        let router = &config.router;
-        // Jitter wants to differ between neighbours and between restarts; it is no secret.
-        let seed = unix_time().to_bits() ^ u64::from(id.0).rotate_left(48);
-        let mut settings = SessionConfig::new(router.asn, neighbor.asn, router.router_id, seed);
-        settings.hold_time = neighbor.hold_time;
-        settings.families = neighbor.families;
-        settings.passive = neighbor.passive;
-        settings.role = neighbor.attributes.role;
-        settings.role_strict = neighbor.attributes.role_strict;
-        settings.timing.connect_retry = neighbor.connect_retry;
-        settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);
-        let external = neighbor.asn != router.asn;
+        let settings = session_config(id.id(), config, &neighbor);
         Self {
-            id,
             config: Arc::clone(config),
             session: Session::new(settings, Instant::now()),
             rib,
             monitor,
-            options: SocketOptions { ttl: if external { EBGP_TTL } else { IBGP_TTL } },
+            options: socket_options(config, &neighbor),
             connections: Vec::new(),
             connecting: JoinSet::new(),
             outbox: VecDeque::new(),
             sending: None,
             exports: None,
             last_down: None,
+            history: History::default(),
+            noted_error: None,
+            malformed: None,
+            shut_down: None,
+            configured: Vec::new(),
+            removed: None,
+            id: id.id(),
+            _lease: id,
             neighbor,
         }
     }
@@ -120,6 +144,16 @@ impl Task {
         }
         loop {
             self.serve_outputs();
+            self.note_error();
+            if !self.is_sending() {
+                if let Some(done) = self.removed.take() {
+                    return answer(done, ());
+                }
+                // Behind whatever the RIB was told of the session.
+                for asked in std::mem::take(&mut self.configured) {
+                    answer(asked, self.routing());
+                }
+            }
             let event = self.next_event(&mut inbox).await;
             let now = Instant::now();
             match event {
@@ -211,12 +245,34 @@ impl Task {
         match command {
             Command::Incoming(stream) => self.incoming(now, stream),
             Command::Stop(reason, done) => {
+                self.history.note("stop", reason.notification().to_string());
                 self.session.stop(now, &reason);
                 self.serve_outputs();
                 answer(done, ());
             }
-            Command::RefreshIn(done) => answer(done, self.refresh_in()),
+            Command::Configure(configuration, reply) => {
+                self.configure(now, *configuration);
+                self.configured.push(reply);
+            }
+            Command::Remove(reason, done) => {
+                self.session.stop(now, &reason);
+                self.removed = Some(done);
+            }
+            Command::ShutDown(text, done) => {
+                tracing::info!(neighbor = %self.neighbor.address, %text, "session shut down");
+                let reason = StopReason::Shutdown(text.clone());
+                self.history.note("shutdown", reason.notification().to_string());
+                self.session.stop(now, &reason);
+                self.shut_down = Some(text);
+                answer(done, ());
+            }
+            Command::Enable(done) => answer(done, self.enable(now)),
+            Command::RefreshIn(done) => {
+                self.history.note("refresh", "asked for the neighbor's routes again");
+                answer(done, self.refresh_in());
+            }
             Command::RefreshOut(done) => {
+                self.history.note("refresh", "our routes are sent again");
                 let established = self.session.established().map(|(_, negotiated)| negotiated.families);
                 answer(
                     done,
@@ -230,7 +286,59 @@ impl Task {
                 );
             }
             Command::Report(reply) => answer(reply, self.report(now)),
+            Command::History(reply) => answer(reply, self.history.events()),
         }
+    }
+
+    /// Connections that end before the session is up are told by their error alone.
+    fn note_error(&mut self) {
+        if let Some(error) = self.session.last_error()
+            && self.noted_error.is_none_or(|noted| noted != error.at)
+        {
+            self.noted_error = Some(error.at);
+            self.history.note("error", &error.text);
+        }
+    }
+
+    fn configure(&mut self, now: Instant, Configuration { config, neighbor, reset }: Configuration) {
+        if reset || neighbor != self.neighbor {
+            self.history.note("configuration", if reset { "changed, resets the session" } else { "changed" });
+        }
+        let was_shut_down = self.neighbor.shutdown;
+        self.options = socket_options(&config, &neighbor);
+        self.session.reconfigure(now, session_config(self.id, &config, &neighbor));
+        self.config = config;
+        self.neighbor = neighbor;
+        if self.neighbor.shutdown {
+            if !was_shut_down {
+                self.session.stop(now, &StopReason::Shutdown(String::new()));
+            }
+        } else if was_shut_down && self.shut_down.is_none() {
+            self.session.start(now);
+        } else if reset {
+            self.session.stop(now, &StopReason::ConfigurationChange);
+        }
+    }
+
+    fn enable(&mut self, now: Instant) -> Result<(), String> {
+        let was_shut_down = self.shut_down.take().is_some();
+        if self.neighbor.shutdown {
+            return Err("the configuration shuts it down: take `shutdown` out of it and reload".into());
+        }
+        if !was_shut_down {
+            return Err("it is not shut down".into());
+        }
+        tracing::info!(neighbor = %self.neighbor.address, "session enabled");
+        self.history.note("enable", "by the operator");
+        self.session.start(now);
+        Ok(())
+    }
+
+    /// What the RIB is to know of the session while it is up.
+    fn routing(&self) -> Option<(PeerSession, GroupConfig)> {
+        let (conn, negotiated) = self.session.established()?;
+        let local = self.connections.iter().find(|known| known.id == conn)?.local.ip();
+        Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local))
     }
 
     fn refresh_in(&mut self) -> Result<(), String> {
@@ -295,7 +403,10 @@ impl Task {
                 }
                 Output::Up(conn, negotiated) => self.up(conn, &negotiated),
                 Output::Down(reason) => self.down(reason.to_string()),
-                Output::RouteRefresh(family) => self.outbox.push_back(Input::Refresh(self.id, family)),
+                Output::RouteRefresh(family) => {
+                    self.history.note("refresh", format!("the neighbor asks for our {family} routes again"));
+                    self.outbox.push_back(Input::Refresh(self.id, family));
+                }
                 Output::StateChanged { from, to } => self.state_changed(from, to),
             }
         }
@@ -311,12 +422,14 @@ impl Task {
     }
 
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
-        let Some(connection) = self.connections.iter().find(|known| known.id == conn) else { return };
-        let (senders, exports) = Exports::new(self.rib.shards());
-        let local = connection.local.ip();
-        let peer = report::peer_up(self.id, &self.config, &self.neighbor, negotiated, local, senders);
-        self.outbox.push_back(Input::Up(Box::new(peer)));
+        let Some((session, export)) = self.routing() else { return };
+        let (updates, exports) = Exports::new(self.rib.shards());
+        self.outbox.push_back(Input::Up(Box::new(PeerUp { session, export, updates })));
         self.exports = Some((conn, exports));
+        self.history.note(
+            "established",
+            format!("AS {}, router id {}", negotiated.peer_asn, negotiated.peer_router_id),
+        );
         tracing::info!(
             neighbor = %self.neighbor.address,
             asn = %negotiated.peer_asn,
@@ -328,6 +441,8 @@ impl Task {
 
     fn down(&mut self, reason: String) {
         tracing::warn!(neighbor = %self.neighbor.address, %reason, "session down");
+        self.history.note("down", &reason);
+        self.noted_error = self.session.last_error().map(|error| error.at);
         // Updates that the RIB has not taken yet are void with the session.
         self.sending.take_if(|sending| sending.of_session);
         self.outbox.retain(|input| matches!(input, Input::Up(_) | Input::Down(_)));
@@ -402,7 +517,7 @@ impl Task {
     /// True when it stopped behind the message that established the session: the RIB must hear of
     /// the neighbour before it gets UPDATEs that came in the same segment.
     fn messages(&mut self, now: Instant, conn: ConnId) -> bool {
-        let Self { session, connections, outbox, id, .. } = self;
+        let Self { session, connections, outbox, id, malformed, .. } = self;
         let Some(connection) = connections.iter_mut().find(|known| known.id == conn) else { return false };
         let mut came_up = false;
         let received = &connection.received[..];
@@ -437,6 +552,9 @@ impl Task {
                     }
                 }
                 Err(error) => {
+                    let octets = &rest[..rest.len().min(MALFORMED_KEPT)];
+                    let message = Bytes::copy_from_slice(whole(octets));
+                    *malformed = Some(Malformed { at: now, reason: error.reason.clone(), message });
                     session.handle_protocol_error(now, conn, &error);
                     break;
                 }
@@ -462,8 +580,40 @@ impl Task {
             .iter()
             .find(|known| Some(known.id) == established)
             .map(|connection| (connection.local, connection.remote));
-        report::neighbor(&self.neighbor, &self.session, now, ends)
+        let malformed = self.malformed.as_ref();
+        report::neighbor(&self.neighbor, &self.session, self.shut_down.as_deref(), malformed, now, ends)
     }
+}
+
+/// The session of a neighbour as it is configured.
+fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) -> SessionConfig {
+    let router = &config.router;
+    // Jitter wants to differ between neighbours and between restarts; it is no secret.
+    let seed = unix_time().to_bits() ^ u64::from(id.0).rotate_left(48);
+    let mut settings = SessionConfig::new(router.asn, neighbor.asn, router.router_id, seed);
+    settings.hold_time = neighbor.hold_time;
+    settings.families = neighbor.families;
+    settings.passive = neighbor.passive;
+    settings.role = neighbor.attributes.role;
+    settings.role_strict = neighbor.attributes.role_strict;
+    settings.timing.connect_retry = neighbor.connect_retry;
+    settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);
+    settings
+}
+
+fn socket_options(config: &conf::Config, neighbor: &conf::Neighbor) -> SocketOptions {
+    let external = neighbor.asn != config.router.asn;
+    SocketOptions { ttl: if external { EBGP_TTL } else { IBGP_TTL } }
+}
+
+/// The first message of some octets, or all of them where its length makes no sense.
+fn whole(octets: &[u8]) -> &[u8] {
+    // The length field is at offset 16 (RFC 4271 section 4.1).
+    let length = octets.get(16..18).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+    length
+        .filter(|&length| length >= wire::HEADER_LEN)
+        .and_then(|length| octets.get(..length))
+        .unwrap_or(octets)
 }
 
 fn wants_routes(connections: &[Connection], conn: ConnId) -> bool {

@@ -37,6 +37,10 @@ pub enum Phase {
     RefreshOut,
     /// The first feeder's session breaks; it comes back and announces everything again.
     Flap,
+    /// A reload gives every feeder an import policy that changes every route.
+    PolicyIn,
+    /// A reload gives the receiver an export policy that changes every route.
+    PolicyOut,
     /// Every feeder withdraws everything.
     Withdraw,
 }
@@ -153,7 +157,7 @@ fn play(
         }
         Phase::RefreshIn => (0..scene.feeders.len()).map(|feeder| mix.encode(feeder)).collect(),
         Phase::Withdraw => vec![setting.table.encode_withdrawals(); scene.feeders.len()],
-        Phase::Churn | Phase::RefreshOut => Vec::new(),
+        Phase::Churn | Phase::RefreshOut | Phase::PolicyIn | Phase::PolicyOut => Vec::new(),
     };
     let asked: Vec<u64> = scene.feeders.iter().map(|feeder| scene.hub.refreshes(*feeder)).collect();
     let before = scene.update_to_fib()?;
@@ -186,6 +190,10 @@ fn play(
             scene.hub.close(scene.feeders[FLAPPING])?;
             scene.reconnect(FLAPPING)?;
             say(scene, &said)?;
+        }
+        Phase::PolicyIn | Phase::PolicyOut => {
+            mix.toggle_tag(usize::from(phase == Phase::PolicyOut));
+            scene.reload(mix.tags())?;
         }
         Phase::Withdraw => {
             (0..scene.feeders.len()).for_each(|feeder| mix.withdraw_all(feeder));

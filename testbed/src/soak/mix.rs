@@ -27,6 +27,8 @@ const VALUES: u64 = 8;
 const GONE_ONE_IN: usize = 20;
 /// The community that changes, in its upper half.
 const COMMUNITY: u32 = 65_000 << 16;
+/// Communities that policies of the router add, on import and on export.
+pub const TAGS: [u32; 2] = [65_001 << 16 | 1, 65_001 << 16 | 2];
 
 /// What a feeder says of a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +74,8 @@ pub struct Mix<'a> {
     gone: VecDeque<(usize, usize)>,
     random: Random,
     changes: Changes,
+    /// Which of [`TAGS`] the router adds.
+    tags: [bool; 2],
 }
 
 impl<'a> Mix<'a> {
@@ -86,7 +90,17 @@ impl<'a> Mix<'a> {
         });
         let busy = (0..table.routes.len()).filter(|_| random.index(BUSY_ONE_IN) == 0).collect();
         let (states, gone, changes) = (states.collect(), VecDeque::new(), Changes::default());
-        Self { table, announcers, states, busy, gone, random, changes }
+        Self { table, announcers, states, busy, gone, random, changes, tags: [false; 2] }
+    }
+
+    /// The router is to add one of [`TAGS`] from now on, or no more.
+    pub fn toggle_tag(&mut self, index: usize) {
+        self.tags[index] = !self.tags[index];
+    }
+
+    /// Which of [`TAGS`] the router is to add.
+    pub fn tags(&self) -> [bool; 2] {
+        self.tags
     }
 
     /// A feeder begins a session: it announces the whole table.
@@ -218,7 +232,9 @@ impl<'a> Mix<'a> {
                     continue;
                 }
                 let ipv6 = route.prefix.addr().is_ipv6();
-                let attributes = attributes(announcer, route.origin, states[place], ipv6);
+                let mut attributes = attributes(announcer, route.origin, states[place], ipv6);
+                let tags = TAGS.into_iter().zip(self.tags).filter(|(_, added)| *added);
+                attributes.communities.extend(tags.map(|(tag, _)| tag));
                 let rank = (attributes.as_path.len(), attributes.origin);
                 if best.is_none_or(|best| rank < best) {
                     marks.clear();

@@ -14,7 +14,7 @@ use crate::load::watch::{Goal, Watch, drained};
 use crate::soak::histogram::{Histogram, UPDATE_TO_FIB};
 use crate::soak::hub::{Hub, PeerIndex};
 use crate::soak::mirror::{Mirror, Places, places};
-use crate::soak::mix::Mix;
+use crate::soak::mix::{Mix, TAGS};
 use crate::table::Table;
 
 /// Share of one processor below which the daemon rests.
@@ -66,6 +66,7 @@ pub struct Scene<'a> {
     setting: Setting<'a>,
     idle_routes: [u64; 2],
     site: Site,
+    config: String,
 }
 
 /// What has been used up to a moment.
@@ -154,7 +155,8 @@ impl<'a> Scene<'a> {
         daemon.process().ensure_running()?;
         let places = places(setting.table.routes.iter().map(|route| route.prefix));
         let idle_routes = [0; 2];
-        let mut scene = Self { hub, daemon, pid, neighbors, feeders, places, setting, idle_routes, site };
+        let mut scene =
+            Self { hub, daemon, pid, neighbors, feeders, places, setting, idle_routes, site, config };
         // Neighbours are being resolved.
         scene.serve(Instant::now() + setting.quiet)?;
         scene.idle_routes = Watch::Summary(&scene.daemon).routes()?;
@@ -172,6 +174,25 @@ impl<'a> Scene<'a> {
         let neighbor = self.neighbors.feeders[feeder];
         let established = site::connect(&self.site.outside, &self.neighbors.router, &neighbor, SESSION)?;
         self.hub.reopen(self.feeders[feeder], established)
+    }
+
+    /// Has the daemon reload a configuration whose policies add some of [`TAGS`], on import and on export.
+    pub fn reload(&mut self, tags: [bool; 2]) -> Result<()> {
+        let mut config = self.config.clone();
+        let keys = [("in", "import = [\"all\"]"), ("out", "export = [\"all\"]")];
+        for ((name, key), (tag, _)) in
+            keys.into_iter().zip(TAGS.into_iter().zip(tags)).filter(|(_, (_, added))| *added)
+        {
+            let policy = format!(
+                "\n[[policy]]\nname = \"tag-{name}\"\ndefault = \"accept\"\n[[policy.rule]]\n\
+                 set = {{ community-add = \"{}:{}\" }}\n",
+                tag >> 16,
+                tag & 0xffff
+            );
+            config = config.replace(key, &key.replace("all", &format!("tag-{name}"))) + &policy;
+        }
+        self.daemon.rewrite(&config)?;
+        self.daemon.run(&["reload"]).map(drop)
     }
 
     /// Serves the sessions until then.

@@ -1,0 +1,166 @@
+//! `peregrine show neighbors ADDR` and `peregrine show history ADDR`.
+
+use std::net::IpAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::client::{Client, ClientError};
+use super::show::{get, print_json};
+use super::table::{Align, Table, duration, print_text, wrap};
+use crate::api::types::{HistoryEvent, NeighborBrief, NeighborDetail, NotificationInfo, Shutdown};
+
+/// One neighbour in detail.
+pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
+    let brief = &neighbor.brief;
+    let mut lines = vec![
+        ("Neighbor", format!("{} AS {} ({})", brief.address, brief.asn, neighbor.kind)),
+        ("Group", brief.group.clone().unwrap_or_else(|| "-".into())),
+        ("Description", brief.description.clone().unwrap_or_else(|| "-".into())),
+        (
+            "State",
+            format!("{}, for {}", brief.state, brief.since_seconds.map_or_else(|| "-".into(), duration)),
+        ),
+        ("Last error", last_error(brief)),
+    ];
+    if let Some(shutdown) = &brief.shutdown {
+        lines.push(("Shut down", format!("by {}", by(shutdown))));
+    }
+    if let Some(seconds) = neighbor.retry_seconds {
+        lines.push(("Next try", format!("in {}", duration(seconds))));
+    }
+    if let (Some(local), Some(remote)) = (&neighbor.local, &neighbor.remote) {
+        lines.push(("Connection", format!("{local} to {remote}")));
+    }
+    if let Some(router_id) = &neighbor.router_id {
+        lines.push(("Router id", router_id.clone()));
+    }
+    if let (Some(hold), Some(keepalive)) = (neighbor.hold_time_seconds, neighbor.keepalive_seconds) {
+        let left = |seconds: Option<u64>| {
+            seconds.map_or_else(String::new, |seconds| format!(" ({} left)", duration(seconds)))
+        };
+        let (hold_left, next) = (left(neighbor.hold_seconds_left), left(neighbor.keepalive_seconds_left));
+        lines.push(("Timers", format!("hold {hold}s{hold_left}, keepalive {keepalive}s{next}")));
+    }
+    for (name, capabilities) in
+        [("We offer", &neighbor.capabilities_sent), ("It offers", &neighbor.capabilities)]
+    {
+        if !capabilities.is_empty() {
+            lines.push((name, capabilities.join(", ")));
+        }
+    }
+    for (name, last) in [
+        ("Last sent", &neighbor.last_notification_sent),
+        ("Last received", &neighbor.last_notification_received),
+    ] {
+        lines.extend(last.as_ref().map(|last| (name, notification(last))));
+    }
+    if let Some(last) = &neighbor.last_malformed {
+        let ago = duration(last.seconds_ago);
+        lines.push(("Malformed", format!("{}, {ago} ago, message: {}", last.reason, spaced(&last.message))));
+    }
+    let names =
+        |list: &[String]| if list.is_empty() { "none configured".to_owned() } else { list.join(", ") };
+    lines.push(("Import", names(&neighbor.import)));
+    lines.push(("Export", names(&neighbor.export)));
+    if !neighbor.options.is_empty() {
+        let options: Vec<String> =
+            neighbor.options.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        lines.push(("Options", options.join(", ")));
+    }
+    if neighbor.unsendable > 0 {
+        lines.push(("Not sent", format!("{} routes that no message can carry to it", neighbor.unsendable)));
+    }
+    for (family, counts) in &brief.families {
+        let mut text = format!(
+            "{family}: {} received, {} accepted, {} best",
+            counts.received, counts.accepted, counts.best
+        );
+        if let Some(advertised) = neighbor.advertised.get(family) {
+            text.push_str(&format!(", {advertised} advertised"));
+        }
+        lines.push(("Routes", text));
+        let rejected = neighbor.rejected.get(family).into_iter().flatten();
+        let rejected: Vec<String> = rejected.map(|(reason, count)| format!("{count} {reason}")).collect();
+        if !rejected.is_empty() {
+            lines.push(("Not usable", format!("{family}: {}", rejected.join(", "))));
+        }
+    }
+    for direction in ["received", "sent"] {
+        let of = |(name, count): (&String, &u64)| {
+            let kind = name.strip_prefix(direction)?.trim();
+            (*count > 0).then(|| format!("{count} {kind}"))
+        };
+        let counts: Vec<String> = neighbor.messages.iter().filter_map(of).collect();
+        let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
+        lines.push(("Messages", format!("{direction} {counts}")));
+    }
+    lines.push(("Established", format!("{} so far", times(neighbor.established_transitions))));
+    if neighbor.update_errors > 0 {
+        lines.push((
+            "Bad updates",
+            format!(
+                "{} treated as withdrawals, the last: {}",
+                neighbor.update_errors,
+                neighbor.last_update_error.as_deref().unwrap_or("-")
+            ),
+        ));
+    }
+    let text: String =
+        lines.iter().map(|(name, value)| format!("{name:<13} {}\n", wrap(value, 84, 14))).collect();
+    print_text(&text)
+}
+
+/// By whom, and with what for the neighbour to read.
+pub(super) fn by(shutdown: &Shutdown) -> String {
+    match shutdown.message.as_str() {
+        "" => shutdown.by.clone(),
+        message => format!("{}: \"{}\"", shutdown.by, message.escape_debug()),
+    }
+}
+
+fn last_error(brief: &NeighborBrief) -> String {
+    match (&brief.last_error, brief.last_error_seconds) {
+        (Some(error), Some(seconds)) => format!("{error}, {} ago", duration(seconds)),
+        (Some(error), None) => error.clone(),
+        (None, _) => "none".to_owned(),
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+fn notification(last: &NotificationInfo) -> String {
+    let mut text = last.text.clone();
+    if !last.detail.is_empty() {
+        text.push_str(&format!(": {}", last.detail));
+    }
+    if !last.data.is_empty() {
+        text.push_str(&format!(", data {}", spaced(&last.data)));
+    }
+    format!("{text}, {} ago", duration(last.seconds_ago))
+}
+
+/// Hex in groups of four octets.
+fn spaced(hex: &str) -> String {
+    let groups: Vec<&str> =
+        (0..hex.len()).step_by(8).filter_map(|at| hex.get(at..hex.len().min(at + 8))).collect();
+    groups.join(" ")
+}
+
+/// What happened to a session, the oldest first.
+pub(super) async fn history(client: &Client, address: IpAddr, json: bool) -> Result<(), ClientError> {
+    let path = format!("/v1/neighbors/{address}/history");
+    if json {
+        return print_json(client, &path).await;
+    }
+    let events: Vec<HistoryEvent> = get(client, &path).await?;
+    let mut table = Table::new(&[("Ago", Align::Right), ("Event", Align::Left), ("What", Align::Left)]);
+    for event in events {
+        let at = UNIX_EPOCH + Duration::try_from_secs_f64(event.time).unwrap_or_default();
+        let ago = at.elapsed().map_or_else(|_| "0s".to_owned(), |ago| duration(ago.as_secs()));
+        let what =
+            if event.count == 1 { event.text } else { format!("{} ({} times)", event.text, event.count) };
+        table.row(vec![ago, event.event, what]);
+    }
+    table.print()
+}
