@@ -24,7 +24,7 @@ fn bird_config(number: u8) -> String {
         }
     }
     format!(
-        "router id 10.99.{number}.2;\nprotocol static routes {{\n  ipv4;\n{routes}}}\n\
+        "router id 10.99.{number}.2;\nprotocol static own {{\n  ipv4;\n{routes}}}\n\
          protocol bgp uplink {{\n  local 10.99.{number}.2 as {asn};\n  neighbor 10.99.{number}.1 as 64500;\n  \
          connect delay time 1;\n  error wait time 1, 3;\n  \
          ipv4 {{ import all; export where source = RTS_STATIC; next hop self; }};\n}}\n"
@@ -112,7 +112,8 @@ fn a_reload_touches_what_it_says_and_nothing_else() -> Result<()> {
     daemon.wait_count("10.99.1.2", "ipv4-unicast", "accepted", 64, ROUTES)?;
     wait_imported(&birds[1], 64)?;
     ensure!(
-        detail(&daemon, 1)?["rejected"]["ipv4-unicast"] == serde_json::json!({ "rejected by policy": 36 })
+        detail(&daemon, 1)?["rejected"]["ipv4-unicast"]
+            == serde_json::json!({ "rejected by import policy": 36 })
     );
     let before = updates_sent(&daemon, 2)?;
     daemon.rewrite(&halved.replace("10.0.0.0/8", "10.98.0.0/19"))?;
@@ -138,11 +139,11 @@ fn a_reload_touches_what_it_says_and_nothing_else() -> Result<()> {
     let network = "[[network]]\nprefix = \"10.97.0.0/16\"\n";
     daemon.rewrite(&format!("{ROUTER}{policies}{feeder}{third}{network}"))?;
     daemon.run(&["reload"])?;
-    wait_imported(&birds[2], 101)?;
     wait_until("BIRD was told why", ROUTES, || {
         let shown = birds[1].query("show protocols all uplink")?;
         if shown.contains("Peer de-configured") { Ok(()) } else { Err(anyhow!("{shown}")) }
     })?;
+    wait_imported(&birds[2], 101)?;
     ensure!(came_up(&daemon, 1)? == 1 && detail(&daemon, 2).is_err());
     daemon.rewrite(&format!("{ROUTER}{policies}{feeder}{third}"))?;
     daemon.run(&["reload"])?;
