@@ -322,6 +322,8 @@ fn session(peer: u16) -> PeerSession {
         families: FamilySet::ALL,
         enforce_first_as: true,
         rules: ImportRules::default(),
+        orders: bgp::rib::CommunityOrders::default(),
+        limits: Default::default(),
     }
 }
 
@@ -337,6 +339,8 @@ fn group() -> GroupConfig {
         ],
         next_hop_self: false,
         families: FamilySet::ALL,
+        long_lived: false,
+        limits: Default::default(),
         encode: ENCODE,
         rules: ExportRules::default(),
     }

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 fn plain(last: u8) -> Candidate {
     Candidate {
         local: false,
+        long_lived: false,
         local_pref: 100,
         aigp: None,
         as_path_length: 2,
@@ -37,6 +38,7 @@ prop_compose! {
     /// Values from small ranges, so that most steps tie.
     fn candidate()(
         local in prop::bool::weighted(0.05),
+        long_lived in prop::bool::weighted(0.2),
         preference in 0..2_u32,
         aigp in prop::option::weighted(0.7, 0..2_u64),
         length in 0..2_u32,
@@ -51,6 +53,7 @@ prop_compose! {
     ) -> Candidate {
         Candidate {
             local,
+            long_lived,
             local_pref: preference,
             aigp,
             as_path_length: length,

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
 
 mod rib_naive;
+mod rib_steps;
 mod rib_union;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -15,19 +16,20 @@ use std::sync::Arc;
 use bgp::policy::{Disposition, Match, Modify, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
 use bgp::rib::decision::Candidate;
 use bgp::rib::out::{ExportRules, GroupConfig};
-use bgp::rib::view::{ForwardingState, Wanted};
+use bgp::rib::view::{ForwardingState, Standing, Wanted};
 use bgp::rib::{
     BestChange, Forwarding, ImportRules, Ineligible, NextHopState, PeerCounts, PeerSession, RibConfig, Rules,
 };
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
-    AsPath, AttributeContext, Attributes, Community, DecodeContext, EncodeContext, MAX_MESSAGE, Message,
-    Origin, decode, encode_announce, encode_withdraw, frame_len, parse_attributes,
+    AttributeContext, Attributes, Community, DecodeContext, EncodeContext, MAX_MESSAGE, Message, Origin,
+    decode, encode_announce, encode_withdraw, frame_len, parse_attributes,
 };
 use bytes::BytesMut;
 use ipnet::IpNet;
 use proptest::prelude::*;
+use rib_steps::{Route, Step, step};
 use rib_union::Union;
 
 const OURS: Asn = Asn(65_000);
@@ -136,6 +138,8 @@ fn group(peer: u16, export_index: u8) -> GroupConfig {
         next_hops: [own(Family::Ipv4Unicast), own(Family::Ipv6Unicast)],
         next_hop_self: false,
         families,
+        long_lived: peer <= 2,
+        limits: Default::default(),
         encode: ENCODE,
         rules: ExportRules::default(),
     }
@@ -143,105 +147,6 @@ fn group(peer: u16, export_index: u8) -> GroupConfig {
 
 fn own_next_hop(family: Family) -> IpAddr {
     next_hop(99, family)
-}
-
-/// A route as a peer may send it.
-#[derive(Clone, Debug)]
-struct Route {
-    preference: u32,
-    path: Vec<u32>,
-    origin: Origin,
-    med: Option<u32>,
-    next_hop: u8,
-    community: Option<Community>,
-}
-
-impl Route {
-    fn attributes(&self, peer: u16, family: Family) -> Attributes {
-        let internal = kind(peer) == PeerKind::Ibgp;
-        let mut path: Vec<Asn> = self.path.iter().map(|&asn| Asn(asn)).collect();
-        if !internal {
-            path.insert(0, asn(peer));
-        }
-        Attributes {
-            as_path: AsPath::sequence(path),
-            origin: self.origin,
-            med: self.med,
-            local_pref: internal.then_some(self.preference),
-            communities: self.community.into_iter().collect(),
-            ..Attributes::originated(next_hop(self.next_hop, family))
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Up(u16),
-    Down(u16),
-    Announce(u16, Vec<usize>, Route),
-    Malformed(u16, Vec<usize>),
-    Withdraw(u16, Vec<usize>),
-    NextHop(u8, Option<u32>),
-    Originate(usize, bool),
-    Import(u16, u8),
-    /// These peers, a bit each, are exported to by another policy.
-    Export(u8, u8),
-    Rules(Rules),
-    Work(usize),
-    Read(u16, usize),
-    Refresh(u16, Family),
-    Forwarded(usize, bool),
-    Settle,
-}
-
-fn route() -> impl Strategy<Value = Route> {
-    let path = prop::collection::vec(prop_oneof![9 => 100..102_u32, 1 => Just(OURS.0)], 0..3);
-    let community = prop_oneof![
-        6 => Just(None),
-        1 => Just(Some(Community::NO_EXPORT)),
-        1 => Just(Some(Community::NO_ADVERTISE)),
-    ];
-    let origin = prop_oneof![4 => Just(Origin::Igp), 1 => Just(Origin::Incomplete)];
-    (99..101_u32, path, origin, prop::option::of(0..2_u32), 0..3_u8, community).prop_map(
-        |(preference, path, origin, med, next_hop, community)| Route {
-            preference,
-            path,
-            origin,
-            med,
-            next_hop,
-            community,
-        },
-    )
-}
-
-fn rules() -> impl Strategy<Value = Rules> {
-    (any::<bool>(), 1..4_usize, any::<bool>()).prop_map(|(always_compare_med, multipath, relax)| Rules {
-        always_compare_med,
-        multipath,
-        relax,
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let peer = || 1..=PEERS;
-    let prefixes = || prop::collection::vec(0..12_usize, 1..6);
-    prop_oneof![
-        4 => peer().prop_map(Step::Up),
-        2 => peer().prop_map(Step::Down),
-        16 => (peer(), prefixes(), route()).prop_map(|(p, n, r)| Step::Announce(p, n, r)),
-        1 => (peer(), prefixes()).prop_map(|(p, n)| Step::Malformed(p, n)),
-        6 => (peer(), prefixes()).prop_map(|(p, n)| Step::Withdraw(p, n)),
-        2 => (0..3_u8, prop::option::of(0..2_u32)).prop_map(|(n, s)| Step::NextHop(n, s)),
-        1 => (0..12_usize, any::<bool>()).prop_map(|(n, on)| Step::Originate(n, on)),
-        1 => (peer(), 0..5_u8).prop_map(|(p, n)| Step::Import(p, n)),
-        2 => (1..1_u8 << PEERS, 0..5_u8).prop_map(|(peers, n)| Step::Export(peers, n)),
-        1 => rules().prop_map(Step::Rules),
-        3 => (1..20_usize).prop_map(Step::Work),
-        8 => (peer(), prop_oneof![Just(1_usize), Just(60), Just(10_000)]).prop_map(|(p, n)| Step::Read(p, n)),
-        1 => (peer(), prop::sample::select(Family::ALL.to_vec())).prop_map(|(p, f)| Step::Refresh(p, f)),
-        4 => (1..6_usize, prop::bool::weighted(0.8)).prop_map(|(n, ok)| Step::Forwarded(n, ok)),
-        1 => Just(Step::Settle),
-    ]
 }
 
 /// A peer's end: what it holds, read from the messages.
@@ -259,6 +164,12 @@ struct Bench {
     import: HashMap<u16, u8>,
     export: HashMap<u16, u8>,
     routes: BTreeMap<IpNet, HashMap<u16, Attributes>>,
+    /// Routes that are stale.
+    stale: HashSet<(IpNet, u16)>,
+    /// Peers and families with a generation of stale routes, be there any or not.
+    kept: HashSet<(u16, Family)>,
+    /// Of these, those whose stale routes are long-lived.
+    long_lived: HashSet<(u16, Family)>,
     originated: HashSet<IpNet>,
     /// Unreachable when there is none.
     costs: HashMap<IpAddr, Option<u32>>,
@@ -286,6 +197,9 @@ impl Bench {
             import: HashMap::new(),
             export: (1..=PEERS).map(|peer| (peer, first_export(peer))).collect(),
             routes: BTreeMap::new(),
+            stale: HashSet::new(),
+            kept: HashSet::new(),
+            long_lived: HashSet::new(),
             originated: HashSet::new(),
             costs: HashMap::new(),
             receivers: HashMap::new(),
@@ -310,6 +224,8 @@ impl Bench {
             families: FamilySet::ALL,
             enforce_first_as: true,
             rules: ImportRules::default(),
+            orders: bgp::rib::CommunityOrders::default(),
+            limits: Default::default(),
         }
     }
 
@@ -323,9 +239,31 @@ impl Bench {
                 self.receivers.insert(peer, Receiver::default());
             }
             Step::Down(peer) if self.up.remove(&peer) => {
-                self.rib.peer_down(PeerId(peer));
-                self.routes.values_mut().for_each(|routes| drop(routes.remove(&peer)));
-                self.receivers.remove(&peer);
+                self.rib.peer_lost(PeerId(peer), FamilySet::EMPTY);
+                self.lost(peer, FamilySet::EMPTY);
+            }
+            Step::Lost(peer, v4, v6) if self.up.remove(&peer) => {
+                let kept = Family::ALL.into_iter().zip([v4, v6]).filter(|(_, kept)| *kept);
+                let kept = kept.map(|(family, _)| family).collect();
+                self.rib.peer_lost(PeerId(peer), kept);
+                self.lost(peer, kept);
+            }
+            Step::MarkStale(peer, family) if self.up.contains(&peer) => {
+                self.rib.mark_stale(PeerId(peer), family);
+                if !self.kept.contains(&(peer, family)) {
+                    self.mark_stale(peer, family);
+                }
+            }
+            Step::DropStale(peer, family) => {
+                self.rib.drop_stale(PeerId(peer), family);
+                self.drop_stale(peer, family);
+            }
+            Step::AgeStale(peer, family) => {
+                self.rib.age_stale(PeerId(peer), family);
+                if self.kept.contains(&(peer, family)) {
+                    self.long_lived.insert((peer, family));
+                    self.age(peer, family);
+                }
             }
             Step::Announce(peer, prefixes, route) if self.up.contains(&peer) => {
                 self.announce(peer, &prefixes, &route);
@@ -394,6 +332,54 @@ impl Bench {
         }
     }
 
+    fn lost(&mut self, peer: u16, kept: FamilySet) {
+        self.receivers.remove(&peer);
+        for family in Family::ALL {
+            if !(kept.contains(family) && self.long_lived.contains(&(peer, family))) {
+                self.drop_stale(peer, family);
+            }
+            self.mark_stale(peer, family);
+            if !kept.contains(family) {
+                self.drop_stale(peer, family);
+            } else if self.long_lived.contains(&(peer, family)) {
+                self.age(peer, family);
+            }
+        }
+    }
+
+    /// Long-lived stale routes that must not be are gone.
+    fn age(&mut self, peer: u16, family: Family) {
+        for (prefix, routes) in &mut self.routes {
+            let refuses = |route: &Attributes| route.communities.contains(&Community::NO_LLGR);
+            let key = (*prefix, peer);
+            if Family::of(prefix) == family
+                && self.stale.contains(&key)
+                && routes.get(&peer).is_some_and(refuses)
+            {
+                routes.remove(&peer);
+                self.stale.remove(&key);
+            }
+        }
+    }
+
+    fn mark_stale(&mut self, peer: u16, family: Family) {
+        let of_peer = self
+            .routes
+            .iter()
+            .filter(|(prefix, routes)| Family::of(prefix) == family && routes.contains_key(&peer));
+        self.kept.insert((peer, family));
+        self.stale.extend(of_peer.map(|(prefix, _)| (*prefix, peer)));
+    }
+
+    fn drop_stale(&mut self, peer: u16, family: Family) {
+        self.kept.remove(&(peer, family));
+        self.long_lived.remove(&(peer, family));
+        let gone = self.stale.extract_if(|(prefix, of)| *of == peer && Family::of(prefix) == family);
+        for (prefix, _) in gone {
+            self.routes.entry(prefix).or_default().remove(&peer);
+        }
+    }
+
     fn cost(&self, addr: IpAddr) -> Option<u32> {
         self.costs.get(&addr).copied().unwrap_or(Some(0))
     }
@@ -414,6 +400,7 @@ impl Bench {
             encode_announce(&mut out, family, &attributes, nlri.iter().copied(), &ENCODE).unwrap();
             self.send(peer, &out);
             for prefix in nlri {
+                self.stale.remove(&(prefix, peer));
                 self.routes.entry(prefix).or_default().insert(peer, attributes.clone());
             }
         }
@@ -449,6 +436,7 @@ impl Bench {
 
     fn forget(&mut self, peer: u16, nlri: &[IpNet]) {
         for prefix in nlri {
+            self.stale.remove(&(*prefix, peer));
             if let Some(routes) = self.routes.get_mut(prefix) {
                 routes.remove(&peer);
             }
@@ -575,16 +563,22 @@ impl Bench {
             paths.push((0, Ok(attributes)));
         }
         for (&peer, attributes) in self.routes.get(&prefix).into_iter().flatten() {
+            let old = self.long_lived.contains(&(peer, Family::of(&prefix)))
+                && self.stale.contains(&(prefix, peer));
             let path = if attributes.as_path.contains(OURS) {
                 Err(Ineligible::AsLoop)
             } else {
-                imported(self.import[&peer], kind(peer), prefix, attributes).and_then(|attributes| match self
-                    .cost(attributes.next_hop.addr)
-                {
-                    Some(_) => Ok(attributes),
-                    None => Err(Ineligible::NextHopUnreachable),
+                imported(self.import[&peer], kind(peer), prefix, attributes).map(|mut attributes| {
+                    if old && !attributes.communities.contains(&Community::LLGR_STALE) {
+                        attributes.communities.push(Community::LLGR_STALE);
+                    }
+                    attributes
                 })
             };
+            let path = path.and_then(|attributes| match self.cost(attributes.next_hop.addr) {
+                Some(_) => Ok(attributes),
+                None => Err(Ineligible::NextHopUnreachable),
+            });
             paths.push((peer, path));
         }
         paths
@@ -595,6 +589,7 @@ impl Bench {
         let internal_as = if kind(peer) == PeerKind::Ebgp && peer > 0 { asn(peer) } else { OURS };
         Candidate {
             local: peer == 0,
+            long_lived: attributes.communities.contains(&Community::LLGR_STALE),
             local_pref: attributes.local_pref.unwrap_or(100),
             aigp: None,
             as_path_length: attributes.as_path.length() as u32,
@@ -624,6 +619,7 @@ impl Bench {
             for (peer, path) in &paths {
                 let counts = expected.entry((*peer, family)).or_default();
                 counts.received += 1;
+                counts.stale += usize::from(self.stale.contains(&(prefix, *peer)));
                 counts.accepted += usize::from(matches!(path, Ok(_) | Err(Ineligible::NextHopUnreachable)));
             }
             let usable: Vec<_> =
@@ -634,6 +630,8 @@ impl Bench {
             assert_eq!(view.as_ref().map_or(0, |view| view.paths.len()), paths.len());
             for path in view.iter().flat_map(|view| &view.paths) {
                 let (_, model) = paths.iter().find(|(peer, _)| *peer == path.peer.0).unwrap();
+                let stale = self.stale.contains(&(prefix, path.peer.0));
+                assert_eq!(path.standing, if stale { Standing::Stale } else { Standing::Present });
                 assert_eq!(path.ineligible, model.as_ref().err().copied());
                 if let Ok(attributes) = model {
                     assert_eq!(&path.attributes, attributes);
@@ -714,6 +712,7 @@ fn sent(to: u16, export: u8, from: u16, prefix: IpNet, attributes: &Attributes) 
         || (to == 4 && family == Family::Ipv6Unicast)
         || has(Community::NO_ADVERTISE)
         || (external && has(Community::NO_EXPORT))
+        || (to > 2 && has(Community::LLGR_STALE))
         || (!external && from > 0 && kind(from) == PeerKind::Ibgp)
     {
         return None;
@@ -749,6 +748,9 @@ fn scenario(steps: Vec<Step>, rules: Rules, hold: bool, shards: u16) {
     bench.run(Step::Settle);
     for peer in 1..=PEERS {
         bench.run(Step::Down(peer));
+        for family in Family::ALL {
+            bench.run(Step::DropStale(peer, family));
+        }
     }
     for index in 0..12 {
         bench.run(Step::Originate(index, false));

@@ -54,6 +54,8 @@ fn session(peer: PeerId) -> PeerSession {
         families: FamilySet::ALL,
         enforce_first_as: true,
         rules: ImportRules::default(),
+        orders: bgp::rib::CommunityOrders::default(),
+        limits: Default::default(),
     }
 }
 
@@ -66,6 +68,8 @@ fn group(extended: bool) -> GroupConfig {
         next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
         next_hop_self: false,
         families: Family::Ipv4Unicast.into(),
+        long_lived: false,
+        limits: Default::default(),
         encode: EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY },
         rules: ExportRules::default(),
     }

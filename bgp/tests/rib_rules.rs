@@ -28,6 +28,8 @@ fn up(rib: &mut Rib, peer: u8, rules: ImportRules) {
         import: PolicyChain::all(),
         families: FamilySet::ALL,
         enforce_first_as: true,
+        orders: bgp::rib::CommunityOrders::default(),
+        limits: Default::default(),
         rules,
     });
 }

@@ -42,6 +42,8 @@ fn shards(count: u16) -> Vec<Rib> {
             families: FamilySet::ALL,
             enforce_first_as: true,
             rules: ImportRules::default(),
+            orders: bgp::rib::CommunityOrders::default(),
+            limits: Default::default(),
         });
         rib
     };

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::policy::{Policy, PolicyChain, PrefixList};
+use bgp::session::GracefulHelper;
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
 use ipnet::IpNet;
 
 use crate::attributes::AttributeOptions;
 use crate::error::Warning;
+use crate::limits::PrefixLimits;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,6 +228,14 @@ pub struct Neighbor {
     pub connect_retry: Duration,
     /// How attributes of its routes are judged and rewritten.
     pub attributes: AttributeOptions,
+    /// How its restart is helped; `None`: no graceful restart.
+    pub graceful_restart: Option<GracefulHelper>,
+    /// How many prefixes it may announce and be told.
+    pub limits: PrefixLimits,
+    /// `GRACEFUL_SHUTDOWN` on its routes lowers their local preference to 0 (RFC 8326); `None`: if external.
+    pub honor_graceful_shutdown: Option<bool>,
+    /// `BLACKHOLE` on its accepted routes has traffic dropped (RFC 7999).
+    pub accept_blackhole: bool,
 }
 
 impl Neighbor {

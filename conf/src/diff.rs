@@ -15,6 +15,8 @@ use bgp::types::{Asn, FamilySet};
 use ipnet::IpNet;
 
 use crate::config::{Config, Neighbor};
+use crate::limits;
+use crate::restart;
 
 /// What it takes for a change to come true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -249,6 +251,19 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
         let effect = if from.2 { ResetSession } else { Reevaluate };
         keys.compare(from.0, (&from.1, &to.1), effect, Clone::clone);
     }
+    let restart = (&old.graceful_restart, &new.graceful_restart);
+    keys.compare("graceful-restart", restart, ResetSession, |helper| restart::written(helper.as_ref()));
+    for (key, old, new) in [
+        ("max-prefixes", old.limits.received, new.limits.received),
+        ("max-accepted-prefixes", old.limits.accepted, new.limits.accepted),
+        ("max-prefixes-out", old.limits.advertised, new.limits.advertised),
+    ] {
+        keys.compare(key, (&old, &new), ResetSession, limits::written);
+    }
+    let honor = (&old.honor_graceful_shutdown, &new.honor_graceful_shutdown);
+    keys.compare("honor-graceful-shutdown", honor, Reevaluate, |value| or_none(value.as_ref()));
+    let blackhole = (&old.accept_blackhole, &new.accept_blackhole);
+    keys.compare("accept-blackhole", blackhole, Reevaluate, ToString::to_string);
     keys.0
 }
 

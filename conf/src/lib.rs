@@ -17,11 +17,13 @@ mod config;
 mod diff;
 mod error;
 mod group;
+mod limits;
 mod named;
 mod nearest;
 mod neighbor;
 mod policy;
 mod reader;
+mod restart;
 mod sections;
 mod source;
 
@@ -31,6 +33,7 @@ pub use attributes::AttributeOptions;
 pub use config::{Api, Config, Decision, FibConf, Lookup, Neighbor, Network, Router, XdpMode};
 pub use diff::{Change, Effect, KeyChange, diff};
 pub use error::{ConfError, Place, Warning};
+pub use limits::{FamilyLimits, LimitAction, PrefixLimit, PrefixLimits};
 
 use reader::{Report, Table};
 use source::{Path, Source};

@@ -13,10 +13,12 @@ use figment::value::Value;
 use crate::attributes::attributes;
 use crate::config::{Neighbor, Router};
 use crate::group::Groups;
+use crate::limits;
 use crate::named::Named;
 use crate::nearest::nearest;
 use crate::policy::chain;
 use crate::reader::{Read, Table, boolean, number, number_or, text};
+use crate::restart;
 use crate::sections::{asn, unique};
 use crate::source::Path;
 
@@ -25,9 +27,7 @@ pub(crate) const UNSUPPORTED: &[&str] = &[
     "add-path",
     "bfd",
     "cluster-id",
-    "graceful-restart",
     "local-asn",
-    "max-prefixes",
     "multihop",
     "password",
     "route-reflector-client",
@@ -101,6 +101,10 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
     let hold_time = table.optional("hold-time", hold_time).unwrap_or_default();
     let connect_retry = table.optional("connect-retry", seconds).unwrap_or(Neighbor::DEFAULT_CONNECT_RETRY);
     let attributes = attributes(table, external, &export);
+    let graceful_restart = restart::helper(table);
+    let limits = limits::limits(table);
+    let honor_graceful_shutdown = table.optional("honor-graceful-shutdown", boolean);
+    let accept_blackhole = table.optional("accept-blackhole", boolean).unwrap_or(false);
 
     Neighbor {
         address: Ipv6Addr::UNSPECIFIED.into(),
@@ -117,6 +121,10 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
         hold_time,
         connect_retry,
         attributes,
+        graceful_restart,
+        limits,
+        honor_graceful_shutdown,
+        accept_blackhole,
     }
 }
 

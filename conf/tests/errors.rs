@@ -108,9 +108,7 @@ fn keys_of_later_versions_are_refused_not_ignored() {
     for key in [
         "add-path = true",
         "bfd = true",
-        "graceful-restart = true",
         "local-asn = 1",
-        "max-prefixes = 10",
         "multihop = 2",
         "password = \"secret\"",
         "route-reflector-client = true",
@@ -126,6 +124,75 @@ fn keys_of_later_versions_are_refused_not_ignored() {
         error("[[neighbor-range]]\nprefix = \"10.0.0.0/24\"\n"),
         "p.toml:4: neighbor-range: not supported by this version; expected no such key"
     );
+}
+
+#[test]
+fn wrong_limits_are_refused() {
+    for (keys, expected) in [
+        (
+            "max-prefixes = 10",
+            "7: neighbor.max-prefixes: 10 is a number; expected one table, [neighbor.max-prefixes] or \
+             max-prefixes = { ... }",
+        ),
+        (
+            "max-prefixes = { ipv4-unicast = 0 }",
+            "7: neighbor.max-prefixes.ipv4-unicast: 0 is out of range; expected a number from 1 to 4294967295 \
+             (prefixes)",
+        ),
+        (
+            "max-prefixes = { ipv4 = 10 }",
+            "7: neighbor.max-prefixes.ipv4: unknown key; expected one of ipv4-unicast, ipv6-unicast",
+        ),
+        (
+            "max-accepted-prefixes = { ipv6-unicast = { warning = 50 } }",
+            "7: neighbor.max-accepted-prefixes.ipv6-unicast.limit: missing; expected the most prefixes",
+        ),
+        (
+            "max-prefixes = { ipv4-unicast = { limit = 10, action = \"block\" } }",
+            "7: neighbor.max-prefixes.ipv4-unicast.action: \"block\" is unknown; expected \"shutdown\", \
+             \"restart\", \"warn\" or \"drop-excess\"",
+        ),
+        (
+            "max-prefixes = { ipv4-unicast = { limit = 10, restart-after = 60 } }",
+            "7: neighbor.max-prefixes.ipv4-unicast.restart-after: nothing restarts; expected action = \
+             \"restart\" beside it",
+        ),
+        (
+            "max-prefixes-out = { ipv4-unicast = { limit = 10, action = \"warn\" } }",
+            "7: neighbor.max-prefixes-out.ipv4-unicast.action: unknown key; expected one of limit, warning",
+        ),
+    ] {
+        assert_eq!(neighbor(keys), format!("p.toml:{expected}"));
+    }
+}
+
+#[test]
+fn wrong_keys_of_graceful_restart_are_refused() {
+    for (keys, expected) in [
+        (
+            "graceful-restart = true",
+            "7: neighbor.graceful-restart: true is a boolean; expected \"helper\" or \"off\"",
+        ),
+        (
+            "stale-routes-time = 0",
+            "7: neighbor.stale-routes-time: 0 is out of range; expected a number from 1 to 86400 (seconds)",
+        ),
+        (
+            "graceful-restart = \"off\"\nstale-routes-time = 60",
+            "8: neighbor.stale-routes-time: has no effect with graceful-restart = \"off\"; expected no such key",
+        ),
+        (
+            "long-lived-graceful-restart = 60",
+            "7: neighbor.long-lived-graceful-restart: expected true, false, or a table of families with seconds",
+        ),
+        (
+            "long-lived-graceful-restart = { ipv4-unicast = 16777216 }",
+            "7: neighbor.long-lived-graceful-restart.ipv4-unicast: 16777216 is out of range; expected a number \
+             from 0 to 16777215 (seconds)",
+        ),
+    ] {
+        assert_eq!(neighbor(keys), format!("p.toml:{expected}"));
+    }
 }
 
 #[test]

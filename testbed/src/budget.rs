@@ -206,6 +206,8 @@ fn session(peer: u16) -> PeerSession {
         families: FamilySet::ALL,
         enforce_first_as: true,
         rules: ImportRules::default(),
+        orders: bgp::rib::CommunityOrders::default(),
+        limits: Default::default(),
     }
 }
 
@@ -219,6 +221,8 @@ fn group() -> GroupConfig {
         next_hops: own.map(|address| Some(address.into())),
         next_hop_self: false,
         families: FamilySet::ALL,
+        long_lived: false,
+        limits: Default::default(),
         encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
         rules: ExportRules::default(),
     }

@@ -260,6 +260,13 @@ impl Daemon {
         self.run(&["clear", address, "--soft", direction]).map(drop)
     }
 
+    /// `peregrine clear ADDRESS`.
+    pub fn clear(&self, address: &str) -> Result<()> {
+        let mut command = Command::new(binary()?);
+        command.arg("--socket").arg(&self.socket).args(["clear", address]);
+        output(&mut command).map(drop)
+    }
+
     /// `/metrics` says the same as `show summary`.
     pub fn metrics_agree(&self, summary: &Value) -> Result<()> {
         let metrics = self.metrics()?;

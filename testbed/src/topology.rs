@@ -154,7 +154,12 @@ impl Topology {
 
     /// Starts the BIRD router.
     pub fn start_bird(&self) -> Result<Bird> {
-        Bird::start(&self.sandbox, &self.bird, "bird", &bird_config())
+        Bird::start(&self.sandbox, &self.bird, "bird", &bird_config("", &V4.more, &V6.more))
+    }
+
+    /// Starts the BIRD router with more options for its sessions.
+    pub fn start_bird_with(&self, options: &str) -> Result<Bird> {
+        Bird::start(&self.sandbox, &self.bird, "bird", &bird_config(options, &V4.more, &V6.more))
     }
 
     /// Starts the daemon with the lab's configuration and more sections.
@@ -222,16 +227,17 @@ pub fn daemon_config() -> String {
     parts.concat()
 }
 
-fn bird_config() -> String {
+/// BIRD's configuration, with more options for its sessions and these prefixes beside that of host B.
+pub fn bird_config(options: &str, more_v4: &[&str], more_v6: &[&str]) -> String {
     let mut parts = vec![format!("router id {};\n", V4.bird)];
-    for family in FAMILIES {
+    for (family, more) in FAMILIES.into_iter().zip([more_v4, more_v6]) {
         let Addresses { channel, session, announcements, .. } = family;
-        let more = family.more.map(|prefix| format!("  route {prefix} blackhole;\n")).concat();
+        let more: String = more.iter().map(|prefix| format!("  route {prefix} blackhole;\n")).collect();
         parts.push(format!(
             "protocol kernel kernel_{channel} {{ {channel} {{ import none; export where source = RTS_BGP; }}; }}\n\
              protocol static {announcements} {{\n  {channel};\n  route {} via \"lan\";\n{more}}}\n\
              protocol bgp {session} {{\n  local {} as {BIRD_ASN};\n  neighbor {} as {ROUTER_ASN};\n  \
-             connect delay time 1;\n  error wait time 1, 5;\n  \
+             connect delay time 1;\n  error wait time 1, 5;\n  {options}\n  \
              {channel} {{ import all; export where source = RTS_STATIC; next hop self; }};\n}}\n",
             family.net_b, family.bird, family.router_wan
         ));

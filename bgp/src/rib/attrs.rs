@@ -16,10 +16,10 @@ use hashbrown::HashTable;
 use serde::Serialize;
 
 use crate::types::{Asn, RouterId};
-use crate::wire::{AttributeError, Attributes, NextHop, Origin, parse_attributes};
+use crate::wire::{AttributeError, Attributes, Community, NextHop, Origin, parse_attributes};
 
 use super::next_hops::NextHops;
-use super::path::rank;
+use super::path::{LONG_LIVED_RANK, rank};
 
 /// The name of an attribute set within one RIB. Valid as long as some path has it: an id from a
 /// [`super::BestChange`] only until the RIB is changed again.
@@ -54,8 +54,9 @@ pub(crate) struct Summary {
 
 impl Summary {
     const OWN_AS: u8 = 1 << 2;
-    const OWN_ORIGINATOR: u8 = 1 << 3;
-    const OWN_CLUSTER: u8 = 1 << 4;
+    /// `ORIGINATOR_ID` is ours, or our cluster is in `CLUSTER_LIST`.
+    const OWN_REFLECTION: u8 = 1 << 3;
+    const MARKED: u8 = 1 << 4;
     const DISCARDED: u8 = 1 << 5;
     const AIGP: u8 = 1 << 6;
     const ONLY_TO_CUSTOMER: u8 = 1 << 7;
@@ -68,12 +69,9 @@ impl Summary {
         self.bits & Self::OWN_AS != 0
     }
 
-    pub(crate) fn has_own_originator(&self) -> bool {
-        self.bits & Self::OWN_ORIGINATOR != 0
-    }
-
-    pub(crate) fn has_own_cluster(&self) -> bool {
-        self.bits & Self::OWN_CLUSTER != 0
+    /// Whether our router id is its originator, or in its cluster list.
+    pub(crate) fn has_own_reflection(&self) -> bool {
+        self.bits & Self::OWN_REFLECTION != 0
     }
 
     /// Whether the set has an AIGP (RFC 7311).
@@ -84,6 +82,17 @@ impl Summary {
     /// Whether the set has an "Only to Customer" (RFC 9234).
     pub(crate) fn has_otc(&self) -> bool {
         self.bits & Self::ONLY_TO_CUSTOMER != 0
+    }
+
+    /// Whether the route is a long-lived stale one (RFC 9494).
+    pub(crate) fn is_long_lived(&self) -> bool {
+        self.rank == LONG_LIVED_RANK
+    }
+
+    /// Whether one of the communities is an order that import may have to follow: `GRACEFUL_SHUTDOWN` or
+    /// `BLACKHOLE`.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.bits & Self::MARKED != 0
     }
 
     /// Whether attributes were discarded from the set (RFC 7606).
@@ -103,6 +112,9 @@ struct Slot {
     hash: u32,
     summary: Summary,
 }
+
+/// See [`Summary::is_marked`].
+const ORDERS: [Community; 2] = [Community::GRACEFUL_SHUTDOWN, Community::BLACKHOLE];
 
 /// The default `LOCAL_PREF` of routes that carry none.
 pub const DEFAULT_LOCAL_PREF: u32 = 100;
@@ -182,6 +194,11 @@ impl AttributeStore {
         id
     }
 
+    /// Whether `ORIGINATOR_ID` is ours.
+    pub(crate) fn is_own_originator(&self, attributes: &Attributes) -> bool {
+        attributes.originator_id == Some(self.identity.router_id)
+    }
+
     fn summarize(&mut self, attributes: &Attributes) -> Summary {
         let path = &attributes.as_path;
         let local_pref = attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF);
@@ -191,10 +208,11 @@ impl AttributeStore {
         let cluster = self.identity.router_id.0;
         for (holds, bit) in [
             (path.contains(self.identity.asn), Summary::OWN_AS),
-            (attributes.originator_id == Some(self.identity.router_id), Summary::OWN_ORIGINATOR),
-            (attributes.cluster_list.contains(&cluster), Summary::OWN_CLUSTER),
+            (self.is_own_originator(attributes), Summary::OWN_REFLECTION),
+            (attributes.cluster_list.contains(&cluster), Summary::OWN_REFLECTION),
             (attributes.aigp.is_some(), Summary::AIGP),
             (attributes.otc.is_some(), Summary::ONLY_TO_CUSTOMER),
+            (attributes.communities.iter().any(|community| ORDERS.contains(community)), Summary::MARKED),
         ] {
             bits |= if holds { bit } else { 0 };
         }
@@ -204,7 +222,11 @@ impl AttributeStore {
             first_as: path.first_asn().map_or(0, |asn| asn.0),
             originator: attributes.originator_id.map_or(0, |id| id.0.to_bits()),
             next_hop: self.next_hops.retain(attributes.next_hop.addr),
-            rank: rank(local_pref, attributes.aigp.is_some(), length as u32, origin),
+            rank: if attributes.communities.contains(&Community::LLGR_STALE) {
+                LONG_LIVED_RANK
+            } else {
+                rank(local_pref, attributes.aigp.is_some(), length as u32, origin)
+            },
             as_path_hash: self.hasher.hash_one(path) as u32,
             as_path_length: u16::try_from(length).unwrap_or(u16::MAX),
             cluster_list_length: u8::try_from(attributes.cluster_list.len()).unwrap_or(u8::MAX),

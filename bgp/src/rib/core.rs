@@ -9,14 +9,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::session::PeerKind;
 use crate::types::{Asn, Family, PeerId, RouterId};
+use crate::wire::Community;
 
 use super::attrs::{AttributeStore, Identity};
 use super::decision::{Candidate, Filters, Rules};
 use super::import::Ahead;
 use super::key::Bits;
+use super::limits::PrefixGauge;
 use super::next_hops::NextHopState;
 use super::out::journal::Journal;
-use super::path::Path;
+use super::path::{Ineligible, Path};
 use super::peers::{Peer, PeerCounts};
 use super::sweep::Sweep;
 use super::table::{Table, pending};
@@ -71,12 +73,48 @@ impl Core {
         self.peer(id).filter(|_| id != PeerId::LOCAL.0).map(|peer| peer.session.address)
     }
 
+    /// [`Path::GENERATION`] of the paths that a peer announces now.
+    #[inline]
+    pub(crate) fn present_mark(&self, peer: u16, family: Family) -> u16 {
+        self.peer(peer).map_or(0, |peer| peer.generations[family.index()].marks())
+    }
+
+    /// The limit on the prefixes that a peer announces.
+    #[inline]
+    pub(crate) fn receive_limit(&self, peer: u16, family: Family) -> Option<&PrefixGauge> {
+        self.peer(peer)?.session.limits[family.index()].received.as_deref()
+    }
+
+    /// A path as far as the limit on accepted ones lets it be used, in place of another.
+    #[inline]
+    pub(crate) fn within_limit(&mut self, family: Family, old: Option<Path>, path: Path) -> Path {
+        let within = self.peer_mut(path.peer).is_none_or(|peer| peer.admit(family, old, Some(path)));
+        if within { path } else { Path { flags: path.flags | Ineligible::PrefixLimit.flags(), ..path } }
+    }
+
+    /// A path is taken out.
+    #[inline]
+    pub(crate) fn outside_limits(&mut self, family: Family, path: Path) {
+        let Some(peer) = self.peer_mut(path.peer) else { return };
+        if let Some(gauge) = &peer.session.limits[family.index()].received
+            && peer.owns(family, path)
+        {
+            gauge.release(1);
+        }
+        peer.admit(family, Some(path), None);
+    }
+
     /// The counts of a peer, to be changed.
     #[inline]
     pub(crate) fn count(&mut self, peer: u16, family: Family, change: impl FnOnce(&mut PeerCounts)) {
         if let Some(peer) = self.peer_mut(peer) {
             change(&mut peer.counts[family.index()]);
         }
+    }
+
+    /// Whether an attribute set has a community; reads it from its bytes.
+    pub(crate) fn has_community(&self, attr: u32, community: Community) -> bool {
+        self.attrs.attributes(attr).is_some_and(|attributes| attributes.communities.contains(&community))
     }
 
     /// Whether the next hop of an attribute set can be reached.
@@ -119,6 +157,7 @@ impl Core {
         Candidate {
             aigp: aigp.map(|aigp| aigp.metric.saturating_add(interior_cost.into())),
             local: path.peer == PeerId::LOCAL.0,
+            long_lived: summary.is_long_lived(),
             local_pref: summary.local_pref,
             as_path_length: u32::from(summary.as_path_length),
             origin: summary.origin(),

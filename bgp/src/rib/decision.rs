@@ -5,7 +5,8 @@
 //! than" is not transitive and sorting by it would make the result depend on the order of arrival.
 //! Here it depends on the candidates alone; age is never looked at.
 //!
-//! The steps, in order: locally originated, `LOCAL_PREF` (9.1.1), AIGP (RFC 7311 section 4.1), AS path length, ORIGIN, MED within
+//! The steps, in order: not long-lived stale (RFC 9494 section 4.4), locally originated, `LOCAL_PREF` (9.1.1),
+//! AIGP (RFC 7311 section 4.1), AS path length, ORIGIN, MED within
 //! each neighbouring AS, external over internal, interior cost, router id (`ORIGINATOR_ID` when there
 //! is one, RFC 4456 section 9), `CLUSTER_LIST` length, peer address.
 //!
@@ -26,6 +27,8 @@ use crate::types::{Asn, RouterId};
 pub struct Candidate {
     /// Originated by this speaker.
     pub local: bool,
+    /// Kept for long after its session was lost (RFC 9494).
+    pub long_lived: bool,
     /// The degree of preference.
     pub local_pref: u32,
     /// AIGP and the cost of reaching the next hop, if the path has one; it beats every path that has none.
@@ -75,6 +78,8 @@ impl Default for Rules {
 pub enum DecisionStep {
     /// There was nothing to decide.
     OnlyPath,
+    /// Long-lived stale routes (RFC 9494) come last.
+    LongLivedStale,
     /// Routes originated here come first.
     LocallyOriginated,
     /// Greatest `LOCAL_PREF`.
@@ -104,6 +109,7 @@ impl DecisionStep {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OnlyPath => "only path",
+            Self::LongLivedStale => "not long-lived stale",
             Self::LocallyOriginated => "locally originated",
             Self::LocalPref => "local preference",
             Self::Aigp => "AIGP",
@@ -163,6 +169,7 @@ impl Filters {
         self.alive.clear();
         self.alive.extend(0..candidates.len());
 
+        self.keep_least(candidates, DecisionStep::LongLivedStale, |c| c.long_lived);
         self.keep_least(candidates, DecisionStep::LocallyOriginated, |c| !c.local);
         self.keep_least(candidates, DecisionStep::LocalPref, |c| Reverse(c.local_pref));
         self.keep_least(candidates, DecisionStep::Aigp, |c| (c.aigp.is_none(), c.aigp));

@@ -15,14 +15,14 @@ use ipnet::IpNet;
 use crate::policy::{Decision, PolicyChain, PolicyContext, PolicyNeighbor};
 use crate::role::Role;
 use crate::session::PeerKind;
-use crate::types::PeerId;
-use crate::wire::{Attributes, Nlri, Update, UpdateVerdict, parse_attributes};
+use crate::types::{Family, PeerId};
+use crate::wire::{Announcement, Attributes, Community, Nlri, Update, UpdateVerdict, parse_attributes};
 
 use super::ShardSpec;
 use super::core::{Core, Plane};
 use super::key::Bits;
 use super::path::{Ineligible, LOCAL_RANK, Path};
-use super::peers::PeerSession;
+use super::peers::{CommunityOrders, PeerSession};
 
 /// Received attributes on their way through import: holds one use of them, and one of what policy
 /// made of them last.
@@ -31,7 +31,8 @@ pub(crate) struct Incoming {
     received: u32,
     /// Attributes after policy, once known.
     outcome: Option<(u32, u16)>,
-    marks: u16,
+    /// The marks of its paths.
+    pub(crate) marks: u16,
     /// What is asked for each prefix, and the attributes to ask it about.
     policy: Option<(PolicyChain, PolicyContext, Attributes)>,
 }
@@ -39,17 +40,20 @@ pub(crate) struct Incoming {
 impl Core {
     /// Starts to import attributes, whose use by the caller passes to what is returned. `None`: there
     /// is no such peer.
-    pub(crate) fn incoming(&mut self, peer_id: u16, received: u32) -> Option<Incoming> {
+    pub(crate) fn incoming(&mut self, peer_id: u16, received: u32, family: Family) -> Option<Incoming> {
         let peer = self.peer(peer_id)?;
         let session = &peer.session;
         let neighbor = PolicyNeighbor { address: session.address, asn: session.asn };
         let context = PolicyContext::import(session.local_asn, neighbor, session.kind);
-        let marks = peer.marks;
+        let marks = peer.marks(family);
         let mut incoming = Incoming { peer: peer_id, received, outcome: None, marks, policy: None };
         if let Some(reason) = self.refusal(peer_id, received) {
             incoming.settle(self, received, reason.flags());
         } else if session.import.is_accept_all() {
-            incoming.settle(self, received, 0);
+            self.attrs.retain(received);
+            let (attr, flags) = self.follow_orders(peer_id, received, (received, 0));
+            incoming.settle(self, attr, flags);
+            self.attrs.release(attr);
         } else if session.import.is_reject_all() {
             incoming.settle(self, received, Ineligible::RejectedByPolicy.flags());
         } else {
@@ -59,7 +63,8 @@ impl Core {
             if chain.depends_on_prefix() {
                 incoming.policy = Some((chain, context, attributes));
             } else {
-                let (attr, flags) = self.apply(&chain, context, &attributes, received, IpNet::default());
+                let outcome = self.apply(&chain, context, &attributes, received, IpNet::default());
+                let (attr, flags) = self.follow_orders(peer_id, received, outcome);
                 incoming.settle(self, attr, flags);
                 self.attrs.release(attr);
             }
@@ -83,10 +88,9 @@ impl Core {
         };
         if (summary.has_own_as() || session.local_asn != self.asn) && loops() {
             Some(Ineligible::AsLoop)
-        } else if summary.has_own_originator() {
-            Some(Ineligible::OriginatorLoop)
-        } else if summary.has_own_cluster() {
-            Some(Ineligible::ClusterLoop)
+        } else if summary.has_own_reflection() {
+            let originated = attributes().is_some_and(|attributes| self.attrs.is_own_originator(&attributes));
+            Some(if originated { Ineligible::OriginatorLoop } else { Ineligible::ClusterLoop })
         } else if external && session.enforce_first_as && summary.first_as != session.asn.0 {
             Some(Ineligible::FirstAsMismatch)
         } else if external && summary.has_otc() && session.rules.role.is_some_and(leaks) {
@@ -129,11 +133,41 @@ impl Core {
         }
     }
 
+    /// Does what communities of an accepted route ask for, received ones and those that policy added; takes
+    /// a use of the attributes and gives one of what became of them.
+    fn follow_orders(&mut self, peer: u16, received: u32, (attr, flags): (u32, u16)) -> (u32, u16) {
+        let marked = self.attrs.summary(received).is_marked() || self.attrs.summary(attr).is_marked();
+        let orders = self.peer(peer).map(|peer| peer.session.orders).unwrap_or_default();
+        if !marked || flags != 0 || orders == CommunityOrders::default() {
+            return (attr, flags);
+        }
+        let asks = |community| self.has_community(received, community) || self.has_community(attr, community);
+        let lowers = orders.graceful_shutdown && asks(Community::GRACEFUL_SHUTDOWN);
+        // What policy took off is no order to drop traffic any more.
+        let drops = orders.blackhole && self.has_community(attr, Community::BLACKHOLE);
+        if !lowers && !drops {
+            return (attr, flags);
+        }
+        // Attributes in use can always be read again.
+        let mut attributes = self.attrs.attributes(attr).unwrap_or_default();
+        if lowers {
+            attributes.local_pref = Some(0);
+        }
+        let stays = [Community::NO_EXPORT, Community::NO_ADVERTISE];
+        if drops && !attributes.communities.iter().any(|community| stays.contains(community)) {
+            attributes.communities.push(Community::NO_EXPORT);
+        }
+        let followed = self.attrs.intern_attributes(&attributes);
+        self.attrs.release(attr);
+        (followed, if drops { Path::BLACKHOLE } else { 0 })
+    }
+
     /// The path that a prefix gets.
     #[inline]
     pub(crate) fn imported<K: Bits>(&mut self, incoming: &mut Incoming, bits: K, length: u8) -> Path {
         if let Some((chain, context, attributes)) = incoming.policy.take() {
-            let (attr, flags) = self.apply(&chain, context, &attributes, incoming.received, bits.net(length));
+            let outcome = self.apply(&chain, context, &attributes, incoming.received, bits.net(length));
+            let (attr, flags) = self.follow_orders(incoming.peer, incoming.received, outcome);
             incoming.policy = Some((chain, context, attributes));
             incoming.settle(self, attr, flags);
             self.attrs.release(attr);
@@ -142,7 +176,7 @@ impl Core {
         if bits.is_martian(length) {
             flags = Ineligible::MartianPrefix.flags();
         }
-        if !self.reachable(attr) {
+        if flags & Path::BLACKHOLE == 0 && !self.reachable(attr) {
             flags |= Path::UNREACHABLE;
         }
         let local = if incoming.peer == PeerId::LOCAL.0 { LOCAL_RANK } else { 0 };
@@ -178,9 +212,22 @@ impl<K: Bits> Plane<K> {
     /// Puts a path into the entry of its prefix, in place of what the peer had there.
     pub(crate) fn put(&mut self, core: &mut Core, bits: K, length: u8, path: Path) {
         let id = self.table.find_or_insert(bits, length);
-        if let Some(index) = self.table.paths(id).iter().position(|other| other.peer == path.peer) {
+        let index = self.table.paths(id).iter().position(|other| other.peer == path.peer);
+        if let Some(gauge) = core.receive_limit(path.peer, K::FAMILY) {
+            let old = index.map(|index| self.table.paths(id)[index]);
+            let counted = old.is_some_and(|old| old.generation() == path.generation());
+            if !counted && !gauge.admit() {
+                // What the peer sent before must not outlive what it sends now.
+                return match index {
+                    Some(index) => self.take(core, id, index),
+                    None => self.free_if_unused(id),
+                };
+            }
+        }
+        if let Some(index) = index {
             return self.replace(core, id, index, path);
         }
+        let path = core.within_limit(K::FAMILY, None, path);
         core.attrs.retain(path.received);
         core.attrs.retain(path.attr);
         core.count(path.peer, K::FAMILY, |counts| {
@@ -200,14 +247,18 @@ impl<K: Bits> Plane<K> {
     pub(crate) fn replace(&mut self, core: &mut Core, id: u32, index: usize, path: Path) {
         let old = self.table.paths(id)[index];
         let chosen = old.flags & Path::CHOSEN;
+        let path = core.within_limit(K::FAMILY, Some(old), path);
         if (Path { flags: path.flags | chosen, ..path }) == old {
             return;
         }
         core.attrs.retain(path.received);
         core.attrs.retain(path.attr);
+        let mark = core.present_mark(path.peer, K::FAMILY);
         core.count(path.peer, K::FAMILY, |counts| {
             counts.accepted += usize::from(path.accepted());
             counts.accepted -= usize::from(old.accepted());
+            counts.stale += usize::from(path.flags & Path::GENERATION != mark);
+            counts.stale -= usize::from(old.flags & Path::GENERATION != mark);
         });
         // Nothing but the marks of its session or policy is new: whatever was chosen stays.
         let same = (old.attr, old.rank) == (path.attr, path.rank)
@@ -227,10 +278,13 @@ impl<K: Bits> Plane<K> {
     pub(crate) fn take(&mut self, core: &mut Core, id: u32, index: usize) {
         let before = self.choice(core, id);
         let old = self.table.swap_remove(id, index);
+        let mark = core.present_mark(old.peer, K::FAMILY);
         core.count(old.peer, K::FAMILY, |counts| {
             counts.received -= 1;
             counts.accepted -= usize::from(old.accepted());
+            counts.stale -= usize::from(old.flags & Path::GENERATION != mark);
         });
+        core.outside_limits(K::FAMILY, old);
         if old.has(Path::CHOSEN) {
             self.reselect(core, id, before);
         }
@@ -332,7 +386,7 @@ pub(crate) fn intern(
     core: &mut Core,
     peer: u16,
     update: &Update<'_>,
-    mp: bool,
+    Announcement { mp, family, .. }: Announcement<'_>,
     counts: bool,
     key: &mut Vec<u8>,
 ) -> Option<Incoming> {
@@ -350,7 +404,7 @@ pub(crate) fn intern(
                 let discarded = parse_attributes(key).map_or(0, |(_, discarded)| discarded.iter().count());
                 core.peer_mut(peer)?.statistics.discarded_attributes += discarded as u64;
             }
-            core.incoming(peer, received)
+            core.incoming(peer, received, family)
         }
         Err(error) => {
             let mut told = || {

@@ -20,8 +20,10 @@ mod attrs;
 mod blocks;
 mod core;
 pub mod decision;
+mod generations;
 mod import;
 mod key;
+mod limits;
 mod next_hops;
 pub mod out;
 mod path;
@@ -38,16 +40,18 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::policy::PolicyChain;
-use crate::types::{Asn, Family, PeerId, RouterId};
+use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use crate::wire::{Attributes, Update};
 
 pub use attrs::{AttrId, DEFAULT_LOCAL_PREF};
 pub use decision::{DecisionStep, Rules};
+pub use limits::{LimitNews, PrefixGauge, ReceiveLimits};
 pub use next_hops::{NextHopInterest, NextHopState};
 pub use path::Ineligible;
-pub use peers::{ImportRules, PeerCounts, PeerSession, PeerStatistics};
+pub use peers::{CommunityOrders, ImportRules, PeerCounts, PeerSession, PeerStatistics};
 
 use self::core::{Core, Plane};
+use generations::Generations;
 use import::List;
 use key::Bits;
 use out::{GroupConfig, Groups};
@@ -139,6 +143,8 @@ impl RibConfig {
 pub enum Forwarding {
     /// Originated here: nothing for the forwarding plane.
     Originated,
+    /// Nowhere: traffic is dropped (RFC 7999).
+    Blackhole,
     /// To these next hops, in ascending order, each once.
     Via(SmallVec<[IpAddr; 1]>),
 }
@@ -250,6 +256,10 @@ impl Rib {
         if self.core.peers[index].as_ref().is_some_and(|peer| peer.up) {
             self.peer_down(session.id);
         }
+        if self.core.peers[index].as_ref().is_some_and(|peer| peer.counts.iter().any(|c| c.received > 0)) {
+            // Stale paths have the outcome of the policy of before.
+            self.set_import(session.id, session.import.clone());
+        }
         let slot = &mut self.core.peers[index];
         let peer = match slot {
             Some(peer) => {
@@ -266,22 +276,90 @@ impl Rib {
         peer.up = true;
     }
 
-    /// A session ended. Its paths are removed by [`Rib::work`], its export ends at once.
+    /// A session ended for good. Its paths are removed by [`Rib::work`], its export ends at once.
     pub fn peer_down(&mut self, id: PeerId) {
+        self.peer_lost(id, FamilySet::EMPTY);
+    }
+
+    /// A session ended, and the peer is expected back (RFC 4724 section 4.2): in the families of `kept` its
+    /// paths are stale from now on, those of the others are removed. Paths that were stale before are
+    /// removed too, unless they are long-lived ones (RFC 9494 section 4.2). Its export ends at once.
+    pub fn peer_lost(&mut self, id: PeerId, kept: FamilySet) {
         self.export_down(id);
-        let Some(peer) = self.core.peer(id.0).filter(|peer| peer.up && id != PeerId::LOCAL) else { return };
-        if peer.departing {
-            // There is one bit to tell two sessions apart: finish with the one before.
-            while self.v4.sweep.is_busy(Cause::Departed) || self.v6.sweep.is_busy(Cause::Departed) {
-                self.work(usize::MAX);
+        let Some(peer) = self.core.peer_mut(id.0).filter(|peer| peer.up && id != PeerId::LOCAL) else {
+            return;
+        };
+        peer.up = false;
+        for family in Family::ALL {
+            let long_lived = self.generations(id, family).is_some_and(|generations| generations.long_lived);
+            if !(kept.contains(family) && long_lived) {
+                self.drop_stale(id, family);
+            }
+            self.next_generation(id, family, kept.contains(family));
+            if kept.contains(family) && long_lived {
+                self.age_stale(id, family);
             }
         }
-        let Some(peer) = self.core.peer_mut(id.0) else { return };
-        peer.up = false;
-        peer.departing = true;
-        peer.marks ^= Path::GENERATION;
-        self.v4.sweep_for(Cause::Departed);
-        self.v6.sweep_for(Cause::Departed);
+    }
+
+    /// What a peer announced so far in a family is stale from now on, because it begins to send everything
+    /// again (RFC 7313). Without effect while stale paths of earlier have not been dropped: those that were
+    /// announced since then are then taken for fresh, and explicit withdrawals still take them out.
+    pub fn mark_stale(&mut self, id: PeerId, family: Family) {
+        if self.generations(id, family).is_some_and(|generations| !generations.has_stale()) {
+            self.next_generation(id, family, true);
+        }
+    }
+
+    /// Gives up the paths of a peer that are still stale in a family: they are removed by [`Rib::work`].
+    pub fn drop_stale(&mut self, id: PeerId, family: Family) {
+        if self.generations(id, family).is_some_and(Generations::drop_stale) {
+            on_plane!(self, family, |plane| plane.sweep_for(Cause::Departed));
+        }
+    }
+
+    /// The stale paths of a peer in a family become long-lived ones (RFC 9494 section 4.2): [`Rib::work`]
+    /// gives them the community `LLGR_STALE`, which makes them the least preferred, or removes those with
+    /// `NO_LLGR`.
+    pub fn age_stale(&mut self, id: PeerId, family: Family) {
+        if let Some(generations) = self.generations(id, family).filter(|generations| generations.has_stale())
+        {
+            generations.long_lived = true;
+            on_plane!(self, family, |plane| plane.sweep_for(Cause::Departed));
+        }
+    }
+
+    fn generations(&mut self, id: PeerId, family: Family) -> Option<&mut Generations> {
+        Some(&mut self.core.peer_mut(id.0)?.generations[family.index()])
+    }
+
+    /// What a peer announced so far in a family becomes stale, or departs.
+    fn next_generation(&mut self, id: PeerId, family: Family, stale: bool) {
+        while self.generations(id, family).is_some_and(|generations| !generations.begin(stale)) {
+            let Some(generations) = self.generations(id, family) else { return };
+            if generations.has_departed() {
+                // Too many generations are in the table: finish with those that are on their way out.
+                self.work(usize::MAX);
+            } else {
+                let mark = generations.merge_stale();
+                on_plane!(self, family, |plane| plane.merge_stale(&self.core, id.0, mark));
+            }
+        }
+        if let Some(peer) = self.core.peer_mut(id.0) {
+            let counts = &mut peer.counts[family.index()];
+            let present = counts.received - std::mem::replace(&mut counts.stale, counts.received);
+            let limits = &peer.session.limits[family.index()];
+            // Every path that was present is none of this session any more, or has to come again.
+            if let Some(gauge) = &limits.received {
+                gauge.release(present as u32);
+            }
+            if let Some(gauge) = &limits.accepted {
+                gauge.release(std::mem::take(&mut peer.accepted_present[family.index()]));
+            }
+        }
+        if !stale {
+            on_plane!(self, family, |plane| plane.sweep_for(Cause::Departed));
+        }
     }
 
     /// A peer has another import policy: its paths are judged anew from what was received, by
@@ -317,7 +395,7 @@ impl Rib {
         let Some(peer) = self.core.peer_mut(id.0) else { return };
         peer.session = session;
         peer.reimporting = true;
-        peer.marks ^= Path::POLICY;
+        peer.policy ^= Path::POLICY;
         self.v4.sweep_for(Cause::Policies);
         self.v6.sweep_for(Cause::Policies);
     }
@@ -395,7 +473,7 @@ impl Rib {
                 continue;
             }
             let core = &mut self.core;
-            let incoming = import::intern(core, id.0, update, announcement.mp, list.leads, &mut self.key);
+            let incoming = import::intern(core, id.0, update, announcement, list.leads, &mut self.key);
             if let Some(mut incoming) = incoming {
                 announced += u64::from(list.own);
                 on_plane!(self, announcement.family, |plane| plane.announce_expected(
@@ -435,7 +513,8 @@ impl Rib {
         };
         attributes.next_hop = unspecified.into();
         let received = self.core.attrs.intern_attributes(&attributes);
-        let Some(mut incoming) = self.core.incoming(PeerId::LOCAL.0, received) else { return };
+        let family = Family::of(&prefix);
+        let Some(mut incoming) = self.core.incoming(PeerId::LOCAL.0, received, family) else { return };
         match prefix {
             IpNet::V4(net) => {
                 let (bits, length) = (net.network().to_bits(), net.prefix_len());
@@ -494,10 +573,14 @@ impl Rib {
         let left = self.v4.sweep(&mut self.core, budget);
         let left = self.v6.sweep(&mut self.core, left);
         self.reexport(left);
-        let busy = |cause| self.v4.sweep.is_busy(cause) || self.v6.sweep.is_busy(cause);
-        let (departing, reimporting) = (busy(Cause::Departed), busy(Cause::Policies));
+        let busy = |cause| [self.v4.sweep.is_busy(cause), self.v6.sweep.is_busy(cause)];
+        let (departing, reimporting) = (busy(Cause::Departed), busy(Cause::Policies).contains(&true));
         for peer in self.core.peers.iter_mut().flatten() {
-            peer.departing &= departing;
+            for (generations, departing) in peer.generations.iter_mut().zip(departing) {
+                if !departing {
+                    generations.swept();
+                }
+            }
             peer.reimporting &= reimporting;
         }
         self.has_work()
@@ -592,10 +675,16 @@ impl<K: Bits> Plane<K> {
         let address = |path: &Path| core.attrs.next_hops.addr(core.attrs.summary(path.attr).next_hop);
         let forwarding = if best.peer == PeerId::LOCAL.0 {
             Forwarding::Originated
+        } else if best.has(Path::BLACKHOLE) {
+            Forwarding::Blackhole
         } else if core.rules.multipath <= 1 {
             Forwarding::Via(address(&best).into_iter().collect())
         } else {
-            let members = self.table.paths(id).iter().filter(|path| path.has(Path::MULTIPATH));
+            let members = self
+                .table
+                .paths(id)
+                .iter()
+                .filter(|path| path.has(Path::MULTIPATH) && !path.has(Path::BLACKHOLE));
             let mut next_hops: SmallVec<[IpAddr; 1]> = members.filter_map(address).collect();
             next_hops.sort_unstable();
             next_hops.dedup();

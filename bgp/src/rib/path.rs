@@ -21,9 +21,16 @@ const AIGP: u32 = 1 << 10;
 const LENGTH_SHIFT: u32 = 2;
 const LENGTH_MAX: u32 = (1 << 8) - 1;
 
+/// The rank of long-lived stale routes: below all others, and all the same (RFC 9494 section 4.4).
+pub(crate) const LONG_LIVED_RANK: u32 = 0;
+
 /// The rank of attributes; [`LOCAL_RANK`] is added for routes originated here. Of paths with an AIGP the metric
 /// decides before the length of the AS path does, and that takes the filters.
 pub(crate) fn rank(local_pref: u32, aigp: bool, as_path_length: u32, origin: u8) -> u32 {
+    leading_steps(local_pref, aigp, as_path_length, origin).max(LONG_LIVED_RANK + 1)
+}
+
+fn leading_steps(local_pref: u32, aigp: bool, as_path_length: u32, origin: u8) -> u32 {
     if local_pref >= PREFERENCE_MAX {
         return PREFERENCE_MAX << PREFERENCE_SHIFT;
     }
@@ -62,12 +69,15 @@ impl Path {
     pub(crate) const BEST: u16 = 1 << 4;
     /// Traffic is shared with the best path; the best one carries it too.
     pub(crate) const MULTIPATH: u16 = 1 << 5;
-    /// Set alternately by the sessions of a peer: paths of the last one are told from the new.
-    pub(crate) const GENERATION: u16 = 1 << 6;
     /// Set alternately by the import policies of a peer.
     pub(crate) const POLICY: u16 = 1 << 7;
     /// The next hop cannot be reached.
     pub(crate) const UNREACHABLE: u16 = 1 << 8;
+    /// Two bits: when the peer announced it last, see [`super::generations`].
+    pub(crate) const GENERATION: u16 = 0b11 << Self::GENERATION_SHIFT;
+    pub(crate) const GENERATION_SHIFT: u32 = 9;
+    /// Traffic is to be dropped (RFC 7999), wherever the next hop is.
+    pub(crate) const BLACKHOLE: u16 = 1 << 11;
 
     /// What the decision writes.
     pub(crate) const CHOSEN: u16 = Self::BEST | Self::MULTIPATH;
@@ -88,6 +98,11 @@ impl Path {
     #[inline]
     pub(crate) fn accepted(self) -> bool {
         self.flags & Self::REASON == 0
+    }
+
+    #[inline]
+    pub(crate) fn generation(self) -> u8 {
+        ((self.flags & Self::GENERATION) >> Self::GENERATION_SHIFT) as u8
     }
 
     #[inline]
@@ -117,12 +132,14 @@ pub enum Ineligible {
     FirstAsMismatch,
     /// Its "Only to Customer" says that the neighbour may not have sent it here (RFC 9234 section 5).
     RouteLeak,
+    /// It is one more than the peer's limit on accepted prefixes.
+    PrefixLimit,
     /// Nothing is known of how to reach its next hop, or it is known not to be reachable.
     NextHopUnreachable,
 }
 
 impl Ineligible {
-    const CODES: [Self; 8] = [
+    const CODES: [Self; 9] = [
         Self::AsLoop,
         Self::OriginatorLoop,
         Self::ClusterLoop,
@@ -131,6 +148,7 @@ impl Ineligible {
         Self::FirstAsMismatch,
         Self::MartianPrefix,
         Self::RouteLeak,
+        Self::PrefixLimit,
     ];
 
     /// The bits in a path's flags. Reachability has a bit of its own: it changes by itself.
@@ -156,6 +174,7 @@ impl Ineligible {
             Self::MartianPrefix => "a prefix that may not be routed",
             Self::FirstAsMismatch => "AS path does not begin with the peer's AS number",
             Self::RouteLeak => "a route leak by its Only to Customer attribute (RFC 9234)",
+            Self::PrefixLimit => "beyond the limit on accepted prefixes",
             Self::NextHopUnreachable => "next hop unreachable",
         }
     }

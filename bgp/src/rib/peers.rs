@@ -1,8 +1,7 @@
 //! What the RIB knows of its peers: the facts of their session that decisions need, and counters.
 //!
-//! The paths of a peer carry one bit that alternates with its sessions. When a session ends the bit
-//! flips: from then on its paths are strangers, to be taken out by the sweep at its own pace, while the
-//! next session may already bring new ones.
+//! Which of its paths are of its present session, and what is to become of the others, say
+//! [`super::generations`].
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,6 +13,8 @@ use crate::session::PeerKind;
 use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use crate::wire::AttributeContext;
 
+use super::generations::Generations;
+use super::limits::ReceiveLimits;
 use super::path::Path;
 
 /// A session that came up.
@@ -42,6 +43,11 @@ pub struct PeerSession {
     pub enforce_first_as: bool,
     /// How the attributes of its routes are judged.
     pub rules: ImportRules,
+    /// Limits on what it announces, by [`Family::index`]; the same gauges in every shard, new ones for each
+    /// session.
+    pub limits: [ReceiveLimits; Family::ALL.len()],
+    /// Which communities of its routes are orders.
+    pub orders: CommunityOrders,
 }
 
 impl PeerSession {
@@ -74,6 +80,15 @@ pub struct ImportRules {
     pub role: Option<Role>,
 }
 
+/// Well-known communities on which import acts once policy has accepted a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommunityOrders {
+    /// `GRACEFUL_SHUTDOWN` lowers `LOCAL_PREF` to 0 (RFC 8326 section 4.2).
+    pub graceful_shutdown: bool,
+    /// `BLACKHOLE` has traffic dropped, and the route stays within the AS (RFC 7999 section 3.2).
+    pub blackhole: bool,
+}
+
 impl PeerSession {
     /// Whether both can be facts of one session that stayed up: what only a new session changes is equal.
     pub(crate) fn is_same_session(&self, other: &Self) -> bool {
@@ -93,6 +108,8 @@ pub struct PeerCounts {
     pub accepted: usize,
     /// Of these, the best of their prefix.
     pub best: usize,
+    /// Of those received, announced before the session was lost or a refresh began, and not since.
+    pub stale: usize,
 }
 
 impl std::ops::AddAssign for PeerCounts {
@@ -101,6 +118,7 @@ impl std::ops::AddAssign for PeerCounts {
         self.received += other.received;
         self.accepted += other.accepted;
         self.best += other.best;
+        self.stale += other.stale;
     }
 }
 
@@ -144,13 +162,15 @@ pub(crate) struct Peer {
     pub(crate) session: PeerSession,
     /// Its session is up.
     pub(crate) up: bool,
-    /// Paths of ended sessions may still be in the table.
-    pub(crate) departing: bool,
+    /// By [`Family::index`].
+    pub(crate) generations: [Generations; Family::ALL.len()],
     /// Paths that its present import policy has not seen may still be in the table.
     pub(crate) reimporting: bool,
-    /// [`Path::GENERATION`] and [`Path::POLICY`] as its present paths carry them.
-    pub(crate) marks: u16,
+    /// [`Path::POLICY`] as paths carry it that its present import policy has seen.
+    pub(crate) policy: u16,
     pub(crate) counts: [PeerCounts; Family::ALL.len()],
+    /// How many paths of this shard count for the gauges of accepted ones.
+    pub(crate) accepted_present: [u32; Family::ALL.len()],
     pub(crate) statistics: PeerStatistics,
     /// UPDATE messages seen, whichever shard counts them: the same number in every shard.
     pub(crate) heard: u64,
@@ -161,10 +181,11 @@ impl Peer {
         Self {
             session,
             up: false,
-            departing: false,
+            generations: Default::default(),
             reimporting: false,
-            marks: 0,
+            policy: 0,
             counts: Default::default(),
+            accepted_present: Default::default(),
             statistics: PeerStatistics::default(),
             heard: 0,
         }
@@ -184,19 +205,43 @@ impl Peer {
             families: FamilySet::ALL,
             enforce_first_as: false,
             rules: ImportRules::default(),
+            limits: Default::default(),
+            orders: CommunityOrders::default(),
         };
         Self { up: true, ..Self::new(session) }
     }
 
-    /// Whether a path of this peer belongs to its present session.
+    /// The marks of paths that the peer announces now.
     #[inline]
-    pub(crate) fn owns(&self, path: Path) -> bool {
-        (path.flags ^ self.marks) & Path::GENERATION == 0
+    pub(crate) fn marks(&self, family: Family) -> u16 {
+        self.policy | self.generations[family.index()].marks()
+    }
+
+    /// Whether a path of this peer was announced in its present session, and since the last refresh began.
+    #[inline]
+    pub(crate) fn owns(&self, family: Family, path: Path) -> bool {
+        self.generations[family.index()].owns(path)
+    }
+
+    /// Counts a path in place of another against the limit on accepted ones; `false`: it is one too many.
+    pub(crate) fn admit(&mut self, family: Family, old: Option<Path>, new: Option<Path>) -> bool {
+        let Some(gauge) = &self.session.limits[family.index()].accepted else { return true };
+        let counts = |path: Option<Path>| path.is_some_and(|path| path.accepted() && self.owns(family, path));
+        match (counts(old), counts(new)) {
+            (false, true) if !gauge.admit() => return false,
+            (false, true) => self.accepted_present[family.index()] += 1,
+            (true, false) => {
+                gauge.release(1);
+                self.accepted_present[family.index()] -= 1;
+            }
+            (true, true) | (false, false) => {}
+        }
+        true
     }
 
     /// Whether a path of this peer was decided on by its present import policy.
     #[inline]
     pub(crate) fn imported(&self, path: Path) -> bool {
-        (path.flags ^ self.marks) & Path::POLICY == 0
+        (path.flags ^ self.policy) & Path::POLICY == 0
     }
 }

@@ -14,8 +14,8 @@ use super::table::pending;
 /// What was chosen for a prefix: equal choices forward and announce alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// Peer and attributes of the best path.
-    best: Option<(u16, u32)>,
+    /// Peer and attributes of the best path, and whether it is a blackhole.
+    best: Option<(u16, u32, bool)>,
     /// The others that share its traffic, folded.
     others: u64,
 }
@@ -25,7 +25,10 @@ impl<K: Bits> Plane<K> {
     #[inline]
     pub(crate) fn choice(&self, core: &Core, id: u32) -> Choice {
         let paths = self.table.paths(id);
-        let best = paths.first().filter(|path| path.has(Path::BEST)).map(|path| (path.peer, path.attr));
+        let best = paths
+            .first()
+            .filter(|path| path.has(Path::BEST))
+            .map(|path| (path.peer, path.attr, path.has(Path::BLACKHOLE)));
         let others = if core.rules.multipath > 1 { self.sharers(id) } else { 0 };
         Choice { best, others }
     }

@@ -1,5 +1,4 @@
-//! Slow passes over the table: paths of ended sessions, next hops that changed, new import policies, another
-//! decision.
+//! Slow passes over the table: departed paths, next hops that changed, new import policies, another decision.
 //!
 //! One pass serves them all. It goes round the entries in arena order, a slice at a time; a new cause
 //! joins it wherever it is, and is done when the pass has come round to that place again. Entries made
@@ -8,7 +7,10 @@
 //! An entry without anything to do costs a look at its paths: a round over a million entries with
 //! four paths each takes some tens of milliseconds.
 
+use crate::wire::Community;
+
 use super::core::{Core, Plane};
+use super::generations::Standing;
 use super::key::Bits;
 use super::path::Path;
 
@@ -26,7 +28,7 @@ enum Round {
 /// What to start a round for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cause {
-    /// Sessions ended.
+    /// Paths departed, because sessions ended or stale ones are given up; or stale ones became long-lived.
     Departed,
     /// Next hops changed their state.
     NextHops,
@@ -80,6 +82,7 @@ impl Sweep {
 /// What a path needs.
 enum Remedy {
     Remove,
+    GrowOld,
     Reimport,
     Reconsider,
 }
@@ -112,6 +115,7 @@ impl<K: Bits> Plane<K> {
             let path = self.table.paths(id)[index];
             match remedy {
                 Remedy::Remove => self.take(core, id, index),
+                Remedy::GrowOld => self.grow_old(core, id, index, path),
                 Remedy::Reimport => self.reimport(core, id, index, path),
                 Remedy::Reconsider => {
                     let flags = (path.flags ^ Path::UNREACHABLE) & !Path::CHOSEN;
@@ -140,11 +144,27 @@ impl<K: Bits> Plane<K> {
     fn ailing(&self, core: &Core, id: u32, next_hops: bool) -> Option<(usize, Remedy)> {
         self.table.paths(id).iter().enumerate().find_map(|(index, path)| {
             let peer = core.peer(path.peer)?;
-            if !peer.owns(*path) {
+            let generations = peer.generations[K::FAMILY.index()];
+            let standing = generations.standing(*path);
+            let grows_old = || {
+                generations.long_lived
+                    && standing == Standing::Stale
+                    && if path.accepted() {
+                        !core.attrs.summary(path.attr).is_long_lived()
+                    } else {
+                        core.has_community(path.received, Community::NO_LLGR)
+                    }
+            };
+            if standing == Standing::Departed {
                 Some((index, Remedy::Remove))
             } else if !peer.imported(*path) {
                 Some((index, Remedy::Reimport))
-            } else if next_hops && core.reachable(path.attr) == path.has(Path::UNREACHABLE) {
+            } else if grows_old() {
+                Some((index, Remedy::GrowOld))
+            } else if next_hops
+                && !path.has(Path::BLACKHOLE)
+                && core.reachable(path.attr) == path.has(Path::UNREACHABLE)
+            {
                 Some((index, Remedy::Reconsider))
             } else {
                 None
@@ -152,11 +172,42 @@ impl<K: Bits> Plane<K> {
         })
     }
 
+    /// Marks a path as a long-lived stale one, or takes it out when it must not become one (RFC 9494
+    /// section 4.2).
+    fn grow_old(&mut self, core: &mut Core, id: u32, index: usize, path: Path) {
+        let refuses = |attr| core.has_community(attr, Community::NO_LLGR);
+        if refuses(path.received) || refuses(path.attr) {
+            return self.take(core, id, index);
+        }
+        // Attributes in use can always be read again.
+        let mut attributes = core.attrs.attributes(path.attr).unwrap_or_default();
+        attributes.communities.push(Community::LLGR_STALE);
+        let attr = core.attrs.intern_attributes(&attributes);
+        let (rank, flags) = (core.attrs.summary(attr).rank, path.flags & !Path::CHOSEN);
+        self.replace(core, id, index, Path { attr, rank, flags, ..path });
+        core.attrs.release(attr);
+    }
+
+    /// Gives all stale paths of a peer the same mark, in one pass over the table.
+    pub(crate) fn merge_stale(&mut self, core: &Core, peer: u16, mark: u16) {
+        let present = core.present_mark(peer, K::FAMILY);
+        let mut next = 0;
+        while let Some(id) = self.table.next_live(next) {
+            let of_peer = self.table.paths_mut(id).iter_mut().find(|path| path.peer == peer);
+            if let Some(path) = of_peer.filter(|path| path.flags & Path::GENERATION != present) {
+                path.flags = path.flags & !Path::GENERATION | mark;
+            }
+            next = id + 1;
+        }
+    }
+
     /// Runs the present import policy of its peer over a path.
     fn reimport(&mut self, core: &mut Core, id: u32, index: usize, path: Path) {
         let (bits, length) = self.table.prefix(id);
         core.attrs.retain(path.received);
-        if let Some(mut incoming) = core.incoming(path.peer, path.received) {
+        if let Some(mut incoming) = core.incoming(path.peer, path.received, K::FAMILY) {
+            // A stale path stays one.
+            incoming.marks = incoming.marks & !Path::GENERATION | path.flags & Path::GENERATION;
             let fresh = core.imported(&mut incoming, bits, length);
             self.replace(core, id, index, fresh);
             incoming.finish(core);

@@ -15,6 +15,8 @@ use crate::policy::{Decision, PolicyContext, PolicyNeighbor};
 use crate::types::{Family, PeerId};
 use crate::wire::Attributes;
 
+pub use super::generations::Standing;
+
 use super::attrs::AttrId;
 use super::core::{Core, Plane};
 use super::decision::{DecisionStep, decide};
@@ -71,8 +73,10 @@ pub struct PathView {
     pub rejected_by: Option<String>,
     /// Where it lost to others.
     pub lost_at: Option<DecisionStep>,
-    /// It is of a session that ended, and is about to be removed.
-    pub departing: bool,
+    /// Traffic to it is dropped, as its community asks (RFC 7999).
+    pub blackhole: bool,
+    /// Whether it is of the present session.
+    pub standing: Standing,
 }
 
 /// Which prefixes, and which of their paths, a list is to hold.
@@ -211,13 +215,15 @@ impl Rib {
         after: Option<IpNet>,
         limit: usize,
     ) -> Page<(IpNet, Attributes)> {
-        let Some(config) = self.export_config(peer) else { return Page { items: Vec::new(), next: None } };
+        let Some((group, config)) = self.export_config(peer) else {
+            return Page { items: Vec::new(), next: None };
+        };
         let wanted = |id| plane.table.best(id).is_some_and(|best| best.peer != peer.0);
         let ids = plane.table.page(after.as_ref().and_then(K::of_net), None, limit, wanted);
         let next = ids.last().filter(|_| ids.len() == limit).map(|&id| plane.table.prefix(id));
         let exported = |id| {
             let (bits, length) = plane.table.prefix(id);
-            Some((bits.net(length), plane.exported(&self.core, config, peer, id)?))
+            Some((bits.net(length), plane.told(&self.core, config, group, peer, id)?))
         };
         let items = ids.iter().filter_map(|&id| exported(id)).collect();
         Page { items, next: next.map(|(bits, length)| bits.net(length)) }
@@ -287,7 +293,7 @@ impl<K: Bits> Plane<K> {
             .iter()
             .enumerate()
             .filter(|(_, path)| wanted.wants(**path))
-            .filter_map(|(index, path)| core.path_view(*path, prefix, lost_at(index)))
+            .filter_map(|(index, path)| core.path_view::<K>(*path, prefix, lost_at(index)))
             .collect();
         if shown.is_empty() {
             return None;
@@ -310,7 +316,13 @@ impl<K: Bits> Plane<K> {
 }
 
 impl Core {
-    fn path_view(&self, path: Path, prefix: IpNet, lost_at: Option<DecisionStep>) -> Option<PathView> {
+    fn path_view<K: Bits>(
+        &self,
+        path: Path,
+        prefix: IpNet,
+        lost_at: Option<DecisionStep>,
+    ) -> Option<PathView> {
+        let standing = self.peer(path.peer)?.generations[K::FAMILY.index()].standing(path);
         let ineligible = path.ineligible();
         let received = (path.received != path.attr).then(|| self.attrs.attributes(path.received)).flatten();
         let mut attributes = self.attrs.attributes(path.attr)?;
@@ -330,7 +342,8 @@ impl Core {
             ineligible,
             rejected_by,
             lost_at,
-            departing: self.peer(path.peer).is_some_and(|peer| !peer.owns(path)),
+            blackhole: path.has(Path::BLACKHOLE),
+            standing,
         })
     }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::role::Role;
-use crate::types::{Asn, FamilySet, HoldTime, RouterId};
+use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 
 /// Configuration of one session. [`Session::reconfigure`](super::Session::reconfigure) replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct SessionConfig {
     pub role: Option<Role>,
     /// With a role: refuse a peer that does not say its own.
     pub role_strict: bool,
+    /// Help a peer that restarts (RFC 4724 section 4.2); `None`: no graceful restart at all.
+    pub graceful_restart: Option<GracefulHelper>,
     /// Seed of the timers' jitter. Two sessions should not share one.
     pub jitter_seed: u64,
     /// Intervals that the protocol leaves to us.
@@ -55,6 +57,7 @@ impl SessionConfig {
             add_path_send: FamilySet::EMPTY,
             role: None,
             role_strict: false,
+            graceful_restart: None,
             jitter_seed,
             timing: Timing::default(),
         }
@@ -63,6 +66,30 @@ impl SessionConfig {
     /// Whether the peer is in our AS or in another.
     pub fn kind(&self) -> PeerKind {
         if self.local_asn == self.peer_asn { PeerKind::Ibgp } else { PeerKind::Ebgp }
+    }
+}
+
+/// How a peer that restarts is helped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GracefulHelper {
+    /// How long its routes are kept after the session is lost, at most: also when it offers more, and
+    /// when it is back and does not finish. Long-lived stale routes are kept beyond that.
+    pub stale_routes_time: Duration,
+    /// How long its routes are kept after its restart time, at most, by [`Family::index`] (RFC 9494); zero:
+    /// not at all.
+    pub long_lived: [Duration; Family::ALL.len()],
+    /// Offer long-lived graceful restart (RFC 9494), so that it may tell us stale routes.
+    pub long_lived_aware: bool,
+}
+
+impl Default for GracefulHelper {
+    /// Six minutes, no long-lived stale routes.
+    fn default() -> Self {
+        Self {
+            stale_routes_time: Duration::from_mins(6),
+            long_lived: Default::default(),
+            long_lived_aware: false,
+        }
     }
 }
 

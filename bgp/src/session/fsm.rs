@@ -15,12 +15,14 @@ use bytes::BytesMut;
 
 use super::Session;
 use super::collision::{self, Verdict};
+use super::helper::Helper;
 use super::negotiate::{self, Negotiated};
 use super::output::{ConnId, DownReason, Output, StopReason};
 use super::snapshot::{ErrorSource, LastError, LastNotification};
 use super::state::{
     Active, Connect, Contested, Direction, Idle, Link, Liveness, Machine, OpenConfirm, OpenSent, State, Timer,
 };
+use crate::types::FamilySet;
 use crate::wire::notification::codes;
 use crate::wire::{Message, Notification, Open, ProtocolError, RouteRefresh, encode_keepalive};
 
@@ -48,21 +50,35 @@ impl Session {
     pub(super) fn stopped(&mut self, now: Instant, reason: &StopReason) {
         let was_stopped = matches!(self.machine, Machine::Idle(Idle::Stopped(_)));
         if was_stopped && !reason.stays_down() {
+            let by_limit = matches!(&self.machine, Machine::Idle(Idle::Stopped(cease))
+                if cease.subcode == codes::cease::MAX_PREFIXES);
+            if by_limit && matches!(reason, StopReason::Reset(_)) {
+                self.restart(now);
+            }
             return;
         }
-        let notification = reason.notification();
+        let plain = reason.notification();
         let mut had_connection = false;
         for direction in Direction::BOTH {
             if let Some(link) = self.machine.take_direction(direction) {
                 had_connection |= link.state() > State::Connect;
+                let hard = reason.is_hard()
+                    && matches!(&link, Link::Established(state) if state.negotiated.restart.notification);
+                let notification = if hard { plain.clone().into_hard_reset() } else { plain.clone() };
                 self.notify_and_close(link.conn(), link.state(), &notification);
-                let sent = DownReason::Sent { notification: notification.clone(), detail: String::new() };
+                let sent = DownReason::Sent { notification, detail: reason.detail() };
                 self.ended(now, &link, sent);
             }
         }
         self.plain = false;
+        if reason.is_hard() {
+            let dropped = self.helper.give_up();
+            self.outputs.extend(dropped.into_iter().map(Output::Stale));
+        }
         if reason.stays_down() {
-            self.machine = Machine::Idle(Idle::Stopped(notification));
+            self.machine = Machine::Idle(Idle::Stopped(plain));
+        } else if let Some(stay) = reason.restart_after() {
+            self.machine = Machine::Idle(Idle::Held { until: now + stay });
         } else if reason.is_error() {
             let stay = self.idle_backoff.next();
             self.hold_idle(now, stay);
@@ -74,6 +90,7 @@ impl Session {
     }
 
     pub(super) fn accepted(&mut self, now: Instant, conn: ConnId) {
+        self.give_way(now);
         let refusal = match &self.machine {
             Machine::Idle(Idle::Stopped(cease)) => Some(cease.clone()),
             Machine::Idle(Idle::Held { .. }) => Some(Notification::cease(codes::cease::CONNECTION_REJECTED)),
@@ -93,6 +110,26 @@ impl Session {
         self.send_open(conn);
         let state = OpenSent { conn, hold_at, plain: self.plain, contested: None };
         self.machine.put(Direction::Inbound, Link::OpenSent(state));
+    }
+
+    /// A peer that restarts gracefully and connects anew has lost the session that we still have: that one
+    /// ends without a NOTIFICATION (RFC 4724 section 5). Unless it has only just begun: then this is a second
+    /// connection that was on its way at the same time.
+    fn give_way(&mut self, now: Instant) {
+        let settled = self.config.timing.collision_wait;
+        let lost = |link: &Link| {
+            matches!(link, Link::Established(state)
+                if !state.negotiated.restart.families.is_empty() && state.since + settled <= now)
+        };
+        for direction in Direction::BOTH {
+            if self.machine.link(direction).is_some_and(lost)
+                && let Some(link) = self.machine.take_direction(direction)
+            {
+                self.outputs.push_back(Output::Close(link.conn()));
+                self.ended(now, &link, DownReason::Disconnected("the peer connected anew".to_owned()));
+                self.listen(now, self.config.timing.connect_retry);
+            }
+        }
     }
 
     pub(super) fn connected(&mut self, now: Instant, conn: ConnId) {
@@ -169,6 +206,8 @@ impl Session {
     }
 
     pub(super) fn timers(&mut self, now: Instant) {
+        let due = self.helper.timers(now);
+        self.outputs.extend(due.into_iter().map(Output::Stale));
         match &self.machine {
             Machine::Idle(Idle::Held { until }) if *until <= now => self.begin(now),
             Machine::Active(Active { retry_at: Some(at) }) if *at <= now => self.dial(now),
@@ -292,7 +331,10 @@ impl Session {
         state.liveness.heard(now);
         self.counters.established += 1;
         self.connect_backoff.reset();
+        self.ends_of_rib = FamilySet::EMPTY;
         self.outputs.push_back(Output::Up(state.conn, Arc::clone(&state.negotiated)));
+        let dropped = self.helper.back(&state.negotiated.restart);
+        self.outputs.extend(dropped.into_iter().map(Output::Stale));
         self.machine.put(direction, Link::Established(state));
     }
 
@@ -369,7 +411,18 @@ impl Session {
             }
             self.plain = false;
             self.counters.dropped += 1;
-            self.outputs.push_back(Output::Down(reason));
+            let mut aged = Vec::new();
+            let kept = match &self.config.graceful_restart {
+                None => FamilySet::EMPTY,
+                Some(config) => {
+                    let offer = &state.negotiated.restart;
+                    let kept = Helper::kept(&reason, offer, config);
+                    aged = self.helper.lost(now, kept, offer, config);
+                    kept
+                }
+            };
+            self.outputs.push_back(Output::Down(reason, kept));
+            self.outputs.extend(aged.into_iter().map(Output::Stale));
         } else if collided || abandoned {
             return;
         }

@@ -29,7 +29,8 @@
 //!         Send(conn, bytes)      => writers[conn].push(bytes)
 //!         Close(conn)            => stop reading; flush, then shut down
 //!         Up(conn, negotiated)   => shards: peer_up; UPDATEs of ours go out on conn
-//!         Down(reason)           => shards: peer_down
+//!         Down(reason, kept)     => shards: peer_lost
+//!         Stale(routes)          => shards: drop_stale or age_stale
 //!         RouteRefresh(family)   => shards: refresh
 //!         StateChanged{from, to} => log, monitor
 //!     }
@@ -66,6 +67,7 @@
 mod collision;
 mod config;
 mod fsm;
+mod helper;
 mod jitter;
 mod negotiate;
 mod output;
@@ -78,15 +80,19 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-pub use config::{PeerKind, SessionConfig, Timing};
-pub use negotiate::Negotiated;
-pub use output::{ConnId, DownReason, Output, StopReason};
-pub use snapshot::{Connection, Counters, ErrorSource, LastError, LastNotification, MessageCounts, Snapshot};
+pub use config::{GracefulHelper, PeerKind, SessionConfig, Timing};
+pub use helper::StalePhase;
+pub use negotiate::{Negotiated, PeerRestart};
+pub use output::{ConnId, DownReason, Output, StaleRoutes, StopReason};
+pub use snapshot::{
+    Connection, Counters, ErrorSource, LastError, LastNotification, MessageCounts, Snapshot, StaleFamily,
+};
 pub use state::{Direction, State};
 
-use crate::types::Family;
+use crate::types::{Family, FamilySet};
 use crate::wire::notification::codes;
 use crate::wire::{DecodeContext, Message, Notification, ProtocolError, RouteRefresh};
+use helper::Helper;
 use jitter::{Backoff, Jitter};
 use state::{Idle, Link, Machine, Timer};
 
@@ -104,6 +110,10 @@ pub struct Session {
     /// The peer does not understand capabilities: OPENs go without.
     plain: bool,
     next_conn: u64,
+    /// What is kept of sessions that were lost.
+    helper: Helper,
+    /// Families whose initial routes the peer has sent, in this session.
+    ends_of_rib: FamilySet,
     counters: Counters,
     last_error: Option<LastError>,
     last_sent: Option<LastNotification>,
@@ -123,6 +133,8 @@ impl Session {
             idle_backoff: Backoff::new(timing.idle_hold, timing.idle_hold_max),
             plain: false,
             next_conn: 1,
+            helper: Helper::default(),
+            ends_of_rib: FamilySet::EMPTY,
             counters: Counters::default(),
             last_error: None,
             last_sent: None,
@@ -140,7 +152,8 @@ impl Session {
     }
 
     /// Ends the session with a Cease. Depending on the reason it stays Idle until started again, or
-    /// comes back by itself; a stopped one does not come back by the latter kind of reason.
+    /// comes back by itself; a stopped one does not come back by the latter kind of reason, save that a
+    /// reset brings back what a prefix limit stopped.
     pub fn stop(&mut self, now: Instant, reason: &StopReason) {
         self.transition(now, |session| session.stopped(now, reason));
     }
@@ -193,6 +206,12 @@ impl Session {
         // Nearly every message is one of these, and changes no state.
         if let (Link::Established(state), Message::Update(_) | Message::Keepalive) = (link, message) {
             state.liveness.heard(now);
+            if let Message::Update(update) = message
+                && let Some(family) = update.end_of_rib()
+            {
+                self.ends_of_rib.insert(family);
+                self.outputs.extend(self.helper.end_of_rib(family).map(Output::Stale));
+            }
             return;
         }
         self.transition(now, |session| session.message(now, conn, message));
@@ -242,7 +261,7 @@ impl Session {
 
     /// When to call [`Session::handle_timeout`]; changes with every other call.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.machine.next_timer()
+        self.machine.next_timer().into_iter().chain(self.helper.next_timer()).min()
     }
 
     /// The next thing to do.
@@ -276,6 +295,11 @@ impl Session {
             Link::Established(state) => Some((state.conn, &state.negotiated)),
             _ => None,
         })
+    }
+
+    /// How the stale routes of a family are kept, and until when; `None`: there are none.
+    pub fn stale(&self, family: Family) -> Option<(StalePhase, Instant)> {
+        self.helper.phase(family)
     }
 
     /// Whether UPDATEs on this connection count.
@@ -334,6 +358,16 @@ impl Session {
             connect_retry,
             hold: timer(Timer::Hold),
             keepalive: timer(Timer::Keepalive),
+            stale: Family::ALL
+                .into_iter()
+                .filter_map(|family| {
+                    let (phase, at) = self.stale(family)?;
+                    Some(StaleFamily { family, phase, left: until(at) })
+                })
+                .collect(),
+            ends_of_rib: self.ends_of_rib,
+            over_limit: matches!(&self.machine, Machine::Idle(Idle::Stopped(cease))
+                if cease.subcode == codes::cease::MAX_PREFIXES),
             failed_attempts: self.connect_backoff.level(),
             counters: self.counters,
             last_error: self.last_error.clone(),

@@ -7,11 +7,13 @@
 
 use std::time::Duration;
 
-use super::config::{PeerKind, SessionConfig};
+use super::config::{GracefulHelper, PeerKind, SessionConfig};
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use crate::wire::notification::codes;
-use crate::wire::{AddPath, Capability, DecodeContext, EncodeContext, Open, ProtocolError};
+use crate::wire::{
+    AddPath, Capability, DecodeContext, EncodeContext, GracefulRestart, LongLivedRestart, Open, ProtocolError,
+};
 
 /// The version of the protocol.
 const VERSION: u8 = 4;
@@ -41,10 +43,73 @@ pub struct Negotiated {
     pub extended: bool,
     /// ROUTE-REFRESH may be sent (RFC 2918).
     pub route_refresh: bool,
+    /// What the peer offers for its restart.
+    pub restart: PeerRestart,
     /// How the peer's messages are read.
     pub decode: DecodeContext,
     /// How ours are written.
     pub encode: EncodeContext,
+}
+
+/// What a peer offers for its restart, as far as we take part: graceful restart (RFC 4724), NOTIFICATIONs
+/// that are no end (RFC 8538), long-lived stale routes (RFC 9494). Of families that both exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerRestart {
+    /// Whether it offers graceful restart at all.
+    pub offered: bool,
+    /// Both sides take a NOTIFICATION for no more than a lost connection, unless it is a Hard Reset.
+    pub notification: bool,
+    /// How long it may be away.
+    pub restart_time: Duration,
+    /// The families whose routes it wants kept.
+    pub families: FamilySet,
+    /// The families for which it has kept forwarding.
+    pub forwarding: FamilySet,
+    /// Whether it takes long-lived stale routes from us.
+    pub long_lived_aware: bool,
+    /// How long its routes are to be kept beyond the restart time, by [`Family::index`].
+    pub long_lived: [Duration; Family::ALL.len()],
+    /// The families for which it has kept forwarding, as it says of long-lived ones.
+    pub long_lived_forwarding: FamilySet,
+}
+
+impl PeerRestart {
+    fn negotiate(helper: GracefulHelper, peer: &Open, families: FamilySet) -> Self {
+        let offers = peer.capabilities.iter();
+        let graceful = offers.clone().find_map(|offer| match offer {
+            Capability::GracefulRestart(offer) => Some(*offer),
+            _ => None,
+        });
+        // Long-lived alone counts for nothing (RFC 9494 section 4.5).
+        let Some(graceful) = graceful else { return Self::default() };
+        let long_lived = offers.filter(|_| helper.long_lived_aware).find_map(|offer| match offer {
+            Capability::LongLivedGracefulRestart(offer) => Some(*offer),
+            _ => None,
+        });
+        let mut restart = Self {
+            offered: true,
+            notification: graceful.notification,
+            restart_time: graceful.time(),
+            families: graceful.families.intersect(families),
+            forwarding: graceful.forwarding.intersect(families),
+            ..Self::default()
+        };
+        if let Some(offer) = long_lived {
+            restart.long_lived_aware = true;
+            restart.long_lived_forwarding = offer.forwarding.intersect(families);
+            for family in families.iter() {
+                let seconds = offer.stale_times[family.index()];
+                restart.long_lived[family.index()] = Duration::from_secs(seconds.into());
+            }
+        }
+        restart
+    }
+}
+
+/// What we offer for our own restart: nothing of ours is to be kept, because we do not keep forwarding. That
+/// we say it at all tells the peer that we keep its routes, and how NOTIFICATIONs are meant.
+fn our_restart() -> GracefulRestart {
+    GracefulRestart { notification: true, ..GracefulRestart::default() }
 }
 
 /// The OPEN that we send; a plain one has no capabilities.
@@ -59,6 +124,12 @@ pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
         }
         capabilities.push(Capability::FourOctetAsn(config.local_asn));
         capabilities.extend(add_path(config));
+        if let Some(helper) = &config.graceful_restart {
+            capabilities.push(Capability::GracefulRestart(our_restart()));
+            if helper.long_lived_aware {
+                capabilities.push(Capability::LongLivedGracefulRestart(LongLivedRestart::default()));
+            }
+        }
     }
     Open::new(config.local_asn, config.hold_time, config.router_id, capabilities)
 }
@@ -120,6 +191,10 @@ pub(super) fn negotiate(
     let as4 = !plain && four_octets;
     let extended = config.extended_messages && both(&Capability::ExtendedMessage);
     let route_refresh = both(&Capability::RouteRefresh);
+    let restart = match config.graceful_restart {
+        Some(helper) if !plain => PeerRestart::negotiate(helper, &peer, families),
+        _ => PeerRestart::default(),
+    };
     let hold_time = config.hold_time.min(peer.hold_time);
     let offered = if plain { &[][..] } else { &peer.capabilities };
     let (peer_receives, peer_sends) = Capability::add_path_families(offered);
@@ -135,6 +210,7 @@ pub(super) fn negotiate(
         as4,
         extended,
         route_refresh,
+        restart,
         decode: DecodeContext { as4, families, extended, add_path: receives, ebgp: kind == PeerKind::Ebgp },
         encode: EncodeContext { as4, extended, add_path: sends },
         our_open: our_open(config, plain),

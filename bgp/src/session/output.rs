@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{Negotiated, State};
-use crate::types::Family;
+use crate::types::{Family, FamilySet};
 use crate::wire::Notification;
 use crate::wire::notification::codes;
 
@@ -33,8 +34,11 @@ pub enum Output {
     Close(ConnId),
     /// The session is Established on this connection: UPDATEs may flow both ways.
     Up(ConnId, Arc<Negotiated>),
-    /// The session was Established and is no more.
-    Down(DownReason),
+    /// The session was Established and is no more. The routes of some families are kept as stale ones until
+    /// [`Output::Stale`] says otherwise (RFC 4724 section 4.2), all others are void.
+    Down(DownReason, FamilySet),
+    /// What is to become of routes that were kept of an earlier session.
+    Stale(StaleRoutes),
     /// The peer wants all routes of a negotiated family again (RFC 2918).
     RouteRefresh(Family),
     /// The state of the session, as [`Session::state`](super::Session::state) tells it, has changed.
@@ -44,6 +48,15 @@ pub enum Output {
         /// After.
         to: State,
     },
+}
+
+/// What is to become of stale routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleRoutes {
+    /// Those that are still stale are given up.
+    Drop(Family),
+    /// They become long-lived ones (RFC 9494 section 4.2).
+    LongLived(Family),
 }
 
 /// Why a connection or a session ended.
@@ -97,13 +110,14 @@ pub enum StopReason {
     Reset(String),
     /// The configuration changed in a way that needs a new session. It comes back by itself.
     ConfigurationChange,
-    /// The peer sent more prefixes of a family than it may. The session comes back like after an
-    /// error, later each time.
+    /// The peer sent more prefixes of a family than it may.
     MaxPrefixes {
         /// The family.
         family: Family,
         /// The limit.
         limit: u32,
+        /// After which time the session comes back; `None`: it stays Idle until it is started or reset.
+        restart_after: Option<Duration>,
     },
     /// We cannot afford the session. It comes back like after an error.
     OutOfResources,
@@ -111,12 +125,33 @@ pub enum StopReason {
 
 impl StopReason {
     pub(super) fn stays_down(&self) -> bool {
-        matches!(self, Self::Shutdown(_) | Self::Deconfigured)
+        matches!(self, Self::Shutdown(_) | Self::Deconfigured | Self::MaxPrefixes { restart_after: None, .. })
     }
 
-    /// Whether the peer is to blame, so that coming back takes longer each time.
+    /// Whether coming back takes longer each time.
     pub(super) fn is_error(&self) -> bool {
-        matches!(self, Self::MaxPrefixes { .. } | Self::OutOfResources)
+        matches!(self, Self::OutOfResources)
+    }
+
+    /// The stay in Idle, where the reason says so.
+    pub(super) fn restart_after(&self) -> Option<Duration> {
+        match self {
+            Self::MaxPrefixes { restart_after, .. } => *restart_after,
+            _ => None,
+        }
+    }
+
+    /// What the message does not say in words.
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::MaxPrefixes { family, limit, .. } => format!("more than {limit} {family} prefixes"),
+            _ => String::new(),
+        }
+    }
+
+    /// Whether a peer that restarts gracefully must be told not to expect us back.
+    pub(super) fn is_hard(&self) -> bool {
+        !matches!(self, Self::ConfigurationChange)
     }
 
     /// The message that tells the peer.
@@ -127,7 +162,7 @@ impl StopReason {
             Self::Deconfigured => Notification::cease(codes::cease::PEER_DECONFIGURED),
             Self::ConfigurationChange => Notification::cease(codes::cease::CONFIGURATION_CHANGE),
             Self::OutOfResources => Notification::cease(codes::cease::OUT_OF_RESOURCES),
-            Self::MaxPrefixes { family, limit } => {
+            Self::MaxPrefixes { family, limit, .. } => {
                 // AFI, SAFI and the upper bound (RFC 4486 section 4).
                 let mut notification = Notification::cease(codes::cease::MAX_PREFIXES);
                 notification.data.extend(family.afi().to_be_bytes());

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::helper::StalePhase;
 use super::negotiate::Negotiated;
 use super::output::ConnId;
 use super::state::{Direction, State};
+use crate::types::{Family, FamilySet};
 use crate::wire::{Message, Notification};
 
 /// Messages of each type.
@@ -100,6 +102,17 @@ pub struct Connection {
     pub state: State,
 }
 
+/// Routes of a family that were kept when an earlier session was lost (RFC 4724 section 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaleFamily {
+    /// The family.
+    pub family: Family,
+    /// How they came to be kept.
+    pub phase: StalePhase,
+    /// Until that ends.
+    pub left: Duration,
+}
+
 /// A session at one moment. Durations count from that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -123,6 +136,13 @@ pub struct Snapshot {
     pub hold: Option<Duration>,
     /// Until its next keepalive.
     pub keepalive: Option<Duration>,
+    /// Families with routes of an earlier session.
+    pub stale: Vec<StaleFamily>,
+    /// Families whose initial routes the peer has sent since the session was last Established: it said
+    /// End-of-RIB (RFC 4724 section 2).
+    pub ends_of_rib: FamilySet,
+    /// The peer sent too many prefixes, and the session stays Idle until it is reset.
+    pub over_limit: bool,
     /// Attempts to connect that failed since the session was last Established.
     pub failed_attempts: u32,
     /// Counters.

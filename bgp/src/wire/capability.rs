@@ -11,6 +11,7 @@ use nom::multi::many0;
 use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 
+use super::graceful::{GracefulRestart, LongLivedRestart};
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet};
 
@@ -24,6 +25,7 @@ mod code {
     pub(super) const FOUR_OCTET_ASN: u8 = 65;
     pub(super) const ADD_PATH: u8 = 69;
     pub(super) const ENHANCED_ROUTE_REFRESH: u8 = 70;
+    pub(super) const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
 }
 
 /// Names of capability codes, for logs and output.
@@ -41,7 +43,7 @@ const NAMES: &[(u8, &str)] = &[
     (67, "dynamic-capability"),
     (code::ADD_PATH, "add-path"),
     (code::ENHANCED_ROUTE_REFRESH, "enhanced-route-refresh"),
-    (71, "long-lived-graceful-restart"),
+    (code::LONG_LIVED_GRACEFUL_RESTART, "long-lived-graceful-restart"),
     (73, "fqdn"),
     (75, "software-version"),
     (77, "link-local-next-hop"),
@@ -67,8 +69,10 @@ pub enum Capability {
     /// What the speaker is towards the one that it sends this to (RFC 9234), by its code: see
     /// [`Role::from_u8`](crate::role::Role::from_u8).
     Role(u8),
-    /// Graceful restart (RFC 4724), its value as sent.
-    GracefulRestart(Vec<u8>),
+    /// Graceful restart (RFC 4724).
+    GracefulRestart(GracefulRestart),
+    /// Long-lived graceful restart (RFC 9494).
+    LongLivedGracefulRestart(LongLivedRestart),
     /// The speaker's AS number, and that it reads four octets of them (RFC 6793).
     FourOctetAsn(Asn),
     /// Several paths of a prefix, told apart by path identifiers (RFC 7911), family by family.
@@ -147,6 +151,7 @@ impl Capability {
             Self::ExtendedMessage => code::EXTENDED_MESSAGE,
             Self::Role(_) => code::ROLE,
             Self::GracefulRestart(_) => code::GRACEFUL_RESTART,
+            Self::LongLivedGracefulRestart(_) => code::LONG_LIVED_GRACEFUL_RESTART,
             Self::FourOctetAsn(_) => code::FOUR_OCTET_ASN,
             Self::AddPath(_) => code::ADD_PATH,
             Self::EnhancedRouteRefresh => code::ENHANCED_ROUTE_REFRESH,
@@ -177,14 +182,21 @@ impl Capability {
                 [role] => Self::Role(*role),
                 _ => return None,
             },
-            code::GRACEFUL_RESTART => Self::GracefulRestart(value.to_vec()),
-            code::ADD_PATH => match AddPath::decode_all(value) {
-                Some(families) => Self::AddPath(families),
-                // Not understood (RFC 7911 section 4), which is no error.
-                None => Self::Unknown { code, data: value.to_vec() },
-            },
-            code => Self::Unknown { code, data: value.to_vec() },
+            _ => Self::decode_lenient(code, value)
+                .unwrap_or_else(|| Self::Unknown { code, data: value.to_vec() }),
         })
+    }
+
+    /// The capabilities that are none when their length is wrong.
+    fn decode_lenient(code: u8, value: &[u8]) -> Option<Self> {
+        match code {
+            code::GRACEFUL_RESTART => GracefulRestart::decode(value).map(Self::GracefulRestart),
+            code::ADD_PATH => AddPath::decode_all(value).map(Self::AddPath),
+            code::LONG_LIVED_GRACEFUL_RESTART => {
+                LongLivedRestart::decode(value).map(Self::LongLivedGracefulRestart)
+            }
+            _ => None,
+        }
     }
 
     /// Appends `code, length, value`; a value beyond 255 octets is cut off.
@@ -205,7 +217,9 @@ impl Capability {
                     out.extend([*safi, u8::from(*receive) | u8::from(*send) << 1]);
                 }
             }
-            Self::GracefulRestart(data) | Self::Unknown { data, .. } => {
+            Self::GracefulRestart(offer) => offer.encode(out),
+            Self::LongLivedGracefulRestart(offer) => offer.encode(out),
+            Self::Unknown { data, .. } => {
                 out.extend(data.iter().take(usize::from(u8::MAX)));
             }
         }

@@ -10,6 +10,10 @@ pub struct Community(pub u32);
 impl Community {
     /// Planned shutdown of the path (RFC 8326).
     pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
+    /// A route kept for long after its session was lost (RFC 9494 section 3.2).
+    pub const LLGR_STALE: Self = Self(0xffff_0006);
+    /// Not to be kept so (RFC 9494 section 3.3).
+    pub const NO_LLGR: Self = Self(0xffff_0007);
     /// Drop traffic to the prefix (RFC 7999).
     pub const BLACKHOLE: Self = Self(0xffff_029a);
     /// Not beyond this AS or confederation (RFC 1997).
@@ -25,8 +29,8 @@ impl Community {
     pub const WELL_KNOWN: [(Self, &'static str); 10] = [
         (Self::GRACEFUL_SHUTDOWN, "graceful-shutdown"),
         (Self(0xffff_0001), "accept-own"),
-        (Self(0xffff_0006), "llgr-stale"),
-        (Self(0xffff_0007), "no-llgr"),
+        (Self::LLGR_STALE, "llgr-stale"),
+        (Self::NO_LLGR, "no-llgr"),
         (Self(0xffff_0008), "accept-own-nexthop"),
         (Self::BLACKHOLE, "blackhole"),
         (Self::NO_EXPORT, "no-export"),

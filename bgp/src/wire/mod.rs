@@ -19,6 +19,7 @@ mod capability;
 mod community;
 mod encode;
 mod error;
+mod graceful;
 mod key;
 mod message;
 mod next_hop;
@@ -38,6 +39,7 @@ pub use encode::{
     EncodeContext, EncodeError, UpdateEncoder, encode_announce, encode_end_of_rib, encode_withdraw,
 };
 pub use error::{AttributeError, ProtocolError, Reason};
+pub use graceful::{GracefulRestart, LongLivedRestart};
 pub use key::{AttributeContext, Discarded, parse_attributes};
 pub use message::{DecodeContext, Message, decode, encode_keepalive, frame_len};
 pub use next_hop::{NextHop, NextHopBytes};

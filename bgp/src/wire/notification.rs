@@ -208,6 +208,25 @@ impl Notification {
         Self { code, subcode, data: Vec::new() }
     }
 
+    /// Cease/Hard Reset around another message, for a peer that would otherwise expect us back (RFC 8538
+    /// section 3.1).
+    #[must_use]
+    pub fn into_hard_reset(self) -> Self {
+        let mut data = vec![self.code, self.subcode];
+        data.extend(self.data);
+        Self { code: codes::CEASE, subcode: codes::cease::HARD_RESET, data }
+    }
+
+    /// Whether the session is not to be restarted gracefully (RFC 8538).
+    pub fn is_hard_reset(&self) -> bool {
+        (self.code, self.subcode) == (codes::CEASE, codes::cease::HARD_RESET)
+    }
+
+    /// The message within a Hard Reset.
+    pub fn within(&self) -> Option<Self> {
+        self.is_hard_reset().then(|| Self::decode(&self.data)).flatten()
+    }
+
     /// Hold Timer Expired.
     pub fn hold_timer_expired() -> Self {
         Self::new(codes::HOLD_TIMER_EXPIRED, 0)
@@ -281,9 +300,12 @@ impl fmt::Display for Notification {
                 }
             }
         }
-        match self.shutdown_communication() {
-            Some(text) => write!(f, ": \"{}\"", text.escape_debug()),
-            None => Ok(()),
+        match (self.shutdown_communication(), self.within()) {
+            (Some(text), _) => write!(f, ": \"{}\"", text.escape_debug()),
+            // What is within that is only said by its numbers: nothing nests any deeper.
+            (None, Some(within)) if within.is_hard_reset() => write!(f, ": Cease/Hard Reset"),
+            (None, Some(within)) => write!(f, ": {within}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -315,6 +337,17 @@ mod tests {
             assert_eq!(notification.shutdown_communication(), None, "{data:?}");
             assert_eq!(notification.to_string(), "Cease/Administrative Shutdown");
         }
+    }
+
+    #[test]
+    fn a_hard_reset_shows_what_is_within() {
+        let within = Notification::administrative_shutdown("moving");
+        let hard = within.clone().into_hard_reset();
+        assert_eq!(hard.within(), Some(within));
+        assert_eq!(hard.to_string(), "Cease/Hard Reset: Cease/Administrative Shutdown: \"moving\"");
+        let empty = Notification::cease(9);
+        assert_eq!((empty.within(), empty.to_string().as_str()), (None, "Cease/Hard Reset"));
+        assert_eq!(hard.into_hard_reset().to_string(), "Cease/Hard Reset: Cease/Hard Reset");
     }
 
     #[test]

@@ -10,8 +10,13 @@ pub(crate) fn best(candidates: &[Candidate], rules: &Rules) -> Option<(usize, Ve
     let all = || (0..candidates.len()).collect::<Vec<_>>();
     let c = |index: usize| &candidates[index];
 
-    // 9.1.1: the degree of preference, ours above everybody's.
+    // RFC 9494 section 4.4: less preferred than any other.
     let mut routes = all();
+    if routes.iter().any(|&r| !c(r).long_lived) {
+        routes.retain(|&r| !c(r).long_lived);
+    }
+
+    // 9.1.1: the degree of preference, ours above everybody's.
     if routes.iter().any(|&r| c(r).local) {
         routes.retain(|&r| c(r).local);
     }

@@ -10,7 +10,7 @@ use bgp::rib::{
     AttrId, BestChange, BestRoute, NextHopInterest, NextHopState, PeerCounts, PeerSession, PeerStatistics,
     Rib, RibConfig, Rules, ShardSpec, Totals,
 };
-use bgp::types::{Family, PeerId};
+use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{Attributes, Update};
 use ipnet::IpNet;
 
@@ -49,9 +49,27 @@ impl Union {
         }
     }
 
-    pub(crate) fn peer_down(&mut self, peer: PeerId) {
+    pub(crate) fn peer_lost(&mut self, peer: PeerId, kept: FamilySet) {
         for rib in &mut self.shards {
-            rib.peer_down(peer);
+            if kept.is_empty() { rib.peer_down(peer) } else { rib.peer_lost(peer, kept) }
+        }
+    }
+
+    pub(crate) fn mark_stale(&mut self, peer: PeerId, family: Family) {
+        for rib in &mut self.shards {
+            rib.mark_stale(peer, family);
+        }
+    }
+
+    pub(crate) fn drop_stale(&mut self, peer: PeerId, family: Family) {
+        for rib in &mut self.shards {
+            rib.drop_stale(peer, family);
+        }
+    }
+
+    pub(crate) fn age_stale(&mut self, peer: PeerId, family: Family) {
+        for rib in &mut self.shards {
+            rib.age_stale(peer, family);
         }
     }
 

@@ -2,6 +2,7 @@
 //! pairs of sessions over an in-memory network under a virtual clock.
 
 mod collision;
+mod graceful;
 mod messages;
 mod net;
 mod pair;

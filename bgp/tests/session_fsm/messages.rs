@@ -70,8 +70,9 @@ pub(crate) fn brief(outputs: &[Output]) -> String {
             Output::Connect(_) => "connect".to_owned(),
             Output::Close(_) => "close".to_owned(),
             Output::Up(..) => "up".to_owned(),
-            Output::Down(_) => "down".to_owned(),
+            Output::Down(..) => "down".to_owned(),
             Output::RouteRefresh(family) => format!("refresh {family}"),
+            Output::Stale(routes) => format!("{routes:?}"),
             Output::StateChanged { .. } => return None,
             Output::Send(_, bytes) => match sent(bytes) {
                 Message::Notification(message) => {

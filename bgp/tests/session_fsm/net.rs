@@ -285,12 +285,12 @@ impl Net {
                     }
                 }
                 Output::Up(..) => state.ups += 1,
-                Output::Down(reason) => state.downs.push(reason.to_string()),
+                Output::Down(reason, _) => state.downs.push(reason.to_string()),
                 Output::StateChanged { from, to } => {
                     assert_eq!(state.states.last(), Some(&from));
                     state.states.push(to);
                 }
-                Output::RouteRefresh(_) => {}
+                Output::RouteRefresh(_) | Output::Stale(_) => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use bgp::types::Family;
 use bgp::wire::{Message, ProtocolError};
 use proptest::prelude::*;
 
-use crate::messages::{config, id, notification, peer_open, refresh, sent, with_update};
+use crate::messages::{config, id, notification, peer_open, refresh, secs, sent, with_update};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -106,7 +106,11 @@ impl Bystander {
                     1 => StopReason::Reset(String::new()),
                     2 => StopReason::ConfigurationChange,
                     3 => StopReason::OutOfResources,
-                    _ => StopReason::MaxPrefixes { family: Family::Ipv6Unicast, limit: 1 },
+                    _ => StopReason::MaxPrefixes {
+                        family: Family::Ipv6Unicast,
+                        limit: 1,
+                        restart_after: Some(secs(9)),
+                    },
                 },
             ),
             Event::Accept => {
@@ -206,8 +210,9 @@ impl Bystander {
                     assert!(seen.keepalive_sent && seen.keepalive_received, "{seen:?}");
                     assert_eq!(self.up.replace(conn), None, "up twice");
                 }
-                Output::Down(_) => assert!(self.up.take().is_some(), "down without up"),
+                Output::Down(..) => assert!(self.up.take().is_some(), "down without up"),
                 Output::RouteRefresh(_) => assert!(self.up.is_some()),
+                Output::Stale(_) => {}
                 Output::StateChanged { from, to } => {
                     assert!(from == self.state && from != to);
                     self.state = to;

@@ -228,7 +228,7 @@ fn an_operators_start_ends_the_stay_in_idle() {
 }
 
 #[test]
-fn a_reset_comes_back_soon_and_too_many_prefixes_ever_later() {
+fn a_reset_comes_back_soon_and_too_many_prefixes_when_told() {
     let now = Instant::now();
     let (mut session, _) = established(90, 1, now);
     session.stop(now, &StopReason::Reset("try again".to_owned()));
@@ -236,12 +236,26 @@ fn a_reset_comes_back_soon_and_too_many_prefixes_ever_later() {
 
     let family = bgp::types::Family::Ipv4Unicast;
     let (mut session, _) = established(90, 1, now);
-    session.stop(now, &StopReason::MaxPrefixes { family, limit: 1000 });
+    let restart_after = Some(secs(77));
+    session.stop(now, &StopReason::MaxPrefixes { family, limit: 1000, restart_after });
     let Output::Send(_, bytes) = session.poll_output().unwrap() else { panic!("no NOTIFICATION") };
     let Message::Notification(cease) = crate::messages::sent(&bytes) else { panic!("{bytes:?}") };
     assert_eq!((cease.code, cease.subcode), (6, 1));
     assert_eq!(cease.data, [0, 1, 1, 0, 0, 3, 232]);
-    assert!(session.snapshot(now).idle_hold.is_some());
+    let snapshot = session.snapshot(now);
+    assert_eq!(snapshot.idle_hold, Some(secs(77)));
+    let text = "sent Cease/Maximum Number of Prefixes Reached: more than 1000 ipv4-unicast prefixes";
+    assert_eq!(snapshot.last_error.unwrap().text, text);
+
+    // Without such a time it stays down, and says why, until it is reset.
+    let (mut session, _) = established(90, 1, now);
+    session.stop(now, &StopReason::MaxPrefixes { family, limit: 1000, restart_after: None });
+    assert_eq!(session.poll_timeout(), None);
+    assert!(session.snapshot(now).over_limit);
+    session.stop(now, &StopReason::ConfigurationChange);
+    assert_eq!(session.state(), State::Idle);
+    session.stop(now, &StopReason::Reset(String::new()));
+    assert_eq!(session.state(), State::Connect);
 }
 
 #[test]

@@ -161,7 +161,11 @@ fn an_open_comes_back_as_it_was_written_however_many_capabilities() {
             Capability::MultiProtocol(Family::Ipv6Unicast),
             Capability::RouteRefresh,
             Capability::ExtendedMessage,
-            Capability::GracefulRestart(vec![0x40, 120]),
+            Capability::GracefulRestart(bgp::wire::GracefulRestart {
+                notification: true,
+                restart_time: 120,
+                ..Default::default()
+            }),
             Capability::FourOctetAsn(Asn(70_000)),
             Capability::AddPath(vec![
                 AddPath::new(Family::Ipv4Unicast, true, true),

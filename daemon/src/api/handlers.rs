@@ -106,6 +106,9 @@ async fn counted(
                     best: counts.best as u64,
                 };
             }
+            if let Some(stale) = report.stale.get_mut(family.as_str()) {
+                stale.routes = counts.stale as u64;
+            }
         }
         report.unsendable = unsendable;
         report.update_errors = statistics.treated_as_withdraw;

@@ -34,6 +34,12 @@ fn describe() {
             "Routes of the neighbor that policy accepted and that are usable.",
         ),
         ("peregrine_session_routes_best", "Routes of the neighbor that are best."),
+        ("peregrine_session_routes_stale", "Routes kept of a session with the neighbor that was lost."),
+        (
+            "peregrine_session_prefix_limit",
+            "Limit on the prefixes of the session, by what is counted: received, accepted, advertised.",
+        ),
+        ("peregrine_session_prefix_limit_count", "Prefixes that count for the limit."),
         ("peregrine_rib_prefixes", "Prefixes with at least one path."),
         ("peregrine_rib_paths", "Paths, usable or not."),
         ("peregrine_fib_routes", "Routes meant to be in the forwarding table, before compression."),
@@ -134,6 +140,17 @@ pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
         gauge!("peregrine_session_routes_received", &labels).set(float(counts.received));
         gauge!("peregrine_session_routes_accepted", &labels).set(float(counts.accepted));
         gauge!("peregrine_session_routes_best", &labels).set(float(counts.best));
+        let stale = neighbor.stale.get(family.as_str()).map_or(0, |stale| stale.routes);
+        gauge!("peregrine_session_routes_stale", &labels).set(float(stale));
+    }
+    for limit in &neighbor.limits {
+        let labels = [
+            ("neighbor", brief.address.to_string()),
+            ("family", limit.family.clone()),
+            ("counted", limit.what.clone()),
+        ];
+        gauge!("peregrine_session_prefix_limit", &labels).set(limit.limit);
+        gauge!("peregrine_session_prefix_limit_count", &labels).set(limit.count);
     }
     for (name, count) in &neighbor.messages {
         let (direction, kind) = name.split_once(' ').unwrap_or(("", name));

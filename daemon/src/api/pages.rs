@@ -113,7 +113,7 @@ pub(super) async fn routes(
 
 async fn route_page(app: &App, wanted: Wanted, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
     let page = app.rib.routes(cursor.family, wanted, cursor.after, PAGE).await.ok()?;
-    Some((lines(page.items.iter().map(views::route)), page.next))
+    Some((lines(page.items.iter().map(|view| views::route(&app.peers, view))), page.next))
 }
 
 async fn advertised_page(app: &App, peer: PeerId, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
@@ -146,7 +146,7 @@ async fn one_route_of(app: &App, wanted: Wanted, target: Target) -> Result<Optio
         }
         (!view.paths.is_empty()).then_some(view)
     });
-    Ok(route.map(|view| views::route(&view)))
+    Ok(route.map(|view| views::route(&app.peers, &view)))
 }
 
 async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Option<Route>, Refusal> {

@@ -58,7 +58,7 @@ pub struct NeighborBrief {
     pub last_error: Option<String>,
     /// Seconds since then.
     pub last_error_seconds: Option<u64>,
-    /// Routes by negotiated family; empty while the session is down.
+    /// Routes by negotiated family; while the session is down, by family with stale routes.
     pub families: BTreeMap<String, NeighborCounts>,
 }
 
@@ -179,6 +179,20 @@ pub struct NeighborDetail {
     /// Routes announced to it by family; only where one neighbour is asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub advertised: BTreeMap<String, u64>,
+    /// Graceful restart (RFC 4724, 8538, 9494): what is configured, and what the neighbour offers.
+    pub graceful_restart: String,
+    /// Families in which the neighbour has sent End-of-RIB since the session came up.
+    pub ends_of_rib: Vec<String>,
+    /// Routes kept of a session that was lost, by family.
+    pub stale: BTreeMap<String, StaleInfo>,
+    /// Whether `BLACKHOLE` has traffic dropped (RFC 7999).
+    pub accept_blackhole: bool,
+    /// Whether `GRACEFUL_SHUTDOWN` lowers the local preference to 0 (RFC 8326).
+    pub honor_graceful_shutdown: bool,
+    /// Whether too many prefixes keep the session Idle until it is reset.
+    pub over_limit: bool,
+    /// Limits on prefixes, while the session is up.
+    pub limits: Vec<LimitInfo>,
     /// Names of the import policies, in order.
     pub import: Vec<String>,
     /// Names of the export policies, in order.
@@ -243,6 +257,37 @@ pub struct HistoryEvent {
     pub count: u64,
 }
 
+/// A limit on the prefixes of a session in one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitInfo {
+    /// The family.
+    pub family: String,
+    /// What is counted: prefixes `received`, `accepted` by import policy, `advertised`.
+    pub what: String,
+    /// The limit.
+    pub limit: u32,
+    /// The count at which the log warns.
+    pub warning: u32,
+    /// What happens beyond it.
+    pub action: String,
+    /// The count.
+    pub count: u32,
+    /// How often a prefix was refused since the session came up.
+    pub refused: u64,
+}
+
+/// Routes of one family kept of a session that was lost (RFC 4724 section 4.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaleInfo {
+    /// `restarting`: the neighbour is away; `syncing`: it is back, without End-of-RIB yet; `long-lived`: it is
+    /// or was away for longer than its restart time (RFC 9494).
+    pub phase: String,
+    /// Seconds until that ends.
+    pub left_seconds: u64,
+    /// How many routes.
+    pub routes: u64,
+}
+
 /// One prefix in `GET /v1/routes`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Route {
@@ -264,6 +309,12 @@ pub struct Path {
     pub multipath: bool,
     /// Whether it may be used at all.
     pub usable: bool,
+    /// Whether traffic is dropped, as its community asks (RFC 7999).
+    pub blackhole: bool,
+    /// Whether it is kept of a session that was lost, or not refreshed yet.
+    pub stale: bool,
+    /// Seconds for which it may still be kept so.
+    pub stale_seconds: Option<u64>,
     /// Why it is not best, or what decided for it.
     pub reason: String,
     /// Next hop.

@@ -1,6 +1,6 @@
 //! From the rooms' own types to the API's.
 
-use bgp::rib::view::{ForwardingState, PathView, RouteView};
+use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
 use bgp::types::Family;
 use bgp::wire::{Attributes, UnknownAttribute};
 use fib::TableStats;
@@ -10,17 +10,33 @@ use ipnet::IpNet;
 use super::metrics::sample_port;
 use super::types::{FibCounts, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, Route, VerdictCount};
 use crate::forwarding::{FibRow, ForwardingHandle, ForwardingStopped};
+use crate::session::Peers;
 
 /// A prefix and its paths.
-pub(super) fn route(view: &RouteView) -> Route {
+pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
     let decided = view.decided_by.map_or("only path", |step| step.as_str());
     let paths = view.paths.iter().map(|shown| {
         let mut path = attributes(&shown.attributes);
         path.neighbor = shown.neighbor;
+        path.reason = reason(shown, decided, view.forwarding);
         path.best = shown.best;
         path.multipath = shown.multipath;
         path.usable = shown.ineligible.is_none();
-        path.reason = reason(shown, decided, view.forwarding);
+        path.stale = shown.standing == Standing::Stale;
+        path.blackhole = shown.blackhole;
+        if shown.blackhole {
+            path.reason.push_str("; blackhole, its traffic is dropped");
+        }
+        if let Some(address) = path.neighbor.filter(|_| path.stale) {
+            let kept = peers.stale(address, Family::of(&view.prefix));
+            path.stale_seconds = kept.map(|(_, left)| left.as_secs());
+            path.reason.push_str(&match kept {
+                Some((phase, left)) => {
+                    format!("; stale ({}), kept for {}s more at most", phase.as_str(), left.as_secs())
+                }
+                None => "; stale until announced again".to_owned(),
+            });
+        }
         path
     });
     Route { prefix: view.prefix.to_string(), paths: paths.collect() }
@@ -67,6 +83,9 @@ fn attributes(of: &Attributes) -> Path {
         best: false,
         multipath: false,
         usable: false,
+        blackhole: false,
+        stale: false,
+        stale_seconds: None,
         reason: String::new(),
         next_hop: of.next_hop.addr.to_string(),
         link_local_next_hop: of.next_hop.link_local.map(|address| address.to_string()),

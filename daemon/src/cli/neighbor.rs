@@ -6,7 +6,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::client::{Client, ClientError};
 use super::show::{get, print_json};
 use super::table::{Align, Table, duration, print_text, wrap};
-use crate::api::types::{HistoryEvent, NeighborBrief, NeighborDetail, NotificationInfo, Shutdown};
+use crate::api::types::{
+    HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, Shutdown, StaleInfo,
+};
 
 /// One neighbour in detail.
 pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
@@ -59,6 +61,11 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     }
     let names =
         |list: &[String]| if list.is_empty() { "none configured".to_owned() } else { list.join(", ") };
+    if neighbor.over_limit {
+        let text = format!("too many prefixes; `peregrine clear {}` brings it back", brief.address);
+        lines.push(("Kept idle", text));
+    }
+    lines.extend(restart(neighbor));
     lines.push(("Import", names(&neighbor.import)));
     lines.push(("Export", names(&neighbor.export)));
     if !neighbor.options.is_empty() {
@@ -107,6 +114,39 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     let text: String =
         lines.iter().map(|(name, value)| format!("{name:<13} {}\n", wrap(value, 84, 14))).collect();
     print_text(&text)
+}
+
+/// What is done when the session ends or too much is sent.
+fn restart(neighbor: &NeighborDetail) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let orders: Vec<&str> = [
+        (neighbor.honor_graceful_shutdown, "graceful-shutdown lowers the local preference to 0"),
+        (neighbor.accept_blackhole, "blackhole drops traffic"),
+    ]
+    .into_iter()
+    .filter_map(|(on, text)| on.then_some(text))
+    .collect();
+    if !orders.is_empty() {
+        lines.push(("Communities", orders.join(", ")));
+    }
+    for limit in &neighbor.limits {
+        let LimitInfo { family, what, limit, warning, action, count, refused } = limit;
+        let mut text = format!("{family}: {count} {what} of {limit}, warning at {warning}, then {action}");
+        if *refused > 0 {
+            text.push_str(&format!("; {refused} refused"));
+        }
+        lines.push(("Limit", text));
+    }
+    lines.push(("Restart", neighbor.graceful_restart.clone()));
+    for (family, stale) in &neighbor.stale {
+        let StaleInfo { phase, left_seconds, routes } = stale;
+        let left = duration(*left_seconds);
+        lines.push(("Stale", format!("{family}: {routes} routes, {phase}, for {left} more at most")));
+    }
+    if !neighbor.ends_of_rib.is_empty() {
+        lines.push(("End-of-RIB", format!("received: {}", neighbor.ends_of_rib.join(", "))));
+    }
+    lines
 }
 
 /// By whom, and with what for the neighbour to read.

@@ -153,14 +153,14 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
             neighbor.state.clone(),
             neighbor.since_seconds.map_or_else(|| "-".to_owned(), duration),
         ];
-        let note = neighbor.description.clone().unwrap_or_default();
+        let error = match &neighbor.shutdown {
+            _ if neighbor.state == "Established" => None,
+            Some(shutdown) => Some(format!("(shut down by {})", neighbor::by(shutdown))),
+            None => neighbor.last_error.as_ref().map(|error| format!("({error})")),
+        };
+        let note: Vec<_> = neighbor.description.clone().into_iter().chain(error).collect();
+        let note = note.join(" ");
         if neighbor.families.is_empty() {
-            let error = match &neighbor.shutdown {
-                Some(shutdown) => Some(format!("(shut down by {})", neighbor::by(shutdown))),
-                None => neighbor.last_error.as_ref().map(|error| format!("({error})")),
-            };
-            let note = [note].into_iter().filter(|note| !note.is_empty()).chain(error);
-            let note = note.collect::<Vec<_>>().join(" ");
             lead.extend(["-", "-", "-", "-"].map(str::to_owned));
             lead.push(note);
             table.row(lead);
@@ -210,6 +210,9 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
 
 fn path_line(prefix: &str, path: &Path) -> String {
     let mark = match path {
+        Path { stale: true, best: true, .. } => "S>",
+        Path { stale: true, multipath: true, .. } => "S=",
+        Path { stale: true, usable: true, .. } => "S",
         Path { best: true, .. } => "*>",
         Path { multipath: true, .. } => "*=",
         Path { usable: true, .. } => "*",

@@ -317,6 +317,7 @@ impl<P: Plane> Forwarder<P> {
         let next_hops = match target {
             RouteTarget::Via(next_hops) => next_hops.as_slice(),
             RouteTarget::Reject => return self.insert_single(prefix, NextHopKey::Reject),
+            RouteTarget::Blackhole => return self.insert_single(prefix, NextHopKey::Blackhole),
             RouteTarget::Withdrawn => {
                 self.remove(prefix);
                 return Ok(());
@@ -349,7 +350,7 @@ impl<P: Plane> Forwarder<P> {
             self.reset_counters(id);
         }
         let installed = self.set(&[id]).and_then(|set| match key {
-            NextHopKey::Reject => self.fib.insert(prefix, set),
+            NextHopKey::Reject | NextHopKey::Blackhole => self.fib.insert(prefix, set),
             _ => self.fib.insert_own(prefix, set),
         });
         // From here on the routes alone keep the next hop.

@@ -174,6 +174,8 @@ pub enum RouteTarget {
     /// To this router, which originates the prefix: what no more specific route takes is dropped. Else it
     /// would follow a default route back to where it came from.
     Reject,
+    /// Nowhere: packets are dropped, as whoever announced the prefix asked for (RFC 7999).
+    Blackhole,
 }
 
 /// What the RIB hands on at once.

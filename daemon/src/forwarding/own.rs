@@ -78,14 +78,17 @@ impl<P: Plane> Forwarder<P> {
         let keys = members.iter().filter_map(|&id| Some(self.fib.next_hop_view(id)?.key));
         let mut next_hops = Vec::with_capacity(members.len());
         for key in keys {
-            match key {
-                NextHopKey::Via { addr, ifindex: 0 } => next_hops.push(addr),
-                NextHopKey::Reject => {
-                    self.shadowed.insert(prefix, RouteTarget::Reject);
-                    return;
+            let single = match key {
+                NextHopKey::Reject => RouteTarget::Reject,
+                NextHopKey::Blackhole => RouteTarget::Blackhole,
+                NextHopKey::Via { addr, ifindex: 0 } => {
+                    next_hops.push(addr);
+                    continue;
                 }
-                _ => {}
-            }
+                _ => continue,
+            };
+            self.shadowed.insert(prefix, single);
+            return;
         }
         if !next_hops.is_empty() {
             self.shadowed.insert(prefix, RouteTarget::Via(next_hops));

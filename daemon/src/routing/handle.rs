@@ -10,7 +10,8 @@ use std::sync::Arc;
 use bgp::rib::out::GroupConfig;
 use bgp::rib::view::{Page, RouteView, Tally, Wanted};
 use bgp::rib::{PeerCounts, PeerSession, PeerStatistics, Rib, Rules, ShardSpec, Totals};
-use bgp::types::{Family, PeerId};
+use bgp::session::StaleRoutes;
+use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{Attributes, UpdateLayout};
 use ipnet::IpNet;
 use thiserror::Error;
@@ -42,7 +43,8 @@ pub(crate) struct RibStopped;
 #[derive(Clone, Debug)]
 pub(super) enum ShardInput {
     Up(Arc<PeerUp>),
-    Down(PeerId),
+    Down(PeerId, FamilySet),
+    Stale(PeerId, StaleRoutes),
     Updates(PeerId, Arc<UpdateBatch>),
     Refresh(PeerId, Family),
     Reconfigure(Arc<[(PeerSession, GroupConfig)]>),
@@ -52,7 +54,8 @@ impl From<Input> for ShardInput {
     fn from(input: Input) -> Self {
         match input {
             Input::Up(up) => Self::Up(up.into()),
-            Input::Down(peer) => Self::Down(peer),
+            Input::Down(peer, kept) => Self::Down(peer, kept),
+            Input::Stale(peer, routes) => Self::Stale(peer, routes),
             Input::Updates(peer, batch) => Self::Updates(peer, batch.into()),
             Input::Refresh(peer, family) => Self::Refresh(peer, family),
             Input::Reconfigure(peers) => Self::Reconfigure(peers.into()),
@@ -67,7 +70,7 @@ impl Input {
             Self::Updates(_, batch) => {
                 batch.bytes.len() + batch.updates.len() * size_of::<(u32, u32, UpdateLayout)>()
             }
-            Self::Up(_) | Self::Down(_) | Self::Refresh(..) | Self::Reconfigure(_) => 0,
+            Self::Up(_) | Self::Down(..) | Self::Stale(..) | Self::Refresh(..) | Self::Reconfigure(_) => 0,
         };
         // What is larger than all room has to do with it.
         u32::try_from(octets).unwrap_or(ROOM).clamp(LEAST, ROOM)

@@ -28,7 +28,8 @@ use std::time::Instant;
 
 use bgp::rib::out::{Batch, GroupConfig};
 use bgp::rib::{PeerSession, Rules, ShardSpec};
-use bgp::types::{Family, PeerId};
+use bgp::session::StaleRoutes;
+use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{Attributes, UpdateLayout};
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -67,8 +68,10 @@ pub(crate) struct PeerUp {
 pub(crate) enum Input {
     /// A session is up: its routes follow, and it wants ours.
     Up(Box<PeerUp>),
-    /// Its session is down: its routes are void.
-    Down(PeerId),
+    /// Its session is down: its routes of these families are stale from now on (RFC 4724), the others void.
+    Down(PeerId, FamilySet),
+    /// What is to become of its stale routes.
+    Stale(PeerId, StaleRoutes),
     /// Routes of a neighbour.
     Updates(PeerId, UpdateBatch),
     /// The neighbour asks for our routes again (RFC 2918).

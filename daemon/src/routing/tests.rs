@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use bgp::types::PeerId;
+use bgp::types::{FamilySet, PeerId};
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::task::{JoinSet, unconstrained};
@@ -48,14 +48,14 @@ async fn what_waits_is_bounded_in_octets_whatever_the_number_of_shards() {
 #[tokio::test]
 async fn small_inputs_are_bounded_too() {
     let (handle, _inboxes) = RibHandle::new(2);
-    assert_eq!(fill(&handle, || Input::Down(PeerId(1))), (ROOM / LEAST) as usize);
+    assert_eq!(fill(&handle, || Input::Down(PeerId(1), FamilySet::EMPTY)), (ROOM / LEAST) as usize);
 }
 
 #[tokio::test]
 async fn what_is_given_up_before_it_found_room_is_told_to_nobody() {
     let (handle, mut inboxes) = RibHandle::new(2);
     let filled = fill(&handle, || batch(1));
-    let mut waiting = Box::pin(handle.send(Input::Down(PeerId(9))));
+    let mut waiting = Box::pin(handle.send(Input::Down(PeerId(9), FamilySet::EMPTY)));
     assert!(waiting.as_mut().now_or_never().is_none());
     drop(waiting);
     for inbox in &mut inboxes {

@@ -7,6 +7,7 @@ use std::io;
 
 use bgp::rib::out::Batch;
 use bgp::rib::{BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig, ShardSpec};
+use bgp::session::StaleRoutes;
 use bgp::types::PeerId;
 use bgp::wire::Update;
 use serde_json::json;
@@ -188,10 +189,12 @@ impl Worker {
                 let updates = updates.get(usize::from(self.shard.index)).cloned();
                 self.receivers.extend(updates.map(|updates| Receiver { peer, updates, unsendable: 0 }));
             }
-            ShardInput::Down(peer) => {
+            ShardInput::Down(peer, kept) => {
                 self.receivers.retain(|receiver| receiver.peer != *peer);
-                self.rib.peer_down(*peer);
+                self.rib.peer_lost(*peer, *kept);
             }
+            ShardInput::Stale(peer, StaleRoutes::Drop(family)) => self.rib.drop_stale(*peer, *family),
+            ShardInput::Stale(peer, StaleRoutes::LongLived(family)) => self.rib.age_stale(*peer, *family),
             ShardInput::Updates(peer, batch) => self.updates(*peer, batch),
             ShardInput::Refresh(peer, family) => {
                 // Without export there is nothing to send again.
@@ -307,6 +310,7 @@ fn route_change(change: BestChange) -> RouteChange {
     let target = match change.best.map(|best| best.forwarding) {
         Some(Forwarding::Via(next_hops)) => RouteTarget::Via(next_hops.into_vec()),
         Some(Forwarding::Originated) => RouteTarget::Reject,
+        Some(Forwarding::Blackhole) => RouteTarget::Blackhole,
         None => RouteTarget::Withdrawn,
     };
     RouteChange { prefix: change.prefix, target }

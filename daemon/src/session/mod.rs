@@ -9,10 +9,12 @@ mod connection;
 mod exports;
 mod history;
 mod ids;
+mod limits;
 mod listener;
 mod local;
 mod report;
 mod socket;
+mod stale;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -20,11 +22,12 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
-use bgp::session::StopReason;
-use bgp::types::PeerId;
+use bgp::session::{StalePhase, StopReason};
+use bgp::types::{Family, PeerId};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
@@ -34,6 +37,7 @@ use crate::monitor::Monitor;
 use crate::routing::{Input, RibHandle, RibStopped};
 
 use ids::Ids;
+use stale::StaleClock;
 
 pub(crate) use listener::accept;
 pub(crate) use socket::listen;
@@ -91,6 +95,7 @@ pub(crate) enum PeerError {
 #[derive(Clone)]
 struct Peer {
     id: PeerId,
+    stale: Arc<StaleClock>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -134,9 +139,11 @@ impl Peers {
         };
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let id = lease.id();
-        let task = task::Task::new(lease, config, neighbor.clone(), self.rib.clone(), self.monitor.clone());
+        let stale = Arc::new(StaleClock::default());
+        let (rib, monitor, clock) = (self.rib.clone(), self.monitor.clone(), Arc::clone(&stale));
+        let task = task::Task::new(lease, config, neighbor.clone(), rib, monitor, clock);
         tokio::spawn(task.run(inbox));
-        self.write().by_address.insert(address, Peer { id, commands });
+        self.write().by_address.insert(address, Peer { id, stale, commands });
     }
 
     /// Goes on under another configuration. The sessions of neighbours that are gone end, those that `resets`
@@ -196,6 +203,11 @@ impl Peers {
     /// The RIB's id of a neighbour.
     pub(crate) fn id(&self, address: IpAddr) -> Option<PeerId> {
         self.read().by_address.get(&address).map(|peer| peer.id)
+    }
+
+    /// How stale routes of a neighbour are kept in a family, and for how long still.
+    pub(crate) fn stale(&self, address: IpAddr, family: Family) -> Option<(StalePhase, Duration)> {
+        self.read().by_address.get(&address)?.stale.left(family, Instant::now())
     }
 
     async fn send(&self, address: IpAddr, command: Command) -> Result<(), PeerError> {

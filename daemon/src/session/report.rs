@@ -5,16 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bgp::policy::{PolicyChain, PolicyNeighbor};
-use bgp::rib::PeerSession;
 use bgp::rib::out::{ExportRules, GroupConfig, SharedLan};
-use bgp::session::{LastNotification, MessageCounts, Negotiated, PeerKind, Session, State};
-use bgp::types::{Family, PeerId};
+use bgp::rib::{CommunityOrders, PeerSession};
+use bgp::session::{LastNotification, MessageCounts, Negotiated, PeerKind, PeerRestart, Session, State};
+use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
 
+use super::limits::Limits;
 use super::local;
 use super::task::Malformed;
 use crate::api::types::{
-    MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo, Shutdown,
+    MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo, Shutdown, StaleInfo,
 };
 
 /// What the RIB is to know of a session that is up, ending at `local` here: the neighbour, and what it is sent.
@@ -24,6 +25,7 @@ pub(super) fn routing(
     neighbor: &conf::Neighbor,
     negotiated: &Negotiated,
     local: IpAddr,
+    limits: &Limits,
 ) -> (PeerSession, GroupConfig) {
     let session = PeerSession {
         id,
@@ -37,6 +39,11 @@ pub(super) fn routing(
         families: negotiated.families,
         enforce_first_as: negotiated.kind == PeerKind::Ebgp && neighbor.attributes.enforce_first_as,
         rules: neighbor.attributes.import_rules(negotiated.kind == PeerKind::Ebgp),
+        limits: limits.receive(),
+        orders: CommunityOrders {
+            graceful_shutdown: neighbor.honor_graceful_shutdown.unwrap_or(negotiated.kind == PeerKind::Ebgp),
+            blackhole: neighbor.accept_blackhole,
+        },
     };
     let own = |family: Family| {
         neighbor.attributes.next_hops[family.index()].or_else(|| local::next_hop(local, family))
@@ -63,6 +70,8 @@ pub(super) fn routing(
         next_hop_self: neighbor.attributes.next_hop_self
             || neighbor.attributes.next_hops.iter().any(Option::is_some),
         families: negotiated.families,
+        limits: limits.advertise(),
+        long_lived: negotiated.restart.long_lived_aware,
         encode: negotiated.encode,
         rules: export_rules(config, neighbor, negotiated, local),
     };
@@ -124,13 +133,13 @@ pub(super) fn neighbor(
     malformed: Option<&Malformed>,
     now: Instant,
     ends: Option<(SocketAddr, SocketAddr)>,
+    limits: Option<&Limits>,
 ) -> NeighborDetail {
     let snapshot = session.snapshot(now);
     let up = snapshot.negotiated.as_ref().filter(|_| snapshot.state == State::Established);
-    let families = up.map_or_else(BTreeMap::new, |negotiated| {
-        let zero = NeighborCounts::default();
-        negotiated.families.iter().map(|family| (family.as_str().to_owned(), zero)).collect()
-    });
+    let negotiated = up.map_or(FamilySet::EMPTY, |negotiated| negotiated.families);
+    let families = negotiated.iter().chain(snapshot.stale.iter().map(|stale| stale.family));
+    let families = families.map(|family| (family.as_str().to_owned(), NeighborCounts::default())).collect();
     let retry = snapshot.idle_hold.or(snapshot.connect_retry);
     NeighborDetail {
         brief: NeighborBrief {
@@ -178,6 +187,30 @@ pub(super) fn neighbor(
         }),
         rejected: BTreeMap::new(),
         advertised: BTreeMap::new(),
+        graceful_restart: graceful_restart(neighbor, up.map(|negotiated| &negotiated.restart)),
+        ends_of_rib: snapshot
+            .ends_of_rib
+            .iter()
+            .filter(|_| up.is_some())
+            .map(|family| family.as_str().to_owned())
+            .collect(),
+        stale: snapshot
+            .stale
+            .iter()
+            .map(|stale| {
+                let left_seconds = stale.left.as_secs();
+                (
+                    stale.family.as_str().to_owned(),
+                    StaleInfo { phase: stale.phase.as_str().to_owned(), left_seconds, routes: 0 },
+                )
+            })
+            .collect(),
+        accept_blackhole: neighbor.accept_blackhole,
+        honor_graceful_shutdown: neighbor
+            .honor_graceful_shutdown
+            .unwrap_or(session.config().kind() == PeerKind::Ebgp),
+        over_limit: snapshot.over_limit,
+        limits: limits.map(Limits::report).unwrap_or_default(),
         import: names(&neighbor.import),
         export: names(&neighbor.export),
         options: neighbor.attributes.changed().map(|(key, value)| (key.to_owned(), value)).collect(),
@@ -208,6 +241,33 @@ fn notification(last: &LastNotification, now: Instant) -> NotificationInfo {
 
 fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Graceful restart with a neighbour in words; `offer` is what it offers while the session is up.
+fn graceful_restart(neighbor: &conf::Neighbor, offer: Option<&PeerRestart>) -> String {
+    let families = |set: FamilySet| set.iter().map(Family::as_str).collect::<Vec<_>>().join(", ");
+    match (neighbor.graceful_restart, offer) {
+        (None, _) => "off".to_owned(),
+        (Some(_), None) => "helper".to_owned(),
+        (Some(_), Some(offer)) if !offer.offered => "helper; not offered by the neighbor".to_owned(),
+        (Some(_), Some(offer)) => {
+            let mut text = if offer.families.is_empty() {
+                "helper; the neighbor keeps nothing in its restart".to_owned()
+            } else {
+                let seconds = offer.restart_time.as_secs();
+                format!("helper; the neighbor restarts within {seconds}s with {}", families(offer.families))
+            };
+            if offer.notification {
+                text.push_str("; notifications are graceful (RFC 8538)");
+            }
+            let long_lived =
+                Family::ALL.into_iter().zip(offer.long_lived).filter(|(_, time)| !time.is_zero());
+            for (family, time) in long_lived {
+                text.push_str(&format!("; long-lived {family} {}s", time.as_secs()));
+            }
+            text
+        }
+    }
 }
 
 fn names(chain: &PolicyChain) -> Vec<String> {

@@ -17,7 +17,7 @@ use std::time::Instant;
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
 use bgp::session::{ConnId, Negotiated, Output, Session, SessionConfig, State, StopReason};
-use bgp::types::PeerId;
+use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{self, Message};
 use bytes::{Buf, Bytes};
 use serde_json::json;
@@ -29,7 +29,9 @@ use super::connection::{Connection, READ_CHUNK, Ready};
 use super::exports::{Exports, Routes};
 use super::history::History;
 use super::ids::Lease;
+use super::limits::Limits;
 use super::socket::{SocketOptions, connect};
+use super::stale::StaleClock;
 use super::{Command, Configuration, report};
 use crate::monitor::{Monitor, unix_time};
 use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
@@ -77,7 +79,10 @@ pub(super) struct Task {
     /// Kept from turn to turn, as is its place among those who wait.
     sending: Option<Sending>,
     exports: Option<(ConnId, Exports)>,
+    /// Of the present session.
+    limits: Option<Limits>,
     last_down: Option<String>,
+    stale: Arc<StaleClock>,
     history: History,
     /// When the last error was that the history knows.
     noted_error: Option<Instant>,
@@ -101,6 +106,7 @@ enum Event {
     Timeout,
     Routes(Option<Routes>),
     Sent(Result<(), RibStopped>),
+    Limits,
 }
 
 impl Task {
@@ -110,6 +116,7 @@ impl Task {
         neighbor: conf::Neighbor,
         rib: RibHandle,
         monitor: Monitor,
+        stale: Arc<StaleClock>,
     ) -> Self {
         let settings = session_config(id.id(), config, &neighbor);
         Self {
@@ -123,7 +130,9 @@ impl Task {
             outbox: VecDeque::new(),
             sending: None,
             exports: None,
+            limits: None,
             last_down: None,
+            stale,
             history: History::default(),
             noted_error: None,
             malformed: None,
@@ -177,13 +186,20 @@ impl Task {
                 // The RIB has let go of this session; its end is on the way.
                 Event::Routes(None) => self.exports = None,
                 Event::Sent(Ok(())) => self.sending = None,
+                Event::Limits => {
+                    if let Some(reason) =
+                        self.limits.as_ref().and_then(|limits| limits.serve(self.neighbor.address))
+                    {
+                        self.session.stop(now, &reason);
+                    }
+                }
             }
         }
     }
 
     async fn next_event(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Event {
         self.start_sending();
-        let Self { session, connections, connecting, sending, exports, .. } = self;
+        let Self { session, connections, connecting, sending, exports, limits, .. } = self;
         let reading = sending.is_none();
         let sockets = poll_fn(|cx| {
             for (index, connection) in connections.iter().enumerate() {
@@ -214,10 +230,17 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        let alarmed = async {
+            match limits {
+                Some(limits) => limits.alarmed().await,
+                None => std::future::pending().await,
+            }
+        };
         // Reading comes before the timers: what has arrived counts as heard (see `bgp::session`).
         tokio::select! {
             biased;
             command = inbox.recv() => Event::Command(command),
+            () = alarmed => Event::Limits,
             (index, ready) = sockets => Event::Socket(index, ready),
             () = timer => Event::Timeout,
             outcome = told => Event::Sent(outcome),
@@ -231,7 +254,7 @@ impl Task {
         if self.sending.is_none()
             && let Some(input) = self.outbox.pop_front()
         {
-            let of_session = !matches!(input, Input::Up(_) | Input::Down(_));
+            let of_session = !outlives_session(&input);
             self.sending = Some(Sending { of_session, told: Box::pin(self.rib.send(input)) });
         }
     }
@@ -338,7 +361,8 @@ impl Task {
     fn routing(&self) -> Option<(PeerSession, GroupConfig)> {
         let (conn, negotiated) = self.session.established()?;
         let local = self.connections.iter().find(|known| known.id == conn)?.local.ip();
-        Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local))
+        let limits = self.limits.as_ref()?;
+        Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local, limits))
     }
 
     fn refresh_in(&mut self) -> Result<(), String> {
@@ -388,7 +412,9 @@ impl Task {
 
     /// Does what the session wants done.
     fn serve_outputs(&mut self) {
+        let mut kept_changed = false;
         while let Some(output) = self.session.poll_output() {
+            kept_changed |= matches!(output, Output::Up(..) | Output::Down(..) | Output::Stale(_));
             match output {
                 Output::Connect(conn) => self.start_connecting(conn),
                 Output::Send(conn, message) => {
@@ -402,13 +428,20 @@ impl Task {
                     }
                 }
                 Output::Up(conn, negotiated) => self.up(conn, &negotiated),
-                Output::Down(reason) => self.down(reason.to_string()),
+                Output::Down(reason, kept) => self.down(reason.to_string(), kept),
+                Output::Stale(routes) => {
+                    tracing::info!(neighbor = %self.neighbor.address, ?routes, "stale routes");
+                    self.outbox.push_back(Input::Stale(self.id, routes));
+                }
                 Output::RouteRefresh(family) => {
                     self.history.note("refresh", format!("the neighbor asks for our {family} routes again"));
                     self.outbox.push_back(Input::Refresh(self.id, family));
                 }
                 Output::StateChanged { from, to } => self.state_changed(from, to),
             }
+        }
+        if kept_changed {
+            self.stale.set(Family::ALL.map(|family| self.session.stale(family)));
         }
         // A connection that broke is not named by any output.
         let session = &self.session;
@@ -422,6 +455,7 @@ impl Task {
     }
 
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
+        self.limits = Some(Limits::new(&self.neighbor.limits));
         let Some((session, export)) = self.routing() else { return };
         let (updates, exports) = Exports::new(self.rib.shards());
         self.outbox.push_back(Input::Up(Box::new(PeerUp { session, export, updates })));
@@ -439,15 +473,18 @@ impl Task {
         );
     }
 
-    fn down(&mut self, reason: String) {
-        tracing::warn!(neighbor = %self.neighbor.address, %reason, "session down");
+    fn down(&mut self, reason: String, kept: FamilySet) {
+        tracing::warn!(neighbor = %self.neighbor.address, %reason, ?kept, "session down");
         self.history.note("down", &reason);
         self.noted_error = self.session.last_error().map(|error| error.at);
-        // Updates that the RIB has not taken yet are void with the session.
-        self.sending.take_if(|sending| sending.of_session);
-        self.outbox.retain(|input| matches!(input, Input::Up(_) | Input::Down(_)));
-        self.outbox.push_back(Input::Down(self.id));
+        if kept.is_empty() {
+            // Updates that the RIB has not taken yet are void with the session.
+            self.sending.take_if(|sending| sending.of_session);
+            self.outbox.retain(outlives_session);
+        }
+        self.outbox.push_back(Input::Down(self.id, kept));
         self.exports = None;
+        self.limits = None;
         self.last_down = Some(reason);
     }
 
@@ -580,8 +617,16 @@ impl Task {
             .iter()
             .find(|known| Some(known.id) == established)
             .map(|connection| (connection.local, connection.remote));
-        let malformed = self.malformed.as_ref();
-        report::neighbor(&self.neighbor, &self.session, self.shut_down.as_deref(), malformed, now, ends)
+        let (malformed, limits) = (self.malformed.as_ref(), self.limits.as_ref());
+        report::neighbor(
+            &self.neighbor,
+            &self.session,
+            self.shut_down.as_deref(),
+            malformed,
+            now,
+            ends,
+            limits,
+        )
     }
 }
 
@@ -596,6 +641,7 @@ fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) 
     settings.passive = neighbor.passive;
     settings.role = neighbor.attributes.role;
     settings.role_strict = neighbor.attributes.role_strict;
+    settings.graceful_restart = neighbor.graceful_restart;
     settings.timing.connect_retry = neighbor.connect_retry;
     settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);
     settings
@@ -618,6 +664,11 @@ fn whole(octets: &[u8]) -> &[u8] {
 
 fn wants_routes(connections: &[Connection], conn: ConnId) -> bool {
     connections.iter().any(|connection| connection.id == conn && connection.wants_routes())
+}
+
+/// Whether the RIB must be told also when the session has ended meanwhile.
+fn outlives_session(input: &Input) -> bool {
+    matches!(input, Input::Up(_) | Input::Down(..) | Input::Stale(..))
 }
 
 /// Whoever asked may have gone away.

@@ -34,8 +34,7 @@ impl Bird {
     pub fn start(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
         let path = sandbox.directory().join(format!("{name}.conf"));
         let socket = sandbox.directory().join(format!("{name}.ctl"));
-        fs::write(&path, format!("{PREAMBLE}{config}"))
-            .with_context(|| format!("write {}", path.display()))?;
+        write_config(&path, config)?;
         let words = ["bird", "-f", "-c", &path.display().to_string(), "-s", &socket.display().to_string()];
         let mut bird = Self { program: Program::new(namespace, name, &words), config: path, socket };
         bird.launch(sandbox)?;
@@ -46,6 +45,15 @@ impl Bird {
     pub fn launch(&mut self, sandbox: &Sandbox) -> Result<()> {
         let socket = &self.socket;
         self.program.launch(sandbox, Duration::from_secs(5), || birdc(socket, "show status"))
+    }
+
+    /// Starts the process again as one that recovers by graceful restart, with another configuration: it tells
+    /// its peers that it kept forwarding (`bird -R`).
+    pub fn recover(&mut self, sandbox: &Sandbox, config: &str) -> Result<()> {
+        write_config(&self.config, config)?;
+        let socket = &self.socket;
+        let answers = || birdc(socket, "show status");
+        self.program.launch_with(sandbox, Duration::from_secs(5), &["-R"], answers)
     }
 
     /// Ends it without a farewell to its peers.
@@ -60,8 +68,7 @@ impl Bird {
 
     /// Replaces the configuration and waits until it is in force.
     pub fn reconfigure(&self, config: &str) -> Result<()> {
-        fs::write(&self.config, format!("{PREAMBLE}{config}"))
-            .with_context(|| format!("write {}", self.config.display()))?;
+        write_config(&self.config, config)?;
         let answer = self.query("configure")?;
         ensure!(answer.contains("Reconfig"), "birdc configure: {answer}");
         Ok(())
@@ -112,6 +119,10 @@ impl Bird {
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
     }
+}
+
+fn write_config(path: &Path, config: &str) -> Result<()> {
+    fs::write(path, format!("{PREAMBLE}{config}")).with_context(|| format!("write {}", path.display()))
 }
 
 fn birdc(socket: &Path, question: &str) -> Result<String> {

@@ -28,10 +28,21 @@ impl Program {
         &mut self,
         sandbox: &Sandbox,
         timeout: Duration,
+        answer: impl FnMut() -> Result<T>,
+    ) -> Result<()> {
+        self.launch_with(sandbox, timeout, &[], answer)
+    }
+
+    /// The same with more arguments, for this once.
+    pub fn launch_with<T>(
+        &mut self,
+        sandbox: &Sandbox,
+        timeout: Duration,
+        more: &[&str],
         mut answer: impl FnMut() -> Result<T>,
     ) -> Result<()> {
         ensure!(self.process.is_none(), "{} runs already", self.name);
-        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let words: Vec<&str> = self.words.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let mut process = Process::spawn(sandbox, &self.namespace, &self.name, &words)?;
         wait_until(&format!("{} answers", self.name), timeout, || {
             process.ensure_running()?;

@@ -332,6 +332,12 @@ impl Journal {
         self.holders.get(id as usize).copied().unwrap_or(NOBODY)
     }
 
+    /// Whether a peer that is the only reader has an entry.
+    pub(crate) fn is_held(&self, id: u32, reader: u16) -> bool {
+        let holder = self.holder(id);
+        holder != NOBODY && holder != reader
+    }
+
     pub(crate) fn set_holder(&mut self, id: u32, holder: u16) {
         let index = id as usize;
         if self.holders.len() <= index {

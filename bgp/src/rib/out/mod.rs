@@ -189,15 +189,16 @@ impl Rib {
     /// The attributes with which a prefix is announced to a peer once it has caught up; `None` when it
     /// is not.
     pub fn exported(&self, peer: PeerId, prefix: IpNet) -> Option<Attributes> {
-        let config = self.groups.config(self.groups.member(peer)?.group)?;
+        let group = self.groups.member(peer)?.group;
+        let config = self.groups.config(group)?;
         match prefix.trunc() {
             IpNet::V4(net) => {
                 let id = self.v4.table.find(net.network().to_bits(), net.prefix_len())?;
-                self.v4.exported(&self.core, config, peer, id)
+                self.v4.told(&self.core, config, group, peer, id)
             }
             IpNet::V6(net) => {
                 let id = self.v6.table.find(net.network().to_bits(), net.prefix_len())?;
-                self.v6.exported(&self.core, config, peer, id)
+                self.v6.told(&self.core, config, group, peer, id)
             }
         }
     }
@@ -217,9 +218,10 @@ impl Rib {
         self.groups.member(peer).map(|member| member.group)
     }
 
-    /// The configuration under which a peer is sent routes.
-    pub(crate) fn export_config(&self, peer: PeerId) -> Option<&GroupConfig> {
-        self.groups.config(self.groups.member(peer)?.group)
+    /// The group in which a peer is sent routes, and its configuration.
+    pub(crate) fn export_config(&self, peer: PeerId) -> Option<(usize, &GroupConfig)> {
+        let group = self.groups.member(peer)?.group;
+        Some((group, self.groups.config(group)?))
     }
 }
 
@@ -312,6 +314,22 @@ impl<K: Bits> Plane<K> {
         journal.is_some_and(|journal| {
             !matches!(journal.holder(id), journal::NOBODY) && journal.holder(id) != peer
         })
+    }
+
+    /// What a peer is to be told of an entry, if that is not beyond its limit.
+    pub(crate) fn told(
+        &self,
+        core: &Core,
+        config: &GroupConfig,
+        group: usize,
+        peer: PeerId,
+        id: u32,
+    ) -> Option<Attributes> {
+        if config.limits[K::FAMILY.index()].is_some() {
+            let journal = self.journals.get(group)?.as_ref()?;
+            journal.is_held(id, peer.0).then_some(())?;
+        }
+        self.exported(core, config, peer, id)
     }
 
     /// What a peer is to be told of an entry.

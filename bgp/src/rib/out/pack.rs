@@ -14,6 +14,7 @@ use crate::wire::{Attributes, UpdateEncoder, encode_withdraw};
 
 use super::super::core::{Core, Plane};
 use super::super::key::Bits;
+use super::super::limits::PrefixGauge;
 use super::super::path::Path;
 use super::super::table::pending;
 use super::journal::{ANYBODY, Audience, Chunk, Journal, NOBODY, Reader, Span};
@@ -55,6 +56,8 @@ struct Gathering<'a, K> {
     /// Attribute sets seen, to guess the size.
     seen: HashSet<u32, RandomState>,
     size: usize,
+    /// How many prefixes the reader may be told; it is the only one of its group then.
+    limit: Option<(&'a PrefixGauge, u16)>,
 }
 
 /// Makes the chunk that a reader needs next, of about `max_bytes` octets.
@@ -74,6 +77,7 @@ pub(crate) fn make_chunk<K: Bits>(
         withdrawals: Vec::new(),
         seen: HashSet::default(),
         size: 0,
+        limit: config.limits[K::FAMILY.index()].as_deref().map(|gauge| (gauge, reader.peer)),
     };
     let (span, next) = gathering.gather(reader, max_bytes);
     let pieces = gathering.encode(config);
@@ -149,6 +153,11 @@ impl<K: Bits> Gathering<'_, K> {
             peer => self.withdrawals.push((Audience::Except(peer), id)),
         }
         if reading == Reading::First {
+            if let Some((gauge, reader)) = self.limit
+                && self.journal.is_held(id, reader)
+            {
+                gauge.release(1);
+            }
             self.journal.set_holder(id, NOBODY);
         }
     }
@@ -220,6 +229,25 @@ impl<K: Bits> Gathering<'_, K> {
         }
     }
 
+    /// Those of the routes that the reader may be told: the ones that it has, and new ones up to the limit. The
+    /// others are treated as gone.
+    fn within_limit(&mut self, run: &[Route]) -> Vec<Route> {
+        let Some((gauge, reader)) = self.limit else { return run.to_vec() };
+        let mut within = Vec::with_capacity(run.len());
+        for route in run {
+            let (has, gets) = (self.journal.is_held(route.id, reader), route.audience.includes(reader));
+            if has && !gets {
+                gauge.release(1);
+            }
+            if gets && !has && !gauge.admit() {
+                self.withdraw(route.id, route.holder, route.reading);
+            } else {
+                within.push(*route);
+            }
+        }
+        within
+    }
+
     /// Announces prefixes whose attributes are equal on the way out, or treats them as gone.
     fn encode_equal(
         &mut self,
@@ -230,11 +258,19 @@ impl<K: Bits> Gathering<'_, K> {
     ) {
         let encoder = exported.map(|attributes| UpdateEncoder::new(K::FAMILY, attributes, &config.encode));
         if let Some(Ok(encoder)) = encoder {
+            let within;
+            let run = if self.limit.is_some() {
+                within = self.within_limit(run);
+                &within
+            } else {
+                run
+            };
+            let Some(first) = run.first() else { return };
             for route in run {
                 self.announced(route);
             }
             let prefixes = run.iter().map(|route| self.net(route.id));
-            encoder.announce(pieces.for_audience(run[0].audience), prefixes);
+            encoder.announce(pieces.for_audience(first.audience), prefixes);
         } else {
             // Attributes that do not fit into a message, or a next hop of the wrong family.
             if encoder.is_some() {

@@ -7,6 +7,7 @@
 //! add communities meant for the receiver.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -17,6 +18,7 @@ use crate::wire::{Attributes, Community, EncodeContext, NextHop};
 
 use super::super::attrs::DEFAULT_LOCAL_PREF;
 use super::super::core::Core;
+use super::super::limits::PrefixGauge;
 use super::super::path::Path;
 use super::rewrite::ExportRules;
 
@@ -40,6 +42,11 @@ pub struct GroupConfig {
     pub next_hop_self: bool,
     /// Families negotiated.
     pub families: FamilySet,
+    /// Send long-lived stale routes too: the peers know what that is (RFC 9494 section 4.3).
+    pub long_lived: bool,
+    /// Limits on what the peer is told, by [`Family::index`]. Gauges are equal to themselves only: a peer with
+    /// limits has a group of its own.
+    pub limits: [Option<Arc<PrefixGauge>>; Family::ALL.len()],
     /// How to write the messages.
     pub encode: EncodeContext,
     /// What is done to attributes beside policy.
@@ -104,6 +111,7 @@ impl GroupConfig {
         }
         let held_back = |community: &Community| {
             *community == Community::NO_ADVERTISE
+                || (*community == Community::LLGR_STALE && !self.long_lived)
                 || (external
                     && (*community == Community::NO_EXPORT || *community == Community::NO_EXPORT_SUBCONFED))
         };
@@ -195,6 +203,8 @@ mod tests {
             next_hops: [Some(own().into()), None],
             next_hop_self: false,
             families: FamilySet::ALL,
+            long_lived: false,
+            limits: Default::default(),
             encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
             rules: ExportRules::default(),
         }
@@ -263,6 +273,11 @@ mod tests {
             let route = Attributes { communities: vec![community], ..route() };
             let goes = |kind| config(kind).exported(EXTERNAL, &route, prefix()).is_some();
             assert_eq!((goes(PeerKind::Ebgp), goes(PeerKind::Ibgp)), (external, internal), "{community}");
+        }
+        let stale = Attributes { communities: vec![Community::LLGR_STALE], ..route() };
+        for long_lived in [false, true] {
+            let config = GroupConfig { long_lived, ..config(PeerKind::Ebgp) };
+            assert_eq!(config.exported(EXTERNAL, &stale, prefix()).is_some(), long_lived);
         }
     }
 
