@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::policy::{Policy, PolicyChain, PrefixList};
+use bgp::policy::{AsnSet, Policy, PolicyChain, PrefixList};
 use bgp::session::GracefulHelper;
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
 use ipnet::IpNet;
@@ -32,6 +32,8 @@ pub struct Config {
     pub decision: Decision,
     /// `[[neighbor]]`, in the order of the file.
     pub neighbors: Vec<Neighbor>,
+    /// `[[neighbor-range]]`, in the order of the file.
+    pub ranges: Vec<NeighborRange>,
     /// `[[network]]`, in the order of the file.
     pub networks: Vec<Network>,
     /// `[[policy]]` by name, without the built-in ones.
@@ -52,12 +54,19 @@ impl Config {
     pub fn share(&mut self, other: &Self) {
         share(&mut self.prefix_lists, &other.prefix_lists);
         share(&mut self.policies, &other.policies);
-        for neighbor in &mut self.neighbors {
+        let templates = self.ranges.iter_mut().map(|range| &mut range.template);
+        for neighbor in self.neighbors.iter_mut().chain(templates) {
             for chain in [&mut neighbor.import, &mut neighbor.export] {
                 let of = |policy: &Arc<Policy>| self.policies.get(&policy.name).unwrap_or(policy).clone();
                 *chain = PolicyChain::new(chain.policies().iter().map(of));
             }
         }
+    }
+
+    /// The range that an address is in: of several the one with the longest prefix.
+    pub fn range(&self, address: IpAddr) -> Option<&NeighborRange> {
+        let containing = self.ranges.iter().filter(|range| range.prefix.contains(&address));
+        containing.max_by_key(|range| range.prefix.prefix_len())
     }
 
     /// The neighbour at this address.
@@ -204,6 +213,8 @@ pub struct Neighbor {
     pub address: IpAddr,
     /// Its AS number; equal to ours: an internal peer.
     pub asn: Asn,
+    /// The range that it has connected from, when it is a dynamic neighbour.
+    pub range: Option<IpNet>,
     /// The group whose keys it has.
     pub group: Option<String>,
     /// For people.
@@ -241,6 +252,36 @@ pub struct Neighbor {
 impl Neighbor {
     /// The default of [`Neighbor::connect_retry`].
     pub const DEFAULT_CONNECT_RETRY: Duration = Duration::from_secs(5);
+}
+
+/// Where neighbours may connect from that are not configured one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighborRange {
+    /// Their addresses.
+    pub prefix: IpNet,
+    /// Their AS numbers.
+    pub asns: AsnSet,
+    /// How many there may be at a time.
+    pub limit: u32,
+    /// One of them, but for its address and AS number.
+    pub(crate) template: Neighbor,
+}
+
+impl NeighborRange {
+    /// The default of [`NeighborRange::limit`].
+    pub const DEFAULT_LIMIT: u32 = 100;
+    /// Each has a session, with its memory and its place in the RIB.
+    pub const LARGEST_LIMIT: u32 = 10_000;
+
+    /// The neighbour that has connected from this address.
+    pub fn neighbor(&self, address: IpAddr, asn: Asn) -> Neighbor {
+        Neighbor { address, asn, ..self.template.clone() }
+    }
+
+    /// Whether nobody is let in.
+    pub fn is_shut_down(&self) -> bool {
+        self.template.shutdown
+    }
 }
 
 /// A prefix originated here.

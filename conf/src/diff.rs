@@ -14,7 +14,7 @@ use bgp::policy::{Match, Policy, PolicyChain, PrefixList};
 use bgp::types::{Asn, FamilySet};
 use ipnet::IpNet;
 
-use crate::config::{Config, Neighbor};
+use crate::config::{Config, Neighbor, NeighborRange};
 use crate::limits;
 use crate::restart;
 
@@ -75,6 +75,17 @@ pub enum Change {
         /// What differs; not empty.
         keys: Vec<KeyChange>,
     },
+    /// Dynamic neighbours may connect from another prefix.
+    RangeAdded(IpNet),
+    /// None may from this one any more; sessions of those that have end.
+    RangeRemoved(IpNet),
+    /// Keys of a range differ.
+    RangeChanged {
+        /// Its prefix.
+        prefix: IpNet,
+        /// What differs; not empty.
+        keys: Vec<KeyChange>,
+    },
     /// A policy is new.
     PolicyAdded(String),
     /// A policy is gone.
@@ -87,6 +98,8 @@ pub enum Change {
         prefix_lists: Vec<String>,
         /// The neighbours of the new configuration that name it, or a policy that calls or asks it.
         neighbors: Vec<IpAddr>,
+        /// The ranges of neighbours that do.
+        ranges: Vec<IpNet>,
     },
     /// A prefix is originated from now on.
     NetworkAdded(IpNet),
@@ -105,31 +118,24 @@ impl Change {
         }
     }
 
-    /// The neighbour whose session ends for it.
-    pub fn resets(&self) -> Option<IpAddr> {
-        match self {
-            Self::NeighborChanged { name, .. } | Self::NeighborRemoved { name, .. }
-                if self.effect() == Effect::ResetSession =>
-            {
-                Some(*name)
-            }
-            _ => None,
-        }
-    }
-
     /// The most that the change takes.
     pub fn effect(&self) -> Effect {
         match self {
             Self::Setting { change, .. } => change.effect,
-            Self::NeighborChanged { keys, .. } => {
+            Self::NeighborChanged { keys, .. } | Self::RangeChanged { keys, .. } => {
                 keys.iter().map(|key| key.effect).max().unwrap_or(Effect::Nothing)
             }
-            Self::NeighborRemoved { .. } => Effect::ResetSession,
-            Self::PolicyChanged { neighbors, .. } if neighbors.is_empty() => Effect::Nothing,
+            Self::NeighborRemoved { .. } | Self::RangeRemoved(_) => Effect::ResetSession,
+            Self::PolicyChanged { neighbors, ranges, .. } if neighbors.is_empty() && ranges.is_empty() => {
+                Effect::Nothing
+            }
             Self::PolicyChanged { .. } | Self::NetworkAdded(_) | Self::NetworkRemoved(_) => {
                 Effect::Reevaluate
             }
-            Self::NeighborAdded { .. } | Self::PolicyAdded(_) | Self::PolicyRemoved(_) => Effect::Nothing,
+            Self::NeighborAdded { .. }
+            | Self::RangeAdded(_)
+            | Self::PolicyAdded(_)
+            | Self::PolicyRemoved(_) => Effect::Nothing,
         }
     }
 }
@@ -139,6 +145,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes = Vec::new();
     settings(old, new, &mut changes);
     neighbors(old, new, &mut changes);
+    ranges(old, new, &mut changes);
     policies(old, new, &mut changes);
     networks(old, new, &mut changes);
     changes
@@ -222,6 +229,33 @@ fn by_name(config: &Config) -> BTreeMap<IpAddr, &Neighbor> {
     config.neighbors.iter().map(|neighbor| (neighbor.address, neighbor)).collect()
 }
 
+/// Whether a neighbour with the first configuration needs a new session to have the second.
+pub fn needs_new_session(old: &Neighbor, new: &Neighbor) -> bool {
+    neighbor_keys(old, new).iter().any(|key| key.effect == Effect::ResetSession)
+}
+
+fn ranges(old: &Config, new: &Config, changes: &mut Vec<Change>) {
+    let by_prefix = |config: &Config| -> BTreeMap<IpNet, NeighborRange> {
+        config.ranges.iter().map(|range| (range.prefix, range.clone())).collect()
+    };
+    let (before, after) = (by_prefix(old), by_prefix(new));
+    for (prefix, from) in &before {
+        let Some(to) = after.get(prefix) else {
+            changes.push(Change::RangeRemoved(*prefix));
+            continue;
+        };
+        let mut keys = Keys::default();
+        keys.compare("asn", (&from.asns, &to.asns), Effect::ResetSession, |asns| list(asns.ranges()));
+        keys.compare("limit", (&from.limit, &to.limit), Effect::Nothing, ToString::to_string);
+        keys.0.extend(neighbor_keys(&from.template, &to.template));
+        if !keys.0.is_empty() {
+            changes.push(Change::RangeChanged { prefix: *prefix, keys: keys.0 });
+        }
+    }
+    let added = after.keys().filter(|prefix| !before.contains_key(*prefix));
+    changes.extend(added.map(|prefix| Change::RangeAdded(*prefix)));
+}
+
 /// The keys of one neighbour that differ. Chains count by the names in them: what is in a policy
 /// is a change of the policy.
 fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
@@ -274,7 +308,8 @@ fn policies(old: &Config, new: &Config, changes: &mut Vec<Change>) {
             Some(to) if from != to => changes.push(Change::PolicyChanged {
                 name: name.clone(),
                 prefix_lists: changed_lists(from, to),
-                neighbors: users(new, name),
+                neighbors: new.neighbors.iter().filter(|of| uses(of, name)).map(|of| of.address).collect(),
+                ranges: new.ranges.iter().filter(|of| uses(&of.template, name)).map(|of| of.prefix).collect(),
             }),
             Some(_) => {}
         }
@@ -304,10 +339,10 @@ fn changed_lists(old: &Policy, new: &Policy) -> Vec<String> {
     new.into_iter().filter_map(differs).collect()
 }
 
-fn users(config: &Config, policy: &str) -> Vec<IpAddr> {
+/// Whether a neighbour's routes go through a policy.
+fn uses(neighbor: &Neighbor, policy: &str) -> bool {
     let names = |chain: &PolicyChain| chain.policies().iter().any(|named| named.involves(policy));
-    let users = config.neighbors.iter().filter(|neighbor| names(&neighbor.import) || names(&neighbor.export));
-    users.map(|neighbor| neighbor.address).collect()
+    names(&neighbor.import) || names(&neighbor.export)
 }
 
 fn networks(old: &Config, new: &Config, changes: &mut Vec<Change>) {
@@ -358,18 +393,25 @@ impl fmt::Display for Change {
                 let keys = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 write!(f, "~ neighbor {name}: {keys} ({})", self.effect())
             }
+            Self::RangeAdded(prefix) => write!(f, "+ neighbor-range {prefix}"),
+            Self::RangeRemoved(prefix) => write!(f, "- neighbor-range {prefix}"),
+            Self::RangeChanged { prefix, keys } => {
+                let keys = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, "~ neighbor-range {prefix}: {keys} ({})", self.effect())
+            }
             Self::PolicyAdded(name) => write!(f, "+ policy {name}"),
             Self::PolicyRemoved(name) => write!(f, "- policy {name}"),
-            Self::PolicyChanged { name, prefix_lists, neighbors } => {
+            Self::PolicyChanged { name, prefix_lists, neighbors, ranges } => {
                 write!(f, "~ policy {name}")?;
                 if !prefix_lists.is_empty() {
                     write!(f, " by prefix list {}", prefix_lists.join(", "))?;
                 }
-                if neighbors.is_empty() {
+                let names = neighbors.iter().map(ToString::to_string);
+                let names: Vec<String> = names.chain(ranges.iter().map(ToString::to_string)).collect();
+                if names.is_empty() {
                     return write!(f, ", which no neighbor names");
                 }
-                let names = neighbors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                write!(f, ": evaluates the routes of {names} again")
+                write!(f, ": evaluates the routes of {} again", names.join(", "))
             }
             Self::NetworkAdded(prefix) => write!(f, "+ network {prefix}"),
             Self::NetworkRemoved(prefix) => write!(f, "- network {prefix}"),

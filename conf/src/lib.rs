@@ -22,6 +22,7 @@ mod named;
 mod nearest;
 mod neighbor;
 mod policy;
+mod range;
 mod reader;
 mod restart;
 mod sections;
@@ -30,16 +31,13 @@ mod source;
 use std::path::Path as FilePath;
 
 pub use attributes::AttributeOptions;
-pub use config::{Api, Config, Decision, FibConf, Lookup, Neighbor, Network, Router, XdpMode};
-pub use diff::{Change, Effect, KeyChange, diff};
+pub use config::{Api, Config, Decision, FibConf, Lookup, Neighbor, NeighborRange, Network, Router, XdpMode};
+pub use diff::{Change, Effect, KeyChange, diff, needs_new_session};
 pub use error::{ConfError, Place, Warning};
 pub use limits::{FamilyLimits, LimitAction, PrefixLimit, PrefixLimits};
 
 use reader::{Report, Table};
 use source::{Path, Source};
-
-/// Sections that the design of the configuration has and this version lacks.
-const UNSUPPORTED: &[&str] = &["neighbor-range"];
 
 /// The variables of this process, for [`load`]. Those of others may hold anything: what is not UTF-8
 /// is replaced, where `std::env::vars` would panic.
@@ -86,10 +84,11 @@ pub fn parse(
     let policies = policy::policies(&mut root, &lists);
     let groups = group::Groups::read(&mut root, &policies);
     let neighbors = neighbor::neighbors(&mut root, router.as_ref(), &policies, &groups);
+    let ranges = range::ranges(&mut root, router.as_ref(), &policies, &groups);
     let networks = sections::networks(&mut root);
     policy::warn_unused(&report, &policies, &lists);
     groups.warn_unused(&report);
-    root.finish(UNSUPPORTED);
+    root.finish(&[]);
 
     let warnings = report.finish()?;
     // Whatever keeps it from being read was an error above.
@@ -102,6 +101,7 @@ pub fn parse(
         api,
         decision,
         neighbors,
+        ranges,
         networks,
         policies: policies.into_map(),
         prefix_lists: lists.prefixes.into_map(),

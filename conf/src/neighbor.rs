@@ -109,6 +109,7 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
     Neighbor {
         address: Ipv6Addr::UNSPECIFIED.into(),
         asn: Asn(0),
+        range: None,
         group: None,
         description,
         families,
@@ -153,20 +154,22 @@ fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Rou
         let reason = "the session cannot come up: the neighbor is passive and router.listen is empty";
         report.warn(&table.key("passive"), reason);
     }
-    if neighbor.asn == router.asn {
-        return;
+    if neighbor.asn != router.asn {
+        warn_without_policy(table, neighbor, &format!("the external neighbor {}", neighbor.address));
     }
+}
+
+/// Warns where an external neighbour gives or gets nothing for want of a policy.
+pub(crate) fn warn_without_policy(table: &Table<'_, '_>, neighbor: &Neighbor, who: &str) {
     for (key, chain, what) in
         [("import", &neighbor.import, "accepted from"), ("export", &neighbor.export, "sent to")]
     {
         // Names that are wrong leave an empty chain behind, but then there are errors, not warnings.
         if chain.is_empty() {
-            let name = neighbor.address;
             let reason = format!(
-                "no policy, so no route is {what} the external neighbor {name} (RFC 8212); \
-                 {key} = [\"none\"] says that this is meant"
+                "no policy, so no route is {what} {who} (RFC 8212); {key} = [\"none\"] says that this is meant"
             );
-            report.warn(&table.key(key), reason);
+            table.report().warn(&table.key(key), reason);
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::source::Path;
 use actions::actions;
 use matches::{Known, matches};
 
-pub(crate) use lists::Lists;
+pub(crate) use lists::{Lists, asn_range};
 
 /// What a chain can name without defining it.
 const BUILT_IN: [&str; 2] = [Policy::ALL, Policy::NONE];

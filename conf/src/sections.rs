@@ -120,7 +120,7 @@ pub(crate) fn unique<T, K: Hash + Eq + std::fmt::Display>(
 }
 
 const ROUTER_ID: &str = "an IPv4 address other than 0.0.0.0, such as \"10.0.0.1\"";
-const PREFIX: &str = "a prefix, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
+pub(crate) const PREFIX: &str = "a prefix, such as \"203.0.113.0/24\" or \"2001:db8::/32\"";
 
 /// An AS number that a speaker can have.
 pub(crate) fn asn(value: &Value) -> Read<Asn> {
@@ -184,7 +184,7 @@ pub(crate) fn check_interface_name(name: &str) -> Read<()> {
     ))
 }
 
-fn network_prefix(value: &Value) -> Read<IpNet> {
+pub(crate) fn network_prefix(value: &Value) -> Read<IpNet> {
     let prefix: IpNet = parsed(value, PREFIX)?;
     if prefix != prefix.trunc() {
         return Err(format!("{prefix} has host bits set; expected the network {}", prefix.trunc()));

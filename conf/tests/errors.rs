@@ -87,7 +87,8 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
     assert_eq!(
         error("[metrics]\nlisten = 1\n"),
         "p.toml:4: metrics: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
-             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, group, neighbor, network"
+             as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, group, neighbor, \
+             neighbor-range, network"
     );
     assert_eq!(
         rule("match = { as-pth = \"^1_\" }"),
@@ -120,10 +121,6 @@ fn keys_of_later_versions_are_refused_not_ignored() {
             format!("p.toml:7: neighbor.{name}: not supported by this version; expected no such key");
         assert_eq!(neighbor(key), expected);
     }
-    assert_eq!(
-        error("[[neighbor-range]]\nprefix = \"10.0.0.0/24\"\n"),
-        "p.toml:4: neighbor-range: not supported by this version; expected no such key"
-    );
 }
 
 #[test]
@@ -267,7 +264,7 @@ fn wrong_types_are_named_with_what_is_there() {
         [
             "p.toml:1: asn: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
              as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, group, neighbor, \
-             network",
+             neighbor-range, network",
             "p.toml:2: router: 1 is a number; expected one table, [router] or router = { ... }",
         ]
     );

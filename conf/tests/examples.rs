@@ -237,4 +237,8 @@ fn the_members_of_an_exchange_share_what_their_groups_say() {
     assert_eq!((v4.families, v6.families), (Family::Ipv4Unicast.into(), Family::Ipv6Unicast.into()));
     assert_eq!((&v4.import, &v4.export), (&other.import, &other.export));
     assert!(other.passive && !v4.passive && v6.group.as_deref() == Some("exchange-v6"));
+    let range = config.range("198.51.100.77".parse().unwrap()).unwrap();
+    let guest = range.neighbor("198.51.100.77".parse().unwrap(), Asn(64_600));
+    assert_eq!((range.limit, guest.hold_time.as_secs(), guest.passive), (10, 30, true));
+    assert!(guest.export.is_reject_all() && guest.import == v4.import);
 }

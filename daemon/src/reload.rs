@@ -9,7 +9,6 @@
 //! slices: neither keepalives nor routes wait for a reload.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,9 +71,9 @@ impl Reloader {
         if !keys.is_empty() {
             return Err(ReloadError::Restart { keys, changes });
         }
-        let resets: Vec<IpAddr> = changes.iter().filter_map(Change::resets).collect();
+        let resets = self.peers.resets(&new);
         if !check {
-            self.apply(&config, &new, &resets).await?;
+            self.apply(&config, &new).await?;
             config.clone_from(&new);
         }
         Ok(ReloadReport {
@@ -85,10 +84,9 @@ impl Reloader {
         })
     }
 
-    async fn apply(&self, old: &Config, new: &Arc<Config>, resets: &[IpAddr]) -> Result<(), RibStopped> {
+    async fn apply(&self, old: &Config, new: &Arc<Config>) -> Result<(), RibStopped> {
         self.rib.set_rules(routing::rules(new)).await?;
-        let resets: HashSet<IpAddr> = resets.iter().copied().collect();
-        self.peers.configure(new, &resets).await?;
+        self.peers.configure(new).await?;
         let routes = routing::originated(new);
         let kept: HashSet<_> = routes.iter().map(|(prefix, _)| *prefix).collect();
         let gone = routing::originated(old).into_iter().map(|(prefix, _)| prefix);

@@ -210,7 +210,8 @@ pub(super) fn asns(value: &Value, lists: &Named<AsnSet>) -> Read<AsnSet> {
     }
 }
 
-fn asn_range(value: &Value, expected: &str) -> Read<NumberPattern> {
+/// An AS number, or a range of them.
+pub(crate) fn asn_range(value: &Value, expected: &str) -> Read<NumberPattern> {
     match value {
         Value::String(_, text) => AsnSet::parse_range(text).map_err(|error| error.to_string()),
         value => number_or(value, 0..=u32::MAX, expected).map(NumberPattern::exactly),

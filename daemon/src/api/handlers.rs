@@ -81,6 +81,7 @@ async fn summarize(app: &App, neighbors: &[NeighborDetail]) -> Result<Summary, R
             resident_bytes: views::resident_bytes(),
         },
         neighbors: neighbors.iter().map(|neighbor| neighbor.brief.clone()).collect(),
+        ranges: app.peers.ranges(),
         rib,
         fib: app.forwarding.as_ref().map(views::fib_summary),
     })

@@ -4,8 +4,11 @@
 //! and the `show` command beside it are the same number. Counters are copied with `absolute`: they never run backwards, and a restart of the
 //! daemon starts them at zero.
 
+use std::time::Duration;
+
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 
 use fib_abi::PortCounters;
 
@@ -15,9 +18,15 @@ use super::types::{NeighborDetail, Summary, VerdictCount};
 
 const UPDATE_TO_FIB: &str = "peregrine_update_to_fib_seconds";
 
+/// Everything is sampled at each scrape: what was not for so long does not exist any more.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// Installs the recorder of the process and describes each metric.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new().install_recorder()?;
+    let handle = PrometheusBuilder::new()
+        // Neighbours that were removed, or have left, are gone from here too.
+        .idle_timeout(MetricKindMask::ALL, Some(IDLE))
+        .install_recorder()?;
     describe();
     Ok(handle)
 }
@@ -40,6 +49,8 @@ fn describe() {
             "Limit on the prefixes of the session, by what is counted: received, accepted, advertised.",
         ),
         ("peregrine_session_prefix_limit_count", "Prefixes that count for the limit."),
+        ("peregrine_range_neighbors", "Dynamic neighbors of the range."),
+        ("peregrine_range_limit_neighbors", "Dynamic neighbors that the range may have at a time."),
         ("peregrine_rib_prefixes", "Prefixes with at least one path."),
         ("peregrine_rib_paths", "Paths, usable or not."),
         ("peregrine_fib_routes", "Routes meant to be in the forwarding table, before compression."),
@@ -63,6 +74,7 @@ fn describe() {
     }
     let counters = [
         ("peregrine_session_established_total", "How often the session with the neighbor came up."),
+        ("peregrine_range_refused_total", "Connections refused because the range was full."),
         ("peregrine_session_messages_total", "BGP messages by direction and type."),
         (
             "peregrine_session_unsendable_routes_total",
@@ -99,6 +111,11 @@ pub(crate) fn sample_summary(summary: &Summary) {
     gauge!("peregrine_build_info", "version" => router.version.clone()).set(1.0);
     gauge!("peregrine_resident_memory_bytes").set(float(router.resident_bytes));
     gauge!("peregrine_uptime_seconds").set(float(router.uptime_seconds));
+    for range in &summary.ranges {
+        gauge!("peregrine_range_neighbors", "range" => range.prefix.clone()).set(float(range.neighbors));
+        gauge!("peregrine_range_limit_neighbors", "range" => range.prefix.clone()).set(float(range.limit));
+        counter!("peregrine_range_refused_total", "range" => range.prefix.clone()).absolute(range.refused);
+    }
     for (family, rib) in &summary.rib {
         gauge!("peregrine_rib_prefixes", "family" => family.clone()).set(float(rib.prefixes));
         gauge!("peregrine_rib_paths", "family" => family.clone()).set(float(rib.paths));

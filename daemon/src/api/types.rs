@@ -14,12 +14,30 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// The router itself.
     pub router: RouterInfo,
-    /// Each configured neighbour, in the order of the configuration.
+    /// Each configured neighbour, in the order of the configuration, then the dynamic ones by address.
     pub neighbors: Vec<NeighborBrief>,
+    /// Ranges of dynamic neighbours, in the order of the configuration.
+    #[serde(default)]
+    pub ranges: Vec<RangeInfo>,
     /// The Loc-RIB by family.
     pub rib: BTreeMap<String, RibCounts>,
     /// The forwarding plane; absent in a pure control plane.
     pub fib: Option<FibSummary>,
+}
+
+/// A range of dynamic neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeInfo {
+    /// Their addresses.
+    pub prefix: String,
+    /// Their AS numbers, or ranges of them.
+    pub asns: Vec<String>,
+    /// How many there may be at a time.
+    pub limit: u64,
+    /// How many there are.
+    pub neighbors: u64,
+    /// Connections that were refused because there were as many.
+    pub refused: u64,
 }
 
 /// Who answers.
@@ -44,6 +62,8 @@ pub struct NeighborBrief {
     pub address: IpAddr,
     /// Its AS number.
     pub asn: u32,
+    /// The range that it has connected from, when it is a dynamic neighbour.
+    pub range: Option<String>,
     /// The group of the configuration whose keys it has.
     pub group: Option<String>,
     /// Free text of the configuration.

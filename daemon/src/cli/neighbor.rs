@@ -15,6 +15,10 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     let brief = &neighbor.brief;
     let mut lines = vec![
         ("Neighbor", format!("{} AS {} ({})", brief.address, brief.asn, neighbor.kind)),
+        (
+            "Configured",
+            brief.range.as_ref().map_or_else(|| "by itself".into(), |range| format!("dynamic, in {range}")),
+        ),
         ("Group", brief.group.clone().unwrap_or_else(|| "-".into())),
         ("Description", brief.description.clone().unwrap_or_else(|| "-".into())),
         (

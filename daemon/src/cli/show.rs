@@ -87,6 +87,16 @@ fn summary(summary: &Summary) -> Result<(), ClientError> {
         router.resident_bytes >> 20
     );
     text.push_str(&neighbor_table(&summary.neighbors).render());
+    for range in &summary.ranges {
+        text.push_str(&format!(
+            "Range {} AS {}: {} of {} neighbors, {} refused\n",
+            range.prefix,
+            range.asns.join(", "),
+            range.neighbors,
+            range.limit,
+            range.refused
+        ));
+    }
     let mut tables = Table::new(&[
         ("Table", Left),
         ("Prefixes", Right),
@@ -153,12 +163,13 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
             neighbor.state.clone(),
             neighbor.since_seconds.map_or_else(|| "-".to_owned(), duration),
         ];
+        let dynamic = neighbor.range.as_ref().map(|_| "(dynamic)".to_owned());
         let error = match &neighbor.shutdown {
             _ if neighbor.state == "Established" => None,
             Some(shutdown) => Some(format!("(shut down by {})", neighbor::by(shutdown))),
             None => neighbor.last_error.as_ref().map(|error| format!("({error})")),
         };
-        let note: Vec<_> = neighbor.description.clone().into_iter().chain(error).collect();
+        let note: Vec<_> = neighbor.description.clone().into_iter().chain(dynamic).chain(error).collect();
         let note = note.join(" ");
         if neighbor.families.is_empty() {
             lead.extend(["-", "-", "-", "-"].map(str::to_owned));

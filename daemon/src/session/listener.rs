@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use bgp::wire::Notification;
 use bgp::wire::notification::codes;
-use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Peers;
+use super::{Peers, dynamic};
 
 /// Pause after an error of `accept` itself, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
@@ -53,13 +51,20 @@ impl Seldom {
     }
 }
 
-async fn hand_over(stream: TcpStream, remote: SocketAddr, peers: &Peers, strangers: &mut Seldom) {
+async fn hand_over(mut stream: TcpStream, remote: SocketAddr, peers: &Arc<Peers>, strangers: &mut Seldom) {
     let address = canonical(remote.ip());
     if peers.id(address).is_none() {
-        if let Some(unsaid) = strangers.say() {
-            tracing::info!(%remote, unsaid, "connection from an address that is no neighbor refused");
+        match peers.place(address) {
+            Ok(place) => drop(tokio::spawn(dynamic::admit(stream, place))),
+            Err(reason) => {
+                if let Some(unsaid) = strangers.say() {
+                    tracing::info!(%remote, %reason, unsaid, "connection refused");
+                }
+                // RFC 4486: Connection Rejected.
+                let refusal = Notification::cease(codes::cease::CONNECTION_REJECTED);
+                tokio::spawn(async move { dynamic::refuse(&mut stream, &refusal).await });
+            }
         }
-        tokio::spawn(refuse(stream));
     } else if let Err(error) = peers.incoming(address, stream).await {
         tracing::debug!(%remote, %error, "connection while the daemon stops");
     }
@@ -68,11 +73,4 @@ async fn hand_over(stream: TcpStream, remote: SocketAddr, peers: &Peers, strange
 /// An IPv4 neighbour on a dual-stack socket is an IPv4 neighbour.
 fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
-}
-
-/// Tells a stranger that it is one (RFC 4486: Connection Rejected), as far as it listens.
-async fn refuse(mut stream: TcpStream) {
-    let mut message = BytesMut::new();
-    Notification::cease(codes::cease::CONNECTION_REJECTED).encode(&mut message);
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&message)).await;
 }

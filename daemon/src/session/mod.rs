@@ -6,6 +6,7 @@
 //! for its sockets at the same time.
 
 mod connection;
+mod dynamic;
 mod exports;
 mod history;
 mod ids;
@@ -19,7 +20,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -27,15 +28,19 @@ use std::time::{Duration, Instant};
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
 use bgp::session::{StalePhase, StopReason};
-use bgp::types::{Family, PeerId};
+use bgp::types::{Asn, Family, PeerId};
+use bgp::wire::Notification;
+use bgp::wire::notification::codes;
+use ipnet::IpNet;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::types::{HistoryEvent, NeighborDetail};
+use crate::api::types::{HistoryEvent, NeighborDetail, RangeInfo};
 use crate::monitor::Monitor;
 use crate::routing::{Input, RibHandle, RibStopped};
 
+use dynamic::NotAdmitted;
 use ids::Ids;
 use stale::StaleClock;
 
@@ -97,6 +102,8 @@ struct Peer {
     id: PeerId,
     stale: Arc<StaleClock>,
     commands: mpsc::Sender<Command>,
+    /// As it is configured.
+    neighbor: Arc<conf::Neighbor>,
 }
 
 /// All neighbours.
@@ -108,30 +115,94 @@ pub(crate) struct Peers {
     monitor: Monitor,
 }
 
-#[derive(Default)]
 struct Registry {
+    config: Arc<conf::Config>,
     by_address: HashMap<IpAddr, Peer>,
-    /// Addresses in the order of the configuration.
-    order: Vec<IpAddr>,
+    /// Addresses in ranges from which there is a connection that has not said who it is.
+    waiting: HashMap<IpAddr, IpNet>,
+    /// Connections refused for want of a place, by range.
+    refused: HashMap<IpNet, u64>,
+}
+
+/// What becomes of a neighbour under another configuration.
+enum Fate {
+    /// It is none any more.
+    Ends(StopReason),
+    /// It goes on as another one; with a new session or not.
+    Goes(conf::Neighbor, bool),
+}
+
+impl Registry {
+    /// Addresses in the order of the configuration, then the dynamic ones in order.
+    fn addresses(&self) -> Vec<IpAddr> {
+        let configured = self.config.neighbors.iter().map(|neighbor| neighbor.address);
+        let mut dynamic: Vec<IpAddr> = self
+            .dynamic()
+            .map(|(address, _)| address)
+            .filter(|a| self.config.neighbor(*a).is_none())
+            .collect();
+        dynamic.sort_unstable();
+        configured.filter(|address| self.by_address.contains_key(address)).chain(dynamic).collect()
+    }
+
+    /// Dynamic neighbours with their ranges.
+    fn dynamic(&self) -> impl Iterator<Item = (IpAddr, IpNet)> {
+        self.by_address.iter().filter_map(|(address, peer)| Some((*address, peer.neighbor.range?)))
+    }
+
+    /// Neighbours of a range, and connections that may become one.
+    fn taken(&self, range: IpNet) -> usize {
+        let waiting = self.waiting.values().filter(|of| **of == range).count();
+        self.dynamic().filter(|(_, of)| *of == range).count() + waiting
+    }
+
+    /// What becomes of each neighbour.
+    fn fates(&self, config: &conf::Config) -> Vec<(IpAddr, Fate)> {
+        let configured: HashMap<IpAddr, &conf::Neighbor> =
+            config.neighbors.iter().map(|neighbor| (neighbor.address, neighbor)).collect();
+        let fate = |address: IpAddr, peer: &Peer| {
+            let asn = peer.neighbor.asn;
+            let next = match (configured.get(&address), peer.neighbor.range) {
+                (Some(neighbor), None) => (*neighbor).clone(),
+                (None, None) => return Fate::Ends(StopReason::Deconfigured),
+                // From now on it is configured by itself.
+                (Some(_), Some(_)) => return Fate::Ends(StopReason::ConfigurationChange),
+                (None, Some(of)) => match config.range(address) {
+                    Some(range) if !range.asns.contains(asn) => return Fate::Ends(StopReason::Deconfigured),
+                    Some(range) if range.prefix != of => return Fate::Ends(StopReason::ConfigurationChange),
+                    Some(range) => range.neighbor(address, asn),
+                    None => return Fate::Ends(StopReason::Deconfigured),
+                },
+            };
+            let reset = conf::needs_new_session(&peer.neighbor, &next);
+            Fate::Goes(next, reset)
+        };
+        self.by_address.iter().map(|(address, peer)| (*address, fate(*address, peer))).collect()
+    }
 }
 
 impl Peers {
     /// Starts a task for each configured neighbour.
     pub(crate) fn start(config: &Arc<conf::Config>, rib: &RibHandle, monitor: &Monitor) -> Arc<Self> {
-        let peers = Self {
-            registry: RwLock::default(),
+        let registry = Registry {
+            config: Arc::clone(config),
+            by_address: HashMap::new(),
+            waiting: HashMap::new(),
+            refused: HashMap::new(),
+        };
+        let peers = Arc::new(Self {
+            registry: RwLock::new(registry),
             ids: Arc::default(),
             rib: rib.clone(),
             monitor: monitor.clone(),
-        };
+        });
         for neighbor in &config.neighbors {
-            peers.add(config, neighbor);
+            peers.add(&mut peers.write(), neighbor.clone());
         }
-        peers.write().order = config.neighbors.iter().map(|neighbor| neighbor.address).collect();
-        Arc::new(peers)
+        peers
     }
 
-    fn add(&self, config: &Arc<conf::Config>, neighbor: &conf::Neighbor) {
+    fn add(self: &Arc<Self>, registry: &mut Registry, neighbor: conf::Neighbor) {
         let address = neighbor.address;
         let Some(lease) = self.ids.lease() else {
             tracing::error!(neighbor = %address, "no session: there are as many neighbors as there can be");
@@ -141,48 +212,122 @@ impl Peers {
         let id = lease.id();
         let stale = Arc::new(StaleClock::default());
         let (rib, monitor, clock) = (self.rib.clone(), self.monitor.clone(), Arc::clone(&stale));
-        let task = task::Task::new(lease, config, neighbor.clone(), rib, monitor, clock);
-        tokio::spawn(task.run(inbox));
-        self.write().by_address.insert(address, Peer { id, stale, commands });
+        let task = task::Task::new(lease, &registry.config, neighbor.clone(), rib, monitor, clock);
+        // A dynamic neighbour ends by itself.
+        let peers = Arc::downgrade(self);
+        tokio::spawn(async move {
+            task.run(inbox).await;
+            if let Some(peers) = peers.upgrade() {
+                peers.write().by_address.retain(|known, peer| *known != address || peer.id != id);
+            }
+        });
+        registry.by_address.insert(address, Peer { id, stale, commands, neighbor: Arc::new(neighbor) });
     }
 
-    /// Goes on under another configuration. The sessions of neighbours that are gone end, those that `resets`
-    /// names end and come back; all others stay up, and the RIB is told what their routes go through now.
-    pub(crate) async fn configure(
-        &self,
-        config: &Arc<conf::Config>,
-        resets: &HashSet<IpAddr>,
-    ) -> Result<(), RibStopped> {
-        let order: Vec<IpAddr> = config.neighbors.iter().map(|neighbor| neighbor.address).collect();
-        let configured: HashSet<IpAddr> = order.iter().copied().collect();
-        let gone: Vec<(IpAddr, Peer)> = {
+    /// A place for a connection from an address that is no neighbour, if it is in a range with room.
+    fn place(self: &Arc<Self>, address: IpAddr) -> Result<dynamic::Place, NotAdmitted> {
+        let mut registry = self.write();
+        let range = registry.config.range(address).ok_or(NotAdmitted::Stranger)?;
+        let (prefix, limit) = (range.prefix, range.limit);
+        if range.is_shut_down() {
+            return Err(NotAdmitted::ShutDown(prefix));
+        }
+        if registry.waiting.contains_key(&address) {
+            return Err(NotAdmitted::Waiting);
+        }
+        if registry.taken(prefix) >= limit as usize {
+            *registry.refused.entry(prefix).or_default() += 1;
+            return Err(NotAdmitted::Full { prefix, limit });
+        }
+        registry.waiting.insert(address, prefix);
+        Ok(dynamic::Place { peers: Arc::clone(self), address })
+    }
+
+    /// Makes a neighbour of who has a place and says that it is of this AS; or what it is to be told.
+    fn admit(self: &Arc<Self>, place: dynamic::Place, asn: Asn) -> Result<(), Notification> {
+        let address = place.address;
+        let admitted = {
             let mut registry = self.write();
-            registry.order = order;
-            registry.by_address.extract_if(|address, _| !configured.contains(address)).collect()
+            let range = registry.config.range(address).filter(|range| range.asns.contains(asn));
+            match range.map(|range| range.neighbor(address, asn)) {
+                // It has become one in the meantime.
+                _ if registry.by_address.contains_key(&address) => Ok(()),
+                Some(neighbor) => {
+                    tracing::info!(neighbor = %address, %asn, range = ?neighbor.range, "dynamic neighbor");
+                    self.add(&mut registry, neighbor);
+                    Ok(())
+                }
+                None => Err(Notification::new(codes::OPEN, codes::open::BAD_PEER_AS)),
+            }
         };
-        let removed = gone.iter().map(|(address, peer)| {
-            Self::ask_peer(*address, peer, |done| Command::Remove(StopReason::Deconfigured, done))
-        });
-        for outcome in futures::future::join_all(removed).await {
-            outcome.map_err(|_| RibStopped)?;
+        drop(place);
+        admitted
+    }
+
+    /// The ranges, and how full they are.
+    pub(crate) fn ranges(&self) -> Vec<RangeInfo> {
+        let registry = self.read();
+        let info = |range: &conf::NeighborRange| RangeInfo {
+            prefix: range.prefix.to_string(),
+            asns: range.asns.ranges().iter().map(ToString::to_string).collect(),
+            limit: u64::from(range.limit),
+            neighbors: registry.dynamic().filter(|(_, of)| *of == range.prefix).count() as u64,
+            refused: registry.refused.get(&range.prefix).copied().unwrap_or_default(),
+        };
+        registry.config.ranges.iter().map(info).collect()
+    }
+
+    /// Neighbours whose session would end under another configuration, in order.
+    pub(crate) fn resets(&self, config: &conf::Config) -> Vec<IpAddr> {
+        let fates = self.read().fates(config);
+        let ends = |fate: &Fate| matches!(fate, Fate::Ends(_) | Fate::Goes(_, true));
+        let mut resets: Vec<IpAddr> =
+            fates.into_iter().filter(|(_, fate)| ends(fate)).map(|(address, _)| address).collect();
+        resets.sort_unstable();
+        resets
+    }
+
+    /// Goes on under another configuration. The sessions of neighbours that are gone end, those of neighbours
+    /// that need a new one end and come back; all others stay up, and the RIB is told what their routes go
+    /// through now.
+    pub(crate) async fn configure(self: &Arc<Self>, config: &Arc<conf::Config>) -> Result<(), RibStopped> {
+        let (mut gone, mut told) = (Vec::new(), Vec::new());
+        {
+            let mut registry = self.write();
+            let fates = registry.fates(config);
+            registry.config = Arc::clone(config);
+            registry.refused.retain(|prefix, _| config.ranges.iter().any(|range| range.prefix == *prefix));
+            for (address, fate) in fates {
+                match fate {
+                    Fate::Ends(reason) => {
+                        let peer = registry.by_address.remove(&address);
+                        gone.extend(peer.map(|peer| (address, peer, reason)));
+                    }
+                    Fate::Goes(neighbor, reset) => {
+                        let Some(peer) = registry.by_address.get_mut(&address) else { continue };
+                        peer.neighbor = Arc::new(neighbor.clone());
+                        let configuration = Configuration { config: Arc::clone(config), neighbor, reset };
+                        told.push((address, peer.clone(), Box::new(configuration)));
+                    }
+                }
+            }
         }
-        let stay = config.neighbors.iter().filter(|neighbor| self.id(neighbor.address).is_some());
-        let told = stay.map(|neighbor| {
-            let (config, neighbor) = (Arc::clone(config), neighbor.clone());
-            let (address, reset) = (neighbor.address, resets.contains(&neighbor.address));
-            let configuration = Box::new(Configuration { config, neighbor, reset });
-            self.ask(address, |reply| Command::Configure(configuration, reply))
+        let removed = gone.into_iter().map(|(address, peer, reason)| async move {
+            // One that has ended by itself has nothing to be told any more.
+            let _ = Self::ask_peer(address, &peer, |done| Command::Remove(reason, done)).await;
         });
-        let mut routing = Vec::new();
-        for outcome in futures::future::join_all(told).await {
-            routing.extend(outcome.map_err(|_| RibStopped)?);
-        }
+        futures::future::join_all(removed).await;
+        let told = told.into_iter().map(|(address, peer, configuration)| async move {
+            Self::ask_peer(address, &peer, |reply| Command::Configure(configuration, reply)).await.ok()?
+        });
+        let routing: Vec<_> = futures::future::join_all(told).await.into_iter().flatten().collect();
         if !routing.is_empty() {
             self.rib.send(Input::Reconfigure(routing)).await?;
         }
+        let mut registry = self.write();
         for neighbor in &config.neighbors {
-            if self.id(neighbor.address).is_none() {
-                self.add(config, neighbor);
+            if !registry.by_address.contains_key(&neighbor.address) {
+                self.add(&mut registry, neighbor.clone());
             }
         }
         Ok(())
@@ -278,14 +423,14 @@ impl Peers {
 
     /// How each neighbour is, in the order of the configuration.
     pub(crate) async fn reports(&self) -> Vec<(PeerId, NeighborDetail)> {
-        let order = self.read().order.clone();
+        let order = self.read().addresses();
         let asked = order.into_iter().map(|address| async move { self.report(address).await.ok() });
         futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Ends all sessions for good and waits until each neighbour was told.
     pub(crate) async fn shut_down(&self) {
-        let order = self.read().order.clone();
+        let order = self.read().addresses();
         let told = order.into_iter().map(|address| {
             self.ask(address, |reply| Command::Stop(StopReason::Shutdown(String::new()), reply))
         });

@@ -146,6 +146,7 @@ pub(super) fn neighbor(
             address: neighbor.address,
             asn: neighbor.asn.0,
             group: neighbor.group.clone(),
+            range: neighbor.range.map(|range| range.to_string()),
             description: neighbor.description.clone(),
             state: snapshot.state.as_str().to_owned(),
             shutdown: match shut_down {

@@ -83,6 +83,7 @@ pub(super) struct Task {
     limits: Option<Limits>,
     last_down: Option<String>,
     stale: Arc<StaleClock>,
+    was_connected: bool,
     history: History,
     /// When the last error was that the history knows.
     noted_error: Option<Instant>,
@@ -133,6 +134,7 @@ impl Task {
             limits: None,
             last_down: None,
             stale,
+            was_connected: false,
             history: History::default(),
             noted_error: None,
             malformed: None,
@@ -157,6 +159,9 @@ impl Task {
             if !self.is_sending() {
                 if let Some(done) = self.removed.take() {
                     return answer(done, ());
+                }
+                if self.is_over() {
+                    return;
                 }
                 // Behind whatever the RIB was told of the session.
                 for asked in std::mem::take(&mut self.configured) {
@@ -313,6 +318,21 @@ impl Task {
         }
     }
 
+    /// A dynamic neighbour is one while it is connected, kept away for a while or by an operator, or has stale
+    /// routes.
+    fn is_over(&self) -> bool {
+        let is_away = match self.session.state() {
+            State::Active => true,
+            State::Idle => self.neighbor.shutdown,
+            _ => false,
+        };
+        self.neighbor.range.is_some()
+            && self.was_connected
+            && self.shut_down.is_none()
+            && is_away
+            && Family::ALL.into_iter().all(|family| self.session.stale(family).is_none())
+    }
+
     /// Connections that end before the session is up are told by their error alone.
     fn note_error(&mut self) {
         if let Some(error) = self.session.last_error()
@@ -381,6 +401,7 @@ impl Task {
     }
 
     fn incoming(&mut self, now: Instant, stream: TcpStream) {
+        self.was_connected = true;
         let conn = self.session.accept(now);
         if let Err(error) = self.options.apply(&stream) {
             tracing::warn!(neighbor = %self.neighbor.address, %error, "cannot set the options of a connection");
