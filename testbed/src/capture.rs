@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::netns::{Namespace, Sandbox, output};
@@ -39,12 +39,39 @@ impl Capture {
         Ok(Self { process, file })
     }
 
+    /// Stops, and checks that tshark finds nothing malformed in the BGP messages of the capture, nor
+    /// anything else in them that it warns of; how many packets have messages.
+    pub fn stop_well_formed(mut self) -> Result<usize> {
+        self.end()?;
+        let path = self.file.display().to_string();
+        let read = |filter: &str, fields: &[&str]| {
+            let mut command = Command::new("tshark");
+            command.args(["-n", "-r", &path, "-Y", filter, "-T", "fields"]);
+            for field in fields {
+                command.args(["-e", field]);
+            }
+            output(&mut command).with_context(|| format!("read {path}"))
+        };
+        let messages = read("bgp", &["frame.number"])?.lines().count();
+        ensure!(messages > 0, "no BGP message in {path}");
+        let bad = read(
+            "bgp && (_ws.malformed || _ws.expert.severity >= \"Warning\" && !tcp.analysis.flags && !_ws.expert.group == \"Sequence\")",
+            &["frame.number", "_ws.expert.message", "tcp.payload"],
+        )?;
+        ensure!(bad.is_empty(), "messages that tshark finds fault with:\n{bad}");
+        Ok(messages)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        // What was sent just before is still on its way through the namespaces.
+        std::thread::sleep(Duration::from_millis(300));
+        self.process.end(Signal::SIGINT, Duration::from_secs(5)).map(drop)
+    }
+
     /// Stops, and returns these fields of each packet (tshark's names; the first occurrence in
     /// the packet, empty where it has none).
     pub fn stop(mut self, fields: &[&str]) -> Result<Vec<Vec<String>>> {
-        // What was sent just before is still on its way through the namespaces.
-        std::thread::sleep(Duration::from_millis(300));
-        self.process.end(Signal::SIGINT, Duration::from_secs(5))?;
+        self.end()?;
         let path = self.file.display().to_string();
         let mut command = Command::new("tshark");
         command.args([

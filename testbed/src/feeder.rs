@@ -195,7 +195,9 @@ pub fn handshake(config: &FeederConfig, timeout: Duration) -> Result<Established
 }
 
 /// A connection from a given address, which the standard library has no call for.
-fn connect_from(local: IpAddr, remote: SocketAddr) -> Result<TcpStream> {
+///
+/// To be called inside the namespace: [`crate::netns::Namespace::enter`].
+pub fn connect_from(local: IpAddr, remote: SocketAddr) -> Result<TcpStream> {
     let family = if local.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context("create a socket")?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(local, 0)))

@@ -14,7 +14,7 @@ pub fn ready(test: &str, programs: &[&str]) -> bool {
         note(test, "needs root for network namespaces");
         return false;
     }
-    let missing: Vec<&str> = programs.iter().copied().filter(|program| find(program).is_none()).collect();
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !installed(&[program])).collect();
     if !missing.is_empty() {
         note(test, &format!("not installed: {} (scripts/setup installs them)", missing.join(", ")));
         return false;
@@ -26,6 +26,11 @@ pub fn ready(test: &str, programs: &[&str]) -> bool {
 pub fn note(test: &str, reason: &str) {
     // The print macros are captured in tests that pass; a plain write is not.
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Whether all of these programs are there.
+pub fn installed(programs: &[&str]) -> bool {
+    programs.iter().all(|program| find(program).is_some())
 }
 
 /// The path of a program: itself when it is a path, else looked up like a shell would, in the

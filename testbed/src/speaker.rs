@@ -16,18 +16,18 @@ pub const HEADER: usize = 19;
 pub const MAX_MESSAGE: usize = 4096;
 
 const OPEN: u8 = 1;
-const UPDATE: u8 = 2;
+pub(crate) const UPDATE: u8 = 2;
 const NOTIFICATION: u8 = 3;
 const KEEPALIVE: u8 = 4;
 
-const ORIGIN: u8 = 1;
-const AS_PATH: u8 = 2;
-const NEXT_HOP: u8 = 3;
-const MED: u8 = 4;
+pub(crate) const ORIGIN: u8 = 1;
+pub(crate) const AS_PATH: u8 = 2;
+pub(crate) const NEXT_HOP: u8 = 3;
+pub(crate) const MED: u8 = 4;
 const LOCAL_PREF: u8 = 5;
-const COMMUNITIES: u8 = 8;
-const MP_REACH: u8 = 14;
-const MP_UNREACH: u8 = 15;
+pub(crate) const COMMUNITIES: u8 = 8;
+pub(crate) const MP_REACH: u8 = 14;
+pub(crate) const MP_UNREACH: u8 = 15;
 
 /// The attributes that a feeder announces with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ impl PathAttributes {
 }
 
 /// Appends one attribute, with an extended length when it needs one.
-fn attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
+pub fn attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
     if let Ok(length) = u8::try_from(value.len()) {
         out.extend([flags, code, length]);
     } else {
@@ -89,7 +89,8 @@ fn attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
     out.extend(value);
 }
 
-fn message(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a message of this type, whose body the closure appends.
+pub fn message(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend([0xff; 16]);
     out.extend([0, 0, kind]);
@@ -259,39 +260,43 @@ pub struct Update {
 }
 
 /// Takes bytes off the front of a slice.
-fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8]> {
+pub(crate) fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8]> {
     let (front, rest) = bytes.split_at_checked(count).context("the message ends too early")?;
     *bytes = rest;
     Ok(front)
 }
 
-fn take_u8(bytes: &mut &[u8]) -> Result<u8> {
+pub(crate) fn take_u8(bytes: &mut &[u8]) -> Result<u8> {
     Ok(take(bytes, 1)?[0])
 }
 
-fn take_u16(bytes: &mut &[u8]) -> Result<u16> {
+pub(crate) fn take_u16(bytes: &mut &[u8]) -> Result<u16> {
     let pair = take(bytes, 2)?;
     Ok(u16::from_be_bytes([pair[0], pair[1]]))
 }
 
+pub(crate) fn take_u32(bytes: &mut &[u8]) -> Result<u32> {
+    word(take(bytes, 4)?)
+}
+
 /// One path attribute: its type and value.
-fn take_attribute<'a>(bytes: &mut &'a [u8]) -> Result<(u8, &'a [u8])> {
+pub(crate) fn take_attribute<'a>(bytes: &mut &'a [u8]) -> Result<(u8, &'a [u8])> {
     let flags = take_u8(bytes)?;
     let code = take_u8(bytes)?;
     let length = if flags & 0x10 == 0 { u16::from(take_u8(bytes)?) } else { take_u16(bytes)? };
     Ok((code, take(bytes, usize::from(length))?))
 }
 
-fn words(bytes: &[u8]) -> Result<Vec<u32>> {
+pub(crate) fn words(bytes: &[u8]) -> Result<Vec<u32>> {
     ensure!(bytes.len().is_multiple_of(4), "{} bytes are no list of 32-bit words", bytes.len());
     Ok(bytes.chunks_exact(4).map(|w| u32::from_be_bytes([w[0], w[1], w[2], w[3]])).collect())
 }
 
-fn word(bytes: &[u8]) -> Result<u32> {
+pub(crate) fn word(bytes: &[u8]) -> Result<u32> {
     words(bytes)?.first().copied().context("an empty attribute")
 }
 
-fn prefixes(mut bytes: &[u8], ipv6: bool) -> Result<Vec<IpNet>> {
+pub(crate) fn prefixes(mut bytes: &[u8], ipv6: bool) -> Result<Vec<IpNet>> {
     let mut out = Vec::new();
     while !bytes.is_empty() {
         let length = take_u8(&mut bytes)?;
@@ -447,7 +452,7 @@ fn multiprotocol_family(value: &mut &[u8]) -> Result<bool> {
     }
 }
 
-fn global_next_hop(bytes: &[u8]) -> Result<IpAddr> {
+pub(crate) fn global_next_hop(bytes: &[u8]) -> Result<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Ok(Ipv4Addr::from(octets).into());
     }

@@ -46,16 +46,16 @@ impl NextHop {
 }
 
 fn v4_host(octets: [u8; 4]) -> Result<Ipv4Addr, Reason> {
-    // 0/8 is no destination, 224/4 is multicast, 240/4 reserved (RFC 1122 section 3.2.1.3). Loopback is
-    // a host's address, if not one that a route can be forwarded to.
+    // 0/8 is no destination, 127/8 is never on the wire, 224/4 is multicast, 240/4 reserved (RFC 1122
+    // section 3.2.1.3).
     match octets[0] {
-        0 | 224.. => Err(Reason::NotAHost),
+        0 | 127 | 224.. => Err(Reason::NotAHost),
         _ => Ok(octets.into()),
     }
 }
 
 fn is_v6_host(addr: Ipv6Addr) -> bool {
-    !(addr.is_unspecified() || addr.is_multicast())
+    !(addr.is_unspecified() || addr.is_loopback() || addr.is_multicast())
 }
 
 impl<A: Into<IpAddr>> From<A> for NextHop {

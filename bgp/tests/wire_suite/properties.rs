@@ -19,6 +19,7 @@ use crate::support::*;
 
 fn next_hop4() -> impl Strategy<Value = NextHop> {
     (1..=223_u32, 0..=0x00ff_ffff_u32)
+        .prop_filter("loopback is no next hop", |(first, _)| *first != 127)
         .prop_map(|(first, rest)| Ipv4Addr::from_bits(first << 24 | rest).into())
 }
 

@@ -242,6 +242,7 @@ fn section_7_3_next_hop() {
         (&[192, 0, 2][..], Reason::Length),
         (&[192, 0, 2, 1, 0], Reason::Length),
         (&[0, 0, 0, 0], Reason::NotAHost),
+        (&[127, 0, 0, 1], Reason::NotAHost),
         (&[224, 0, 0, 5], Reason::NotAHost),
         (&[255, 255, 255, 255], Reason::NotAHost),
     ] {
