@@ -1,0 +1,7 @@
+//! See `../src/message.rs`.
+#![no_main]
+
+#[path = "../src/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::message::run(data));

@@ -1,0 +1,7 @@
+//! See `../src/session.rs`.
+#![no_main]
+
+#[path = "../src/mod.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::session::run(data));
