@@ -21,6 +21,7 @@ pub mod packet;
 pub mod peers;
 pub mod process;
 pub mod random;
+pub mod replay;
 pub mod skip;
 pub mod soak;
 pub mod speaker;
