@@ -14,6 +14,7 @@ pub mod budget;
 pub mod capture;
 pub mod daemon;
 pub mod feeder;
+pub mod interop;
 pub mod lab;
 pub mod load;
 pub mod netns;

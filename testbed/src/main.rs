@@ -17,9 +17,11 @@ use testbed::table::{Announcer, Table};
 use testbed::{budget, lab, netns};
 
 use crate::convergence::{ConvergenceArguments, convergence};
+use crate::judges::{CrowdArguments, ReplayArguments, SeedsArguments};
 use crate::measure::{ChurnArguments, IdleArguments, LinearArguments, SlowArguments};
 
 mod convergence;
+mod judges;
 mod measure;
 
 /// Set when the user has interrupted: the signal's thread then clears up and exits.
@@ -51,6 +53,14 @@ enum Command {
     Slow(SlowArguments),
     /// Count instructions for each path or change, and compare with what is recorded.
     Budget(BudgetArguments),
+    /// Replay MRT files of real updates, and compare what the daemon holds with other readers.
+    Replay(ReplayArguments),
+    /// Try every feature with every router that is installed, and write the README's table.
+    Interop,
+    /// Measure many neighbours with short hold times while a table arrives and is dumped.
+    Crowd(CrowdArguments),
+    /// Make inputs for the fuzzers from lists of messages.
+    Seeds(SeedsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +163,10 @@ fn main() -> ExitCode {
         Command::Linear(arguments) => measure::linear(arguments),
         Command::Idle(arguments) => measure::idle(arguments),
         Command::Slow(arguments) => measure::slow(arguments),
+        Command::Replay(arguments) => judges::replay(arguments),
+        Command::Interop => judges::interop(),
+        Command::Crowd(arguments) => judges::crowd(arguments),
+        Command::Seeds(arguments) => judges::seeds(arguments),
         Command::Budget(arguments) => match arguments.phase {
             Some(phase) => budget::run_phase(phase).map(|items| println!("{items}")),
             None => budget::compare(arguments.record),

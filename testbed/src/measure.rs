@@ -123,7 +123,7 @@ pub(crate) struct SlowArguments {
 }
 
 /// Clears the sandbox away when the user interrupts.
-fn prepare(sandbox: &'static str) -> Result<()> {
+pub(crate) fn prepare(sandbox: &'static str) -> Result<()> {
     ensure!(nix::unistd::Uid::effective().is_root(), "needs root: it makes network namespaces");
     clear_when_interrupted(sandbox)
 }

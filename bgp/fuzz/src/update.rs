@@ -77,15 +77,15 @@ fn announced(update: &Update<'_>, announcement: &Announcement<'_>, ctx: DecodeCo
     for as4 in [true, false] {
         for extended in [true, false] {
             let target = EncodeContext { as4, extended, ..EncodeContext::default() };
-            written(announcement.family, &attributes, &prefixes, &target);
+            written(announcement.family, &attributes, &prefixes, target);
         }
     }
 }
 
 /// What is announced anew has the same prefixes, and the same attributes where nothing narrows them.
-fn written(family: Family, attributes: &Attributes, prefixes: &[IpNet], target: &EncodeContext) {
+fn written(family: Family, attributes: &Attributes, prefixes: &[IpNet], target: EncodeContext) {
     let mut out = BytesMut::new();
-    if encode_announce(&mut out, family, attributes, prefixes.iter().copied(), target).is_err() {
+    if encode_announce(&mut out, family, attributes, prefixes.iter().copied(), &target).is_err() {
         assert!(out.is_empty());
         return;
     }

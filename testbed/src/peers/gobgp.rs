@@ -16,6 +16,7 @@ pub const PROGRAMS: [&str; 2] = ["gobgpd", "gobgp"];
 /// A running gobgpd.
 #[derive(Debug)]
 pub struct Gobgp {
+    namespace: Namespace,
     program: Program,
 }
 
@@ -30,7 +31,13 @@ impl Gobgp {
         program.launch(sandbox, Duration::from_secs(10), || {
             output(namespace.command("gobgp").args(["-u", "127.0.0.1", "neighbor"]))
         })?;
-        Ok(Self { program })
+        Ok(Self { namespace: namespace.clone(), program })
+    }
+
+    /// What `gobgp` answers.
+    pub fn query(&self, question: &str) -> Result<String> {
+        let mut command = self.namespace.command("gobgp");
+        output(command.args(["-u", "127.0.0.1"]).args(question.split_whitespace()))
     }
 
     /// Its program.

@@ -4,6 +4,7 @@
 //! control tool. What they say is the reference that the tests compare with.
 
 pub mod bird;
+pub mod exabgp;
 pub mod frr;
 pub mod gobgp;
 pub mod openbgpd;

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub const PROGRAMS: [&str; 2] = [BGPD, "bgpctl"];
 /// A running OpenBGPD.
 #[derive(Debug)]
 pub struct Openbgpd {
+    socket: PathBuf,
     program: Program,
 }
 
@@ -41,7 +42,12 @@ impl Openbgpd {
             .with_context(|| format!("chmod {}", path.display()))?;
         let mut program = Program::new(namespace, name, &[BGPD, "-d", "-f", &path.display().to_string()]);
         program.launch(sandbox, Duration::from_secs(10), || summary(&socket))?;
-        Ok(Self { program })
+        Ok(Self { socket, program })
+    }
+
+    /// What `bgpctl` answers.
+    pub fn query(&self, question: &str) -> Result<String> {
+        output(Command::new("bgpctl").arg("-s").arg(&self.socket).args(question.split_whitespace()))
     }
 
     /// Its program: the parent process of three.

@@ -26,7 +26,7 @@ pub fn choose(table: &Table) -> BTreeMap<IpNet, (usize, &Route)> {
     candidates.into_iter().filter_map(|(prefix, paths)| Some((prefix, best(paths)?))).collect()
 }
 
-fn best<'a>(mut paths: Vec<(usize, &'a Route)>) -> Option<(usize, &'a Route)> {
+fn best(mut paths: Vec<(usize, &Route)>) -> Option<(usize, &Route)> {
     let shortest = paths.iter().map(|(_, route)| length(&route.as_path)).min()?;
     paths.retain(|(_, route)| length(&route.as_path) == shortest);
     let lowest = paths.iter().map(|(_, route)| origin(route)).min()?;

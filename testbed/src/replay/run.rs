@@ -102,8 +102,8 @@ pub fn replay(sandbox: &str, file: &Path) -> Result<Report> {
     let chosen = best::choose(&expected);
     heard(&ear, router.asn, &chosen)?;
     let Recording { messages, skipped, .. } = &recording;
-    let routes = (expected.len(), chosen.len());
-    Ok(Report { messages: messages.len(), skipped: *skipped, peers, routes, time, bgpdump })
+    let held = (expected.len(), chosen.len());
+    Ok(Report { messages: messages.len(), skipped: *skipped, peers, routes: held, time, bgpdump })
 }
 
 /// The file itself, or its contents in the sandbox: bgpdump does not unpack everything.

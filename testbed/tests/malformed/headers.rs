@@ -167,11 +167,11 @@ fn extended(capabilities: &[u8], more: u16) -> Open {
 }
 
 pub(crate) fn states() -> Vec<Case> {
+    const TEXT: &str = "RFC 9003 section 2";
     let keepalive = message(KEEPALIVE, &[]);
     let refresh = message(REFRESH, &[0, 1, 0, 1]);
     let cease = |data: &[u8]| message(NOTIFICATION, &[&[6, 2], data].concat());
     let end_of_rib = update(&[], &[], &[]);
-    const TEXT: &str = "RFC 9003 section 2";
     vec![
         Case::opening("a KEEPALIVE before the OPEN", STATE, keepalive, Reset(5, 1)),
         Case::opening("an UPDATE before the OPEN", STATE, end_of_rib.clone(), Reset(5, 1)),

@@ -25,7 +25,10 @@ fn target(block: &[u8]) -> Vec<u8> {
     update(&[], block, &TARGET)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, whose rows are formatted over several lines")]
 pub(crate) fn structure() -> Vec<Case> {
+    const LIST: &str = "RFC 7606 section 4";
+    const EMPTY: &str = "RFC 7606 section 5.2";
     let case = Case::established;
     let raw = |withdrawn: u16, body: &[u8]| message(UPDATE, &[&withdrawn.to_be_bytes()[..], body].concat());
     let with_total = |total: u16, block: &[u8]| {
@@ -33,8 +36,6 @@ pub(crate) fn structure() -> Vec<Case> {
     };
     let whole = mandatory();
     let cut = |by: usize| target(&whole[..whole.len() - by]);
-    const LIST: &str = "RFC 7606 section 4";
-    const EMPTY: &str = "RFC 7606 section 5.2";
     vec![
         case("withdrawn routes that run past the message", ERROR, raw(60, &[0; 6]), Reset(3, 1)),
         case(
@@ -170,15 +171,15 @@ fn extended(mut block: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn mandatory_attributes() -> Vec<Case> {
+    const PATH: &str = "RFC 7606 section 7.2";
+    const HOP: &str = "RFC 7606 section 7.3";
+    const ORIGIN: &str = "RFC 7606 section 7.1";
     let instead = Case::instead;
     let origin_of = |value: &[u8]| attr(WELL_KNOWN, 1, value);
     let path = |value: &[u8]| attr(WELL_KNOWN, 2, value);
     let hop = |value: &[u8]| attr(WELL_KNOWN, 3, value);
     let good = Session::External.as_path(AFTER);
     let after = AFTER.to_be_bytes();
-    const PATH: &str = "RFC 7606 section 7.2";
-    const HOP: &str = "RFC 7606 section 7.3";
-    const ORIGIN: &str = "RFC 7606 section 7.1";
     vec![
         instead("ORIGIN missing", MISSING, 1, &[], Withdraw),
         instead("ORIGIN empty", ORIGIN, 1, &origin_of(&[]), Withdraw),
@@ -245,15 +246,16 @@ pub(crate) fn mandatory_attributes() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, whose rows are formatted over several lines")]
 pub(crate) fn other_attributes() -> Vec<Case> {
-    let beside = Case::beside;
-    let beside_on = Case::beside_on;
-    let (internal, old) = (Session::Internal, Session::Old);
-    let aggregator = [0, 0, 251, 245, 192, 0, 2, 9];
     const PREF: &str = "RFC 7606 section 7.5";
     const AGGREGATOR: &str = "RFC 7606 section 7.7";
     const COMMUNITIES: &str = "RFC 7606 section 7.8";
     const AS4: &str = "RFC 6793 section 6";
+    let beside = Case::beside;
+    let beside_on = Case::beside_on;
+    let (internal, old) = (Session::Internal, Session::Old);
+    let aggregator = [0, 0, 251, 245, 192, 0, 2, 9];
     vec![
         beside("MED of 3 octets", "RFC 7606 section 7.4", &attr(OPTIONAL, 4, &[0, 0, 1]), Withdraw),
         beside("MED of 5 octets", "RFC 7606 section 7.4", &attr(OPTIONAL, 4, &[0; 5]), Withdraw),
@@ -359,6 +361,7 @@ fn internal_local_pref(name: &str, source: &'static str, attribute: &[u8], expec
     Case::established(name, source, target(&block.concat()), expected).on(Session::Internal)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, whose rows are formatted over several lines")]
 pub(crate) fn multiprotocol() -> Vec<Case> {
     const REACH: &str = "RFC 7606 section 7.11";
     const UNREACH: &str = "RFC 7606 section 7.12";
