@@ -122,11 +122,14 @@ fn parse_block(block: &[u8], source: AttributeContext) -> Result<Parsed, Attribu
                 Err(if discard { Fault::Discard(Reason::Flags) } else { Fault::Withdraw(Reason::Flags) })
             }
             Some(row) => {
+                let result = (row.decode)(raw.value, source, &mut draft);
+                // Of what is dropped, or only tunnelled, nothing may stay.
+                let kept = result.is_ok() && !matches!(raw.code, code::AS4_PATH | code::AS4_AGGREGATOR);
                 let optional_transitive = flags::OPTIONAL | flags::TRANSITIVE;
-                if raw.flags & flags::PARTIAL != 0 && row.flags == optional_transitive {
+                if kept && raw.flags & flags::PARTIAL != 0 && row.flags == optional_transitive {
                     draft.attributes.partial.insert(raw.code);
                 }
-                (row.decode)(raw.value, source, &mut draft)
+                result
             }
             None => unknown(raw, &mut draft),
         };
