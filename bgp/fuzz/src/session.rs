@@ -119,7 +119,7 @@ impl Driver {
                     assert!(self.conns.contains(&conn));
                     self.up = true;
                 }
-                Output::Down(_) => {
+                Output::Down(..) => {
                     assert!(self.up, "down without having been up");
                     self.up = false;
                 }
