@@ -160,6 +160,7 @@ pub struct PortInfo {
 }
 
 /// `GET /v1/neighbors/ADDR`, and the elements of `GET /v1/neighbors`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the JSON")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NeighborDetail {
     /// The line of `show summary`.

@@ -65,10 +65,6 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     }
     let names =
         |list: &[String]| if list.is_empty() { "none configured".to_owned() } else { list.join(", ") };
-    if neighbor.over_limit {
-        let text = format!("too many prefixes; `peregrine clear {}` brings it back", brief.address);
-        lines.push(("Kept idle", text));
-    }
     lines.extend(restart(neighbor));
     lines.push(("Import", names(&neighbor.import)));
     lines.push(("Export", names(&neighbor.export)));
@@ -123,6 +119,10 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
 /// What is done when the session ends or too much is sent.
 fn restart(neighbor: &NeighborDetail) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
+    if neighbor.over_limit {
+        let text = format!("too many prefixes; `peregrine clear {}` brings it back", neighbor.brief.address);
+        lines.push(("Kept idle", text));
+    }
     let orders: Vec<&str> = [
         (neighbor.honor_graceful_shutdown, "graceful-shutdown lowers the local preference to 0"),
         (neighbor.accept_blackhole, "blackhole drops traffic"),
