@@ -359,6 +359,7 @@ fn conditions_see_the_neighbor_and_the_source() {
         from: Some(neighbor("2001:db8::9", 65002)),
         route_type: RouteType::Ibgp,
         rpki: RpkiState::Unknown,
+        present: 0,
     };
     let list = |text: &str| Arc::new(PrefixList::new("", vec![text.parse().unwrap()]));
     let address = |text: &str| NeighborSet { addresses: vec![list(text)], ..NeighborSet::default() };

@@ -637,6 +637,7 @@ fn any_context() -> impl Strategy<Value = PolicyContext> {
         from,
         route_type,
         rpki,
+        present: 0,
     })
 }
 

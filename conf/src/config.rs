@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use crate::attributes::AttributeOptions;
 use crate::error::Warning;
 use crate::limits::PrefixLimits;
+use crate::origin::{Aggregate, Network, Redistribute};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,13 @@ pub struct Config {
     pub ranges: Vec<NeighborRange>,
     /// `[[network]]`, in the order of the file.
     pub networks: Vec<Network>,
+    /// `[[aggregate]]`, in the order of the file.
+    pub aggregates: Vec<Aggregate>,
+    /// `[[redistribute]]`, in the order of the file.
+    pub redistribute: Vec<Redistribute>,
+    /// The prefix lists of which policies ask whether there is a route (`route-present`), by the index of
+    /// [`Match::RoutePresent`](bgp::policy::Match::RoutePresent).
+    pub conditions: Vec<Arc<PrefixList>>,
     /// `[[policy]]` by name, without the built-in ones.
     pub policies: BTreeMap<String, Arc<Policy>>,
     /// `[[prefix-list]]` by name.
@@ -247,6 +255,8 @@ pub struct Neighbor {
     pub honor_graceful_shutdown: Option<bool>,
     /// `BLACKHOLE` on its accepted routes has traffic dropped (RFC 7999).
     pub accept_blackhole: bool,
+    /// Announce a default route to it, if this chain accepts it; an empty one does.
+    pub default_originate: Option<PolicyChain>,
 }
 
 impl Neighbor {
@@ -282,13 +292,6 @@ impl NeighborRange {
     pub fn is_shut_down(&self) -> bool {
         self.template.shutdown
     }
-}
-
-/// A prefix originated here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Network {
-    /// The prefix, in network form.
-    pub prefix: IpNet,
 }
 
 macro_rules! display_as_written {

@@ -5,7 +5,7 @@
 //! touches. Each change displays as one line: `+` something new, `-` something gone, `~` something
 //! that differs, with what it takes: a new session, routes evaluated again, a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use ipnet::IpNet;
 
 use crate::config::{Config, Neighbor, NeighborRange};
 use crate::limits;
+use crate::origin::{Aggregate, Network};
 use crate::restart;
 
 /// What it takes for a change to come true.
@@ -105,6 +106,15 @@ pub enum Change {
     NetworkAdded(IpNet),
     /// A prefix is no longer originated.
     NetworkRemoved(IpNet),
+    /// A prefix is originated otherwise.
+    NetworkChanged(IpNet),
+    /// An aggregate or a redistribution, in words: new, gone, or another.
+    Origin {
+        /// `aggregate PREFIX` or `redistribute SOURCE`.
+        what: String,
+        /// `+`, `-` or `~`.
+        sign: char,
+    },
 }
 
 impl Change {
@@ -129,9 +139,11 @@ impl Change {
             Self::PolicyChanged { neighbors, ranges, .. } if neighbors.is_empty() && ranges.is_empty() => {
                 Effect::Nothing
             }
-            Self::PolicyChanged { .. } | Self::NetworkAdded(_) | Self::NetworkRemoved(_) => {
-                Effect::Reevaluate
-            }
+            Self::PolicyChanged { .. }
+            | Self::NetworkAdded(_)
+            | Self::NetworkRemoved(_)
+            | Self::NetworkChanged(_)
+            | Self::Origin { .. } => Effect::Reevaluate,
             Self::NeighborAdded { .. }
             | Self::RangeAdded(_)
             | Self::PolicyAdded(_)
@@ -298,6 +310,13 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     keys.compare("honor-graceful-shutdown", honor, Reevaluate, |value| or_none(value.as_ref()));
     let blackhole = (&old.accept_blackhole, &new.accept_blackhole);
     keys.compare("accept-blackhole", blackhole, Reevaluate, ToString::to_string);
+    let default = |value: &Option<PolicyChain>| match value {
+        None => "no".to_owned(),
+        Some(chain) if chain.is_empty() => "yes".to_owned(),
+        Some(chain) => format!("[{chain}]"),
+    };
+    let (from, to) = (default(&old.default_originate), default(&new.default_originate));
+    keys.compare("default-originate", (&from, &to), Reevaluate, Clone::clone);
     keys.0
 }
 
@@ -346,12 +365,39 @@ fn uses(neighbor: &Neighbor, policy: &str) -> bool {
 }
 
 fn networks(old: &Config, new: &Config, changes: &mut Vec<Change>) {
-    let prefixes = |config: &Config| -> BTreeSet<IpNet> {
-        config.networks.iter().map(|network| network.prefix).collect()
+    let by_prefix = |config: &Config| -> BTreeMap<IpNet, String> {
+        let words = |network: &Network| format!("{} {}", network.policy, network.only_if_present);
+        config.networks.iter().map(|network| (network.prefix, words(network))).collect()
     };
-    let (before, after) = (prefixes(old), prefixes(new));
-    changes.extend(before.difference(&after).copied().map(Change::NetworkRemoved));
-    changes.extend(after.difference(&before).copied().map(Change::NetworkAdded));
+    let (before, after) = (by_prefix(old), by_prefix(new));
+    let gone = before.keys().filter(|prefix| !after.contains_key(prefix));
+    changes.extend(gone.copied().map(Change::NetworkRemoved));
+    let added = after.keys().filter(|prefix| !before.contains_key(prefix));
+    changes.extend(added.copied().map(Change::NetworkAdded));
+    let changed = after.iter().filter(|(prefix, words)| before.get(prefix).is_some_and(|old| old != *words));
+    changes.extend(changed.map(|(prefix, _)| Change::NetworkChanged(*prefix)));
+    origins(&described(old), &described(new), changes);
+}
+
+/// Aggregates and redistributions by their names, each with all that is said of it. Chains count by the names
+/// in them.
+fn described(config: &Config) -> BTreeMap<String, String> {
+    let aggregates = config.aggregates.iter().map(|aggregate| {
+        let Aggregate { prefix, summary_only, as_set, contributors, policy } = aggregate;
+        (format!("aggregate {prefix}"), format!("{summary_only} {as_set} {contributors} / {policy}"))
+    });
+    let redistributed = config.redistribute.iter().map(|redistribute| {
+        (format!("redistribute {}", redistribute.source), redistribute.policy.to_string())
+    });
+    aggregates.chain(redistributed).collect()
+}
+
+fn origins(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>, changes: &mut Vec<Change>) {
+    let mut note = |what: &String, sign| changes.push(Change::Origin { what: what.clone(), sign });
+    old.keys().filter(|what| !new.contains_key(*what)).for_each(|what| note(what, '-'));
+    new.keys().filter(|what| !old.contains_key(*what)).for_each(|what| note(what, '+'));
+    let differs = |(what, words): &(&String, &String)| old.get(*what).is_some_and(|old| old != *words);
+    new.iter().filter(differs).for_each(|(what, _)| note(what, '~'));
 }
 
 fn list<T: ToString>(values: &[T]) -> String {
@@ -415,6 +461,8 @@ impl fmt::Display for Change {
             }
             Self::NetworkAdded(prefix) => write!(f, "+ network {prefix}"),
             Self::NetworkRemoved(prefix) => write!(f, "- network {prefix}"),
+            Self::NetworkChanged(prefix) => write!(f, "~ network {prefix}: originates it anew"),
+            Self::Origin { what, sign } => write!(f, "{sign} {what}"),
         }
     }
 }

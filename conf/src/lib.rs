@@ -21,6 +21,7 @@ mod limits;
 mod named;
 mod nearest;
 mod neighbor;
+mod origin;
 mod policy;
 mod range;
 mod reader;
@@ -31,10 +32,11 @@ mod source;
 use std::path::Path as FilePath;
 
 pub use attributes::AttributeOptions;
-pub use config::{Api, Config, Decision, FibConf, Lookup, Neighbor, NeighborRange, Network, Router, XdpMode};
+pub use config::{Api, Config, Decision, FibConf, Lookup, Neighbor, NeighborRange, Router, XdpMode};
 pub use diff::{Change, Effect, KeyChange, diff, needs_new_session};
 pub use error::{ConfError, Place, Warning};
 pub use limits::{FamilyLimits, LimitAction, PrefixLimit, PrefixLimits};
+pub use origin::{Aggregate, KernelSource, Network, Redistribute};
 
 use reader::{Report, Table};
 use source::{Path, Source};
@@ -85,7 +87,9 @@ pub fn parse(
     let groups = group::Groups::read(&mut root, &policies);
     let neighbors = neighbor::neighbors(&mut root, router.as_ref(), &policies, &groups);
     let ranges = range::ranges(&mut root, router.as_ref(), &policies, &groups);
-    let networks = sections::networks(&mut root);
+    let networks = origin::networks(&mut root, &policies);
+    let aggregates = origin::aggregates(&mut root, &policies);
+    let redistribute = origin::redistribute(&mut root, &policies);
     policy::warn_unused(&report, &policies, &lists);
     groups.warn_unused(&report);
     root.finish(&[]);
@@ -103,6 +107,9 @@ pub fn parse(
         neighbors,
         ranges,
         networks,
+        aggregates,
+        redistribute,
+        conditions: lists.conditions.take(),
         policies: policies.into_map(),
         prefix_lists: lists.prefixes.into_map(),
         warnings,

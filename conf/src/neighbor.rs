@@ -16,6 +16,7 @@ use crate::group::Groups;
 use crate::limits;
 use crate::named::Named;
 use crate::nearest::nearest;
+use crate::origin::default_originate;
 use crate::policy::chain;
 use crate::reader::{Read, Table, boolean, number, number_or, text};
 use crate::restart;
@@ -105,6 +106,7 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
     let limits = limits::limits(table);
     let honor_graceful_shutdown = table.optional("honor-graceful-shutdown", boolean);
     let accept_blackhole = table.optional("accept-blackhole", boolean).unwrap_or(false);
+    let default_originate = default_originate(table, policies);
 
     Neighbor {
         address: Ipv6Addr::UNSPECIFIED.into(),
@@ -126,6 +128,7 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
         limits,
         honor_graceful_shutdown,
         accept_blackhole,
+        default_originate,
     }
 }
 

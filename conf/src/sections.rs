@@ -1,4 +1,4 @@
-//! The sections that stand alone: `[router]`, `[fib]`, `[api]`, `[decision]`, `[[network]]`.
+//! The sections that stand alone: `[router]`, `[fib]`, `[api]`, `[decision]`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,7 +9,7 @@ use bgp::types::{Asn, RouterId};
 use figment::value::Value;
 use ipnet::IpNet;
 
-use crate::config::{Api, Decision, FibConf, Lookup, Network, Router, XdpMode};
+use crate::config::{Api, Decision, FibConf, Lookup, Router, XdpMode};
 use crate::reader::{Read, Report, Table, boolean, choice, number, number_or, parsed, text};
 use crate::source::Path;
 
@@ -82,20 +82,6 @@ pub(crate) fn decision(root: &mut Table<'_, '_>) -> Decision {
         always_compare_med: always_compare_med.unwrap_or(default.always_compare_med),
         multipath: multipath.map_or(default.multipath, |paths| paths as u8),
     }
-}
-
-pub(crate) fn networks(root: &mut Table<'_, '_>) -> Vec<Network> {
-    let report = root.report();
-    let mut prefixes = Vec::new();
-    for mut table in root.tables("network") {
-        let path = table.key("prefix");
-        if let Some(prefix) = table.required("prefix", PREFIX, network_prefix) {
-            prefixes.push((path, prefix));
-        }
-        table.finish(&[]);
-    }
-    unique(report, &prefixes, |prefix| *prefix);
-    prefixes.into_iter().map(|(_, prefix)| Network { prefix }).collect()
 }
 
 /// Reports every value that was there before.

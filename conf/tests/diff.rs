@@ -182,3 +182,20 @@ fn policies_and_networks_come_and_go() {
         ]
     );
 }
+
+#[test]
+fn aggregates_and_redistributions_come_and_go_and_change() {
+    let with = |more: &str| config(&format!("{FILE}\n{more}"));
+    let old = with("[[aggregate]]\nprefix = \"10.0.0.0/8\"\n[[redistribute]]\nsource = \"kernel\"\n");
+    let new = with(
+        "[[aggregate]]\nprefix = \"10.0.0.0/8\"\nsummary-only = true\n[[redistribute]]\nsource = \"connected\"\n",
+    );
+    let shown: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["- redistribute kernel", "+ redistribute connected", "~ aggregate 10.0.0.0/8"]);
+    let changed = config(
+        &FILE.replace("prefix = \"203.0.113.0/24\"", "prefix = \"203.0.113.0/24\"\nonly-if-present = true"),
+    );
+    let changes = diff(&config(FILE), &changed);
+    assert_eq!(changes[0].to_string(), "~ network 203.0.113.0/24: originates it anew");
+    assert_eq!(changes[0].effect(), Effect::Reevaluate);
+}

@@ -78,7 +78,7 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
     );
     assert_eq!(
         error("[[network]]\nprefix = \"10.0.0.0/8\"\nlabel = 1\n"),
-        "p.toml:6: network.label: unknown key; expected one of prefix"
+        "p.toml:6: network.label: unknown key; expected one of prefix, policy, only-if-present"
     );
     assert_eq!(
         error("[[neighbour]]\nasn = 1\n"),
@@ -88,7 +88,7 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
         error("[metrics]\nlisten = 1\n"),
         "p.toml:4: metrics: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
              as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, group, neighbor, \
-             neighbor-range, network"
+             neighbor-range, network, aggregate, redistribute"
     );
     assert_eq!(
         rule("match = { as-pth = \"^1_\" }"),
@@ -777,4 +777,35 @@ fn options_about_attributes_say_what_they_take() {
         let text = error(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65000\n{key}\n"));
         assert!(text.ends_with("this one is in our AS; expected no such key"), "{text}");
     }
+}
+
+#[test]
+fn what_is_originated_says_what_it_takes() {
+    for (body, expected) in [
+        (
+            "[[aggregate]]\nsummary-only = true\n",
+            "p.toml:4: aggregate.prefix: missing; expected a prefix, such as",
+        ),
+        (
+            "[[redistribute]]\nsource = \"static\"\n",
+            "p.toml:5: redistribute.source: \"static\" is unknown; expected \"connected\" or \"kernel\"",
+        ),
+        (
+            "[[network]]\nprefix = \"10.0.0.0/8\"\npolicy = \"absent\"\n",
+            "p.toml:6: network.policy: no policy is named \"absent\"; expected a [[policy]] of that name or all, none",
+        ),
+        (
+            "[[redistribute]]\nsource = \"kernel\"\n[[redistribute]]\nsource = \"kernel\"\n",
+            "p.toml:7: redistribute.source: duplicate kernel, first on line 5",
+        ),
+    ] {
+        let found = error(body);
+        assert!(found.starts_with(expected), "{found}");
+    }
+    assert!(
+        neighbor("default-originate = 1")
+            .ends_with("1 is a number; expected true, false or { policy = [...] }")
+    );
+    let text = rule("match = { route-present = \"absent\" }\naction = \"accept\"");
+    assert!(text.contains("no prefix list is named \"absent\""), "{text}");
 }

@@ -80,6 +80,7 @@ fn context() -> PolicyContext {
         from: Some(PolicyNeighbor { address: "2001:db8:f::1".parse().unwrap(), asn: Asn(65002) }),
         route_type: RouteType::Ebgp,
         rpki: RpkiState::Unknown,
+        present: 0,
     }
 }
 

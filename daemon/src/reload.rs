@@ -8,7 +8,6 @@
 //! Reading and comparing go on in a thread of their own, and whatever takes long in the RIB is done there in
 //! slices: neither keepalives nor routes wait for a reload.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::api::types::{ChangeInfo, ReloadReport};
+use crate::routing::origin::OriginHandle;
 use crate::routing::{self, RibHandle, RibStopped};
 use crate::session::Peers;
 
@@ -46,12 +46,19 @@ pub(crate) struct Reloader {
     config: Mutex<Arc<Config>>,
     peers: Arc<Peers>,
     rib: RibHandle,
+    origin: OriginHandle,
 }
 
 impl Reloader {
     /// Of the file that the daemon was started with.
-    pub(crate) fn new(path: PathBuf, config: Arc<Config>, peers: Arc<Peers>, rib: RibHandle) -> Self {
-        Self { path, config: Mutex::new(config), peers, rib }
+    pub(crate) fn new(
+        path: PathBuf,
+        config: Arc<Config>,
+        peers: Arc<Peers>,
+        rib: RibHandle,
+        origin: OriginHandle,
+    ) -> Self {
+        Self { path, config: Mutex::new(config), peers, rib, origin }
     }
 
     /// Reads the file again and, unless it is only to be `check`ed, goes on by it.
@@ -73,7 +80,7 @@ impl Reloader {
         }
         let resets = self.peers.resets(&new);
         if !check {
-            self.apply(&config, &new).await?;
+            self.apply(&new).await?;
             config.clone_from(&new);
         }
         Ok(ReloadReport {
@@ -84,13 +91,10 @@ impl Reloader {
         })
     }
 
-    async fn apply(&self, old: &Config, new: &Arc<Config>) -> Result<(), RibStopped> {
+    async fn apply(&self, new: &Arc<Config>) -> Result<(), RibStopped> {
         self.rib.set_rules(routing::rules(new)).await?;
         self.peers.configure(new).await?;
-        let routes = routing::originated(new);
-        let kept: HashSet<_> = routes.iter().map(|(prefix, _)| *prefix).collect();
-        let gone = routing::originated(old).into_iter().map(|(prefix, _)| prefix);
-        self.rib.originate(gone.filter(|prefix| !kept.contains(prefix)).collect(), routes).await
+        self.origin.configure(Arc::clone(new)).await
     }
 
     /// Reloads as SIGHUP asks for it: the log has the outcome.

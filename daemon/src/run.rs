@@ -12,6 +12,7 @@ use std::time::Instant;
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::{App, Listeners, metrics};
@@ -119,15 +120,24 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     let rib_threads = routing::shards(&config);
     let (news_sink, news) = routing::news(rib_threads);
     let forwarding = start_forwarding(&config, news_sink).await?;
-    let rib =
-        routing::start(&config, Outlets { forwarding: forwarding.clone(), monitor: monitor.clone(), news })
-            .context("cannot start the RIB threads")?;
+    let (origins, watched) = mpsc::unbounded_channel();
+    let rib = routing::start(
+        &config,
+        Outlets { forwarding: forwarding.clone(), monitor: monitor.clone(), news, origins },
+    )
+    .context("cannot start the RIB threads")?;
+    let origin = routing::origin::start(&config, rib.clone(), watched);
     let peers = Peers::start(&config, &rib, &monitor);
     for listener in listeners {
         tokio::spawn(session::accept(listener, Arc::clone(&peers)));
     }
-    let reloader =
-        Arc::new(Reloader::new(path.to_path_buf(), Arc::clone(&config), Arc::clone(&peers), rib.clone()));
+    let reloader = Arc::new(Reloader::new(
+        path.to_path_buf(),
+        Arc::clone(&config),
+        Arc::clone(&peers),
+        rib.clone(),
+        origin,
+    ));
     let app = App {
         router: config.router.clone(),
         reloader: Arc::clone(&reloader),

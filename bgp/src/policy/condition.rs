@@ -62,6 +62,14 @@ pub enum Match {
     HasMed,
     /// `LOCAL_PREF`, where none counts as 100.
     LocalPref(NumberPattern),
+    /// There is a best route to a prefix of the list, whichever route is asked about: see
+    /// [`PolicyContext::present`](super::PolicyContext::present).
+    RoutePresent {
+        /// The list, for people.
+        list: Arc<PrefixList>,
+        /// Which of the conditions that are watched it is, below [`MAX_CONDITIONS`].
+        index: u8,
+    },
     /// The policy would accept the route. What it would change is forgotten.
     Policy(Arc<Policy>),
     /// All conditions of one of the groups hold.
@@ -69,6 +77,9 @@ pub enum Match {
     /// Not all of the conditions hold.
     Not(Vec<Match>),
 }
+
+/// Most conditions of the kind [`Match::RoutePresent`].
+pub const MAX_CONDITIONS: usize = 64;
 
 /// A set of neighbours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,6 +102,8 @@ pub struct Dependence {
     pub neighbor: bool,
     /// The neighbour that the route was learned from.
     pub from: bool,
+    /// The conditions of [`Match::RoutePresent`], one bit each.
+    pub conditions: u64,
 }
 
 impl NeighborSet {
@@ -112,6 +125,7 @@ impl Match {
             Self::Family(_) => Dependence { family: true, ..nothing },
             Self::Neighbor(_) => Dependence { neighbor: true, ..nothing },
             Self::From(_) => Dependence { from: true, ..nothing },
+            Self::RoutePresent { index, .. } => Dependence { conditions: 1 << (index & 63), ..nothing },
             Self::Policy(policy) => policy.dependence(),
             Self::Any(groups) => groups.iter().fold(nothing, |sum, group| sum | all(group)),
             Self::Not(conditions) => all(conditions),
@@ -150,6 +164,7 @@ impl BitOr for Dependence {
             family: self.family || other.family,
             neighbor: self.neighbor || other.neighbor,
             from: self.from || other.from,
+            conditions: self.conditions | other.conditions,
         }
     }
 }

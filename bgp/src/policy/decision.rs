@@ -25,6 +25,8 @@ pub struct PolicyContext {
     pub route_type: RouteType,
     /// What route origin validation says of the route (RFC 6811).
     pub rpki: RpkiState,
+    /// The conditions of [`Match::RoutePresent`](super::Match::RoutePresent) that hold, one bit each.
+    pub present: u64,
 }
 
 /// A neighbour, as far as policies look at it.
@@ -115,6 +117,7 @@ impl PolicyContext {
             from: None,
             route_type: RouteType::Local,
             rpki: RpkiState::default(),
+            present: 0,
         }
     }
 

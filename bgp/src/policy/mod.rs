@@ -45,7 +45,7 @@ pub use community::{
     Administrator, CommunityParseError, CommunityPattern, ExtendedCommunityPattern, LargeCommunityPattern,
     NumberPattern,
 };
-pub use condition::{Dependence, Match, NeighborSet};
+pub use condition::{Dependence, MAX_CONDITIONS, Match, NeighborSet};
 pub use decision::{
     Accepted, DecidedBy, Decision, NextHopChoice, PolicyContext, PolicyNeighbor, RouteType, RpkiState,
 };

@@ -69,6 +69,7 @@ impl<'a> Route<'a> {
             Match::Med(range) => range.matches(attributes.med.unwrap_or(0)),
             Match::HasMed => attributes.med.is_some(),
             Match::LocalPref(range) => range.matches(attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF)),
+            Match::RoutePresent { index, .. } => context.present & (1 << (index & 63)) != 0,
             Match::Policy(policy) => {
                 let mut trial = Route {
                     prefix: self.prefix,

@@ -7,9 +7,11 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use crate::session::PeerKind;
 use crate::types::{Asn, Family, PeerId, RouterId};
-use crate::wire::Community;
+use crate::wire::{Attributes, Community};
 
 use super::attrs::{AttributeStore, Identity};
 use super::decision::{Candidate, Filters, Rules};
@@ -32,6 +34,10 @@ pub(crate) struct Core {
     pub(crate) assume_reachable: bool,
     pub(crate) hold_exports: bool,
     pub(crate) shard: ShardSpec,
+    /// The conditions that hold, one bit each (see [`super::watch`]).
+    pub(crate) present: u64,
+    /// Aggregates whose more specific routes are not announced.
+    pub(crate) suppressing: Vec<IpNet>,
     pub(crate) attrs: AttributeStore,
     /// By peer id; the first is [`PeerId::LOCAL`].
     pub(crate) peers: Vec<Option<Peer>>,
@@ -50,6 +56,8 @@ impl Core {
             assume_reachable: config.assume_reachable,
             hold_exports: config.hold_exports,
             shard: config.shard,
+            present: 0,
+            suppressing: Vec::new(),
             attrs: AttributeStore::new(identity),
             peers: vec![Some(Peer::local(config.local_asn, config.router_id))],
             filters: Filters::default(),
@@ -127,6 +135,15 @@ impl Core {
         }
     }
 
+    /// Whether an aggregate stands for a prefix.
+    #[inline]
+    pub(crate) fn is_suppressed<K: Bits>(&self, bits: K, length: u8) -> bool {
+        !self.suppressing.is_empty()
+            && self.suppressing.iter().filter_map(K::of_net).any(|(aggregate, aggregate_length)| {
+                aggregate_length < length && aggregate.covers(aggregate_length, bits, length)
+            })
+    }
+
     /// Cost of reaching the next hop of an attribute set, as far as it is known.
     pub(crate) fn interior_cost(&self, attr: u32) -> u32 {
         match self.attrs.next_hops.state(self.attrs.summary(attr).next_hop) {
@@ -183,6 +200,8 @@ pub(crate) struct Plane<K> {
     /// By group.
     pub(crate) journals: Vec<Option<Journal>>,
     pub(crate) ahead: Ahead<K>,
+    /// The entry of the default route and its attributes, once a group announces one whatever the RIB has.
+    pub(crate) default_route: Option<(u32, u32)>,
 }
 
 impl<K: Bits> Plane<K> {
@@ -193,6 +212,7 @@ impl<K: Bits> Plane<K> {
             sweep: Sweep::default(),
             journals: Vec::new(),
             ahead: Ahead::default(),
+            default_route: None,
         }
     }
 
@@ -200,10 +220,38 @@ impl<K: Bits> Plane<K> {
     pub(crate) fn free_if_unused(&mut self, id: u32) {
         if self.table.is_live(id)
             && self.table.paths(id).is_empty()
+            && self.default_route.is_none_or(|(default, _)| default != id)
             && !self.table.is_pending(id, pending::CHANGE | pending::FORWARDING)
             && self.journals.iter().flatten().all(|journal| journal.is_settled(id))
         {
             self.table.remove(id);
+        }
+    }
+
+    /// Keeps an entry for the default route, whether the RIB has one or not.
+    pub(crate) fn keep_default_route(&mut self, core: &mut Core) {
+        if self.default_route.is_some() || !core.shard.owns(K::default()) {
+            return;
+        }
+        let attr = core.attrs.intern_attributes(&Attributes::originated(K::default().net(0).addr()));
+        self.default_route = Some((self.table.find_or_insert(K::default(), 0), attr));
+    }
+
+    /// 1 if the entry of the default route is kept and has no path.
+    pub(crate) fn unused_default(&self) -> usize {
+        usize::from(self.default_route.is_some_and(|(id, _)| self.table.paths(id).is_empty()))
+    }
+
+    /// Has every group look again at what is more specific than a prefix.
+    pub(crate) fn export_within(&mut self, prefix: IpNet) {
+        let Some((within, length)) = K::of_net(&prefix) else { return };
+        let mut next = 0;
+        while let Some(id) = self.table.next_live(next) {
+            let (bits, own_length) = self.table.prefix(id);
+            if own_length > length && within.covers(length, bits, own_length) {
+                self.export(id);
+            }
+            next = id + 1;
         }
     }
 

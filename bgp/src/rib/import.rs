@@ -45,6 +45,7 @@ impl Core {
         let session = &peer.session;
         let neighbor = PolicyNeighbor { address: session.address, asn: session.asn };
         let context = PolicyContext::import(session.local_asn, neighbor, session.kind);
+        let context = PolicyContext { present: self.present, ..context };
         let marks = peer.marks(family);
         let mut incoming = Incoming { peer: peer_id, received, outcome: None, marks, policy: None };
         if let Some(reason) = self.refusal(peer_id, received) {

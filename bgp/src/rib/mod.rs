@@ -32,6 +32,7 @@ mod select;
 mod sweep;
 mod table;
 pub mod view;
+pub mod watch;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -39,7 +40,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use crate::policy::PolicyChain;
+use crate::policy::{MAX_CONDITIONS, PolicyChain};
 use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use crate::wire::{Attributes, Update};
 
@@ -386,14 +387,20 @@ impl Rib {
 
     fn set_session(&mut self, session: PeerSession) {
         let id = session.id;
-        let Some(peer) = self.core.peer(id.0).filter(|peer| peer.session != session) else { return };
-        if peer.reimporting {
+        if self.core.peer(id.0).is_some_and(|peer| peer.session != session) {
+            self.reimport(id, |peer| peer.session = session);
+        }
+    }
+
+    /// Has the paths of a peer judged anew, after something that decides about them has changed.
+    fn reimport(&mut self, id: PeerId, change: impl FnOnce(&mut Peer)) {
+        if self.core.peer(id.0).is_some_and(|peer| peer.reimporting) {
             while self.v4.sweep.is_busy(Cause::Policies) || self.v6.sweep.is_busy(Cause::Policies) {
                 self.work(usize::MAX);
             }
         }
         let Some(peer) = self.core.peer_mut(id.0) else { return };
-        peer.session = session;
+        change(peer);
         peer.reimporting = true;
         peer.policy ^= Path::POLICY;
         self.v4.sweep_for(Cause::Policies);
@@ -558,6 +565,35 @@ impl Rib {
         self.core.address(id.0)
     }
 
+    /// A condition of [`watch`] holds or does not any more. Policies that ask for it are evaluated again: those
+    /// of import by [`Rib::work`], those of export when peers are served next.
+    pub fn set_condition(&mut self, index: usize, holds: bool) {
+        let bit = 1 << (index % MAX_CONDITIONS);
+        let present = if holds { self.core.present | bit } else { self.core.present & !bit };
+        if std::mem::replace(&mut self.core.present, present) == present {
+            return;
+        }
+        for index in 1..self.core.peers.len() {
+            let id = PeerId(index as u16);
+            let asks = |peer: &Peer| peer.session.import.dependence().conditions & bit != 0;
+            if self.core.peer(id.0).is_some_and(asks) {
+                self.reimport(id, |_| ());
+            }
+        }
+        self.conditions_changed(bit);
+    }
+
+    /// Routes more specific than an aggregate are announced or not from now on.
+    pub fn suppress(&mut self, aggregate: IpNet, on: bool) {
+        let known = self.core.suppressing.iter().position(|other| *other == aggregate);
+        match (known, on) {
+            (None, true) => self.core.suppressing.push(aggregate),
+            (Some(index), false) => drop(self.core.suppressing.swap_remove(index)),
+            _ => return,
+        }
+        on_plane!(self, Family::of(&aggregate), |plane| plane.export_within(aggregate));
+    }
+
     /// Something became known of a next hop. New paths see it at once, the others when
     /// [`Rib::work`] comes by. A next hop that no path has is ignored.
     pub fn next_hop_changed(&mut self, addr: IpAddr, state: NextHopState) {
@@ -644,7 +680,7 @@ impl Rib {
         let ((v4_prefixes, v4_paths), (v6_prefixes, v6_paths)) = (self.v4.table.len(), self.v6.table.len());
         let journals = self.v4.journals.iter().chain(&self.v6.journals).flatten();
         Totals {
-            prefixes: [v4_prefixes, v6_prefixes],
+            prefixes: [v4_prefixes - self.v4.unused_default(), v6_prefixes - self.v6.unused_default()],
             paths: [v4_paths, v6_paths],
             attributes: self.core.attrs.len(),
             next_hops: self.core.attrs.next_hops.len(),

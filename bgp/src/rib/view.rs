@@ -218,7 +218,11 @@ impl Rib {
         let Some((group, config)) = self.export_config(peer) else {
             return Page { items: Vec::new(), next: None };
         };
-        let wanted = |id| plane.table.best(id).is_some_and(|best| best.peer != peer.0);
+        let default = plane.default_route.filter(|_| config.rules.default_originate.is_some());
+        let wanted = |id| {
+            default.is_some_and(|(default, _)| default == id)
+                || plane.table.best(id).is_some_and(|best| best.peer != peer.0)
+        };
         let ids = plane.table.page(after.as_ref().and_then(K::of_net), None, limit, wanted);
         let next = ids.last().filter(|_| ids.len() == limit).map(|&id| plane.table.prefix(id));
         let exported = |id| {
@@ -352,6 +356,7 @@ impl Core {
         let session = &self.peer(path.peer)?.session;
         let neighbor = PolicyNeighbor { address: session.address, asn: session.asn };
         let context = PolicyContext::import(session.local_asn, neighbor, session.kind);
+        let context = PolicyContext { present: self.present, ..context };
         match session.import.evaluate(prefix, Cow::Borrowed(attributes), &context) {
             Decision::Reject(rejection) => Some(rejection.to_string()),
             Decision::Accept(_) => None,

@@ -4,14 +4,15 @@
 //! Wherever a condition takes values of a kind, the name of a list of that kind may stand among them.
 //! Names begin with a letter, values do not; those that do, such as `no-export`, are no names.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use bgp::policy::{
-    AsPathPattern, AsnSet, CommunityPattern, ExtendedCommunityPattern, LargeCommunityPattern, NeighborSet,
-    NumberPattern, PrefixList, PrefixListEntry,
+    AsPathPattern, AsnSet, CommunityPattern, ExtendedCommunityPattern, LargeCommunityPattern, MAX_CONDITIONS,
+    Match, NeighborSet, NumberPattern, PrefixList, PrefixListEntry,
 };
 use bgp::wire::Community;
 use figment::value::Value;
@@ -35,6 +36,8 @@ pub(crate) struct Lists {
     pub(super) communities: Named<Vec<CommunityPattern>>,
     pub(super) large_communities: Named<Vec<LargeCommunityPattern>>,
     pub(super) extended_communities: Named<Vec<ExtendedCommunityPattern>>,
+    /// Those of which policies ask whether there is a route, in the order in which they were first named.
+    pub(crate) conditions: RefCell<Vec<Arc<PrefixList>>>,
 }
 
 /// One value where prefixes are expected.
@@ -72,7 +75,22 @@ impl Lists {
                 "communities",
                 parse,
             ),
+            conditions: RefCell::default(),
         }
+    }
+
+    /// The condition that there is a route to a prefix of the list.
+    pub(super) fn condition(&self, list: Arc<PrefixList>) -> Read<Match> {
+        let mut conditions = self.conditions.borrow_mut();
+        let known = conditions.iter().position(|other| Arc::ptr_eq(other, &list));
+        let index = known.unwrap_or(conditions.len());
+        if index == MAX_CONDITIONS {
+            return Err(format!("one list too many; expected at most {MAX_CONDITIONS} in all policies"));
+        }
+        if known.is_none() {
+            conditions.push(Arc::clone(&list));
+        }
+        Ok(Match::RoutePresent { list, index: index as u8 })
     }
 
     /// Warns of those that are never named.

@@ -143,11 +143,12 @@ fn number_keys(table: &mut Table<'_, '_>, matches: &mut Vec<Match>) {
 fn policy_keys(table: &mut Table<'_, '_>, known: Known<'_>, matches: &mut Vec<Match>) {
     let read =
         |value: &Value| known.policies.resolve(&text(value, "the name of a policy")?, &[]).map(Match::Policy);
-    let make = |mut asked: Vec<Match>| match asked.pop() {
-        Some(only) if asked.is_empty() => only,
-        last => Match::Any(asked.into_iter().chain(last).map(|policy| vec![policy]).collect()),
+    quantified(table, "policy", read, true, any_of, matches);
+    let present = |value: &Value| {
+        let list = known.lists.prefixes.resolve(&text(value, "the name of a prefix list")?, &[])?;
+        known.lists.condition(list)
     };
-    quantified(table, "policy", read, true, make, matches);
+    quantified(table, "route-present", present, true, any_of, matches);
     let report = table.report();
     let (has_any, errors) = (table.has("any"), report.error_count());
     let groups: Vec<Vec<Match>> =
@@ -160,6 +161,14 @@ fn policy_keys(table: &mut Table<'_, '_>, known: Known<'_>, matches: &mut Vec<Ma
         matches.push(Match::Any(groups));
     }
     matches.extend(table.table("not").map(|group| Match::Not(conditions(group, known))));
+}
+
+/// One of the conditions.
+fn any_of(mut asked: Vec<Match>) -> Match {
+    match asked.pop() {
+        Some(only) if asked.is_empty() => only,
+        last => Match::Any(asked.into_iter().chain(last).map(|condition| vec![condition]).collect()),
+    }
 }
 
 /// Conditions within others, of which there must be one at least.

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::origin::Watch;
 use super::{Input, PeerUp, UpdateBatch};
 
 /// Octets of inputs that may wait for the RIB threads, or be at work there.
@@ -48,6 +49,7 @@ pub(super) enum ShardInput {
     Updates(PeerId, Arc<UpdateBatch>),
     Refresh(PeerId, Family),
     Reconfigure(Arc<[(PeerSession, GroupConfig)]>),
+    Watch(Arc<Watch>),
 }
 
 impl From<Input> for ShardInput {
@@ -59,6 +61,7 @@ impl From<Input> for ShardInput {
             Input::Updates(peer, batch) => Self::Updates(peer, batch.into()),
             Input::Refresh(peer, family) => Self::Refresh(peer, family),
             Input::Reconfigure(peers) => Self::Reconfigure(peers.into()),
+            Input::Watch(watch) => Self::Watch(watch.into()),
         }
     }
 }
@@ -70,7 +73,12 @@ impl Input {
             Self::Updates(_, batch) => {
                 batch.bytes.len() + batch.updates.len() * size_of::<(u32, u32, UpdateLayout)>()
             }
-            Self::Up(_) | Self::Down(..) | Self::Stale(..) | Self::Refresh(..) | Self::Reconfigure(_) => 0,
+            Self::Up(_)
+            | Self::Down(..)
+            | Self::Stale(..)
+            | Self::Refresh(..)
+            | Self::Reconfigure(_)
+            | Self::Watch(_) => 0,
         };
         // What is larger than all room has to do with it.
         u32::try_from(octets).unwrap_or(ROOM).clamp(LEAST, ROOM)
@@ -191,7 +199,7 @@ impl RibHandle {
     }
 
     /// Originates these routes, and none of those that are withdrawn.
-    pub(crate) async fn originate(
+    pub(super) async fn originate(
         &self,
         withdrawn: Vec<IpNet>,
         routes: Vec<(IpNet, Attributes)>,

@@ -19,18 +19,19 @@
 //! must look at a bounded part of the RIB; long answers come in pages.
 
 mod handle;
+pub(crate) mod origin;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bgp::rib::out::{Batch, GroupConfig};
 use bgp::rib::{PeerSession, Rules, ShardSpec};
 use bgp::session::StaleRoutes;
 use bgp::types::{Family, FamilySet, PeerId};
-use bgp::wire::{Attributes, UpdateLayout};
+use bgp::wire::UpdateLayout;
 use bytes::Bytes;
 use ipnet::IpNet;
 use tokio::sync::mpsc;
@@ -79,6 +80,8 @@ pub(crate) enum Input {
     /// Sessions stay up under other policies. It is one input for all of them, so that neighbours that are sent
     /// the same are so ever after.
     Reconfigure(Vec<(PeerSession, GroupConfig)>),
+    /// Best routes are watched for other things.
+    Watch(origin::Watch),
 }
 
 /// How many shards a configuration asks for: by default as many as there are cores.
@@ -94,13 +97,6 @@ pub(crate) fn rules(config: &conf::Config) -> Rules {
         multipath: usize::from(config.decision.multipath),
         ..Rules::default()
     }
-}
-
-/// The routes that a configuration originates. Their next hop is this router, whatever stands in them.
-pub(crate) fn originated(config: &conf::Config) -> Vec<(IpNet, Attributes)> {
-    let route =
-        |network: &conf::Network| (network.prefix, Attributes::originated(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-    config.networks.iter().map(route).collect()
 }
 
 /// News from the FIB thread.

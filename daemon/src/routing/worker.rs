@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::handle::{Delivery, Inbox, ShardInput};
+use super::origin::{self, OriginSink, ShardWatch};
 use super::{FibNews, PeerUp, RibHandle, UpdateBatch};
 use crate::forwarding::{Arrival, ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget};
 use crate::monitor::{Monitor, unix_time};
@@ -36,11 +37,13 @@ pub(crate) struct Outlets {
     pub(crate) monitor: Monitor,
     /// News for each shard; there are as many shards as these.
     pub(crate) news: Vec<mpsc::UnboundedReceiver<FibNews>>,
+    /// What is seen of watched routes.
+    pub(crate) origins: OriginSink,
 }
 
 /// Starts the threads. They end when every handle is gone.
 pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHandle> {
-    let Outlets { forwarding, monitor, news } = outlets;
+    let Outlets { forwarding, monitor, news, origins } = outlets;
     let count = news.len() as u16;
     let (handle, inboxes) = RibHandle::new(count);
     for ((index, news), inbox) in (0..count).zip(news).zip(inboxes) {
@@ -48,6 +51,7 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
         let worker = Worker {
             rib: new_rib(config, shard, forwarding.is_none()),
             shard,
+            watch: ShardWatch::new(index.into(), config, origins.clone()),
             inbox,
             monitor: monitor.clone(),
             news,
@@ -72,7 +76,7 @@ fn new_rib(config: &conf::Config, shard: ShardSpec, assume_reachable: bool) -> R
     settings.shard = shard;
     let mut rib = Rib::new(settings);
     // Each shard takes those that are its own.
-    for (prefix, attributes) in super::originated(config) {
+    for (prefix, attributes) in origin::networks(config) {
         rib.originate(prefix, attributes);
     }
     rib
@@ -89,6 +93,7 @@ struct Receiver {
 struct Worker {
     rib: Rib,
     shard: ShardSpec,
+    watch: ShardWatch,
     inbox: Inbox,
     monitor: Monitor,
     news: mpsc::UnboundedReceiver<FibNews>,
@@ -201,6 +206,7 @@ impl Worker {
                 self.rib.refresh(*peer, *family);
             }
             ShardInput::Reconfigure(peers) => self.rib.reconfigure(peers),
+            ShardInput::Watch(watch) => self.watch.replace(watch, &self.rib),
         }
     }
 
@@ -235,6 +241,7 @@ impl Worker {
             };
             self.changes.clear();
             self.rib.drain_changes(CHANGES_AT_ONCE, &mut self.changes);
+            self.watch.observe(&self.changes, &self.rib);
             if self.monitor.routes.is_followed() {
                 self.publish();
             }

@@ -97,6 +97,8 @@ fn export_rules(
         lan: if external { shared_lan(config, neighbor.address, local) } else { SharedLan::default() },
         aigp: options.aigp.unwrap_or(!external),
         role: options.role,
+        default_originate: neighbor.default_originate.clone(),
+        present: 0,
     }
 }
 

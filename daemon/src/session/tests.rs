@@ -15,6 +15,7 @@ use bytes::{Buf, BytesMut};
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 
 use super::Peers;
 use crate::monitor::Monitor;
@@ -54,7 +55,12 @@ impl Daemon {
         let config = Arc::new(conf::parse("test.toml", &text, []).unwrap());
         let monitor = Monitor::new();
         let (_, news) = routing::news(routing::shards(&config));
-        let outlets = Outlets { forwarding: None, monitor: monitor.clone(), news };
+        let outlets = Outlets {
+            forwarding: None,
+            monitor: monitor.clone(),
+            news,
+            origins: mpsc::unbounded_channel().0,
+        };
         let rib = routing::start(&config, outlets).unwrap();
         assert_eq!(rib.shards(), usize::from(rib_threads));
         let peers = Peers::start(&config, &rib, &monitor);

@@ -25,6 +25,8 @@ use crate::wire::Attributes;
 pub use rewrite::{ExportRules, PrivateAsns, SharedLan};
 pub use rules::GroupConfig;
 
+use rules::Source;
+
 use super::core::{Core, Plane};
 use super::key::Bits;
 use super::table::pending;
@@ -110,8 +112,9 @@ impl Groups {
 impl Rib {
     /// Starts to send routes to a peer: first the whole table, then End-of-RIB, then what changes. A
     /// peer that is sent routes already starts anew.
-    pub fn export_up(&mut self, peer: PeerId, config: GroupConfig) {
+    pub fn export_up(&mut self, peer: PeerId, mut config: GroupConfig) {
         self.export_down(peer);
+        config = self.with_conditions(config);
         let (families, silent) = (config.families, config.is_silent());
         let index = self.groups.find_or_make(config);
         if let Some(Some(group)) = self.groups.groups.get_mut(index) {
@@ -124,6 +127,27 @@ impl Rib {
         self.groups.members[place] = Some(Member { group: index, turn: 0 });
         for family in families.iter() {
             on_plane!(self, family, |plane| plane.join(index, silent, peer));
+        }
+    }
+
+    /// A configuration with the conditions that hold now, and a place for the default route if it wants one.
+    fn with_conditions(&mut self, mut config: GroupConfig) -> GroupConfig {
+        config.rules.present = self.core.present & config.conditions();
+        if config.rules.default_originate.is_some() {
+            self.v4.keep_default_route(&mut self.core);
+            self.v6.keep_default_route(&mut self.core);
+        }
+        config
+    }
+
+    /// Conditions changed: the groups whose policies ask for them look at their routes again.
+    pub(crate) fn conditions_changed(&mut self, conditions: u64) {
+        for index in 0..self.groups.groups.len() {
+            let Some(config) = self.groups.config(index).cloned() else { continue };
+            if config.conditions() & conditions != 0 {
+                let config = self.with_conditions(config);
+                self.set_group(index, &config);
+            }
         }
     }
 
@@ -340,14 +364,22 @@ impl<K: Bits> Plane<K> {
         peer: PeerId,
         id: u32,
     ) -> Option<Attributes> {
+        let (bits, length) = self.table.prefix(id);
+        if let Some((default, attr)) = self.default_route
+            && default == id
+            && config.rules.default_originate.is_some()
+            && config.families.contains(K::FAMILY)
+        {
+            return config.exported(Source::Originated, &core.attrs.attributes(attr)?, bits.net(length));
+        }
         let best = self.table.best(id)?;
         if !config.families.contains(K::FAMILY)
             || best.peer == peer.0
             || self.table.is_pending(id, pending::NOT_INSTALLED)
+            || core.is_suppressed(bits, length)
         {
             return None;
         }
-        let (bits, length) = self.table.prefix(id);
         config.exported(core.source(best), &core.attrs.attributes(best.attr)?, bits.net(length))
     }
 }

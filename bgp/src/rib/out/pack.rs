@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 
+use crate::types::PeerId;
 use crate::wire::{Attributes, UpdateEncoder, encode_withdraw};
 
 use super::super::core::{Core, Plane};
@@ -58,6 +59,8 @@ struct Gathering<'a, K> {
     size: usize,
     /// How many prefixes the reader may be told; it is the only one of its group then.
     limit: Option<(&'a PrefixGauge, u16)>,
+    /// The entry of the default route and its attributes, where it is announced whatever the RIB has.
+    default: Option<(u32, u32)>,
 }
 
 /// Makes the chunk that a reader needs next, of about `max_bytes` octets.
@@ -78,6 +81,7 @@ pub(crate) fn make_chunk<K: Bits>(
         seen: HashSet::default(),
         size: 0,
         limit: config.limits[K::FAMILY.index()].as_deref().map(|gauge| (gauge, reader.peer)),
+        default: plane.default_route.filter(|_| config.rules.default_originate.is_some()),
     };
     let (span, next) = gathering.gather(reader, max_bytes);
     let pieces = gathering.encode(config);
@@ -129,7 +133,14 @@ impl<K: Bits> Gathering<'_, K> {
             Reading::Walk => NOBODY,
         };
         self.size += 1 + usize::from(table.prefix(id).1.div_ceil(8));
-        match table.best(id).filter(|_| !table.is_pending(id, pending::NOT_INSTALLED)) {
+        if let Some(attr) = self.default.and_then(|(default, attr)| (default == id).then_some(attr)) {
+            let (audience, peer) = (Audience::All, PeerId::LOCAL.0);
+            self.routes.push(Route { audience, peer, attr, id, holder, reading });
+            return;
+        }
+        let (bits, length) = table.prefix(id);
+        let held_back = table.is_pending(id, pending::NOT_INSTALLED) || self.core.is_suppressed(bits, length);
+        match table.best(id).filter(|_| !held_back) {
             Some(best) => {
                 if self.seen.insert(best.attr) {
                     self.size += MESSAGE_OVERHEAD + self.core.attrs.key_length(best.attr);

@@ -64,8 +64,11 @@ impl Groups {
 impl Rib {
     /// Peers are exported to under other configurations from now on.
     pub(crate) fn set_exports(&mut self, changes: &[(PeerId, &GroupConfig)]) {
+        let changes: Vec<(PeerId, GroupConfig)> =
+            changes.iter().map(|&(peer, config)| (peer, self.with_conditions(config.clone()))).collect();
         let mut moves: Vec<(usize, &GroupConfig, Vec<PeerId>)> = Vec::new();
-        for &(peer, config) in changes {
+        for (peer, config) in &changes {
+            let peer = *peer;
             let Some(Member { group, .. }) = self.groups.member(peer) else { continue };
             let changes = |present: &GroupConfig| present != config && present.is_same_session(config);
             if !self.groups.config(group).is_some_and(changes) {
@@ -94,7 +97,7 @@ impl Rib {
         Some(index)
     }
 
-    fn set_group(&mut self, index: usize, config: &GroupConfig) {
+    pub(super) fn set_group(&mut self, index: usize, config: &GroupConfig) {
         let Some(Some(group)) = self.groups.groups.get_mut(index) else { return };
         let earlier = std::mem::replace(&mut group.config, config.clone());
         let pass = group.reexport.get_or_insert_with(|| Reexport { earlier: Vec::new(), next: [0; 2] });
@@ -103,8 +106,11 @@ impl Rib {
         let silent = config.is_silent();
         for family in Family::ALL {
             on_plane!(self, family, |plane| {
+                // It is not among the best routes that are compared.
+                let default = plane.default_route;
                 if let Some(journal) = plane.journal(index) {
                     journal.reconfigured(silent);
+                    default.into_iter().for_each(|(id, _)| journal.record(id));
                 }
             });
         }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::policy::PolicyChain;
 use crate::role::Role;
 use crate::types::Asn;
 use crate::wire::{AsPath, Attributes};
@@ -61,6 +62,10 @@ pub struct ExportRules {
     pub aigp: bool,
     /// What we are towards the peer (RFC 9234); external peers only.
     pub role: Option<Role>,
+    /// Announce a default route, whatever the RIB has, if this chain accepts it.
+    pub default_originate: Option<PolicyChain>,
+    /// The conditions that hold and that policy asks for (see [`super::super::watch`]). The RIB keeps them.
+    pub present: u64,
 }
 
 /// The route goes to customers only, and the peer is none.

@@ -88,17 +88,27 @@ impl Core {
 }
 
 impl GroupConfig {
+    /// The conditions that its policies ask for, one bit each.
+    pub(crate) fn conditions(&self) -> u64 {
+        let default = self.rules.default_originate.as_ref().map_or(0, |chain| chain.dependence().conditions);
+        self.export.dependence().conditions | default
+    }
+
     /// Whether no route can ever go out, so that nothing needs to be remembered of what went.
     pub(crate) fn is_silent(&self) -> bool {
-        self.export.is_reject_all() || (self.kind == PeerKind::Ebgp && self.export.is_empty())
+        self.rules.default_originate.is_none()
+            && (self.export.is_reject_all() || (self.kind == PeerKind::Ebgp && self.export.is_empty()))
     }
 
     /// The attributes with which a route goes out; `None`: it does not.
     pub(crate) fn exported(&self, source: Source, route: &Attributes, prefix: IpNet) -> Option<Attributes> {
         let external = self.kind == PeerKind::Ebgp;
-        if external && self.export.is_empty() {
+        let default = self.rules.default_originate.as_ref();
+        let chain = default.filter(|_| source == Source::Originated && prefix.prefix_len() == 0);
+        if external && self.export.is_empty() && chain.is_none() {
             return None;
         }
+        let chain = chain.unwrap_or(&self.export);
         // Without route reflection, internal routes are the business of the peer they came from
         // (RFC 4271 section 9.2.1).
         let learned = match source {
@@ -128,9 +138,14 @@ impl GroupConfig {
             None => (None, RouteType::Local),
             Some(learned) => (Some(learned.neighbor), learned.kind.into()),
         };
-        let context =
-            PolicyContext { neighbor: self.neighbor, from, route_type, ..PolicyContext::new(self.local_asn) };
-        let (mut route, next_hop) = match self.export.evaluate(prefix, route, &context) {
+        let context = PolicyContext {
+            neighbor: self.neighbor,
+            from,
+            route_type,
+            present: self.rules.present,
+            ..PolicyContext::new(self.local_asn)
+        };
+        let (mut route, next_hop) = match chain.evaluate(prefix, route, &context) {
             Decision::Accept(accepted) => (accepted.attributes.into_owned(), accepted.next_hop),
             Decision::Reject(_) => return None,
         };
