@@ -18,7 +18,7 @@ pub(crate) const EXTERNAL_ASN: u32 = 64501;
 
 /// The prefix that a case is about, announced before it: 198.51.100.0/24.
 pub(crate) const TARGET: [u8; 4] = [24, 198, 51, 100];
-/// The same in IPv6: 2001:db8:1::/48.
+/// The same in IPv6: `2001:db8:1::/48`.
 pub(crate) const TARGET6: [u8; 7] = [48, 0x20, 0x01, 0x0d, 0xb8, 0, 1];
 /// Announced before, never touched by a case: 203.0.113.0/24.
 pub(crate) const KEEP: [u8; 4] = [24, 203, 0, 113];
@@ -26,7 +26,7 @@ pub(crate) const KEEP: [u8; 4] = [24, 203, 0, 113];
 pub(crate) const MARK: [u8; 4] = [24, 192, 0, 2];
 /// A host on the link.
 pub(crate) const NEXT_HOP: [u8; 4] = [10, 99, 1, 9];
-/// fd99:1::9.
+/// `fd99:1::9`.
 pub(crate) const NEXT_HOP6: [u8; 16] = [0xfd, 0x99, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
 /// The last AS of the path that the target was announced with first, and with the case.
