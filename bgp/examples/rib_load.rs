@@ -343,6 +343,7 @@ fn group() -> GroupConfig {
         limits: Default::default(),
         encode: ENCODE,
         rules: ExportRules::default(),
+        most_paths: usize::MAX,
     }
 }
 

@@ -26,6 +26,7 @@ fn plain(last: u8) -> Candidate {
         router_id: RouterId(Ipv4Addr::new(10, 0, 0, 1)),
         cluster_list_length: 0,
         peer_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
+        path_id: 0,
         as_path_hash: 0,
     }
 }
@@ -70,11 +71,13 @@ prop_compose! {
     }
 }
 
-/// Up to nine candidates with addresses of their own, and an order to shuffle them into.
+/// Up to nine candidates with addresses of their own, or identifiers of their own where they share one, and an
+/// order to shuffle them into.
 fn contest() -> impl Strategy<Value = (Vec<Candidate>, Vec<usize>)> {
     prop::collection::vec(candidate(), 1..10).prop_flat_map(|mut candidates| {
         for (index, candidate) in candidates.iter_mut().enumerate() {
-            candidate.peer_address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, index as u8));
+            candidate.peer_address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, index as u8 / 2));
+            candidate.path_id = 1 - index as u32 % 2;
         }
         let order: Vec<usize> = (0..candidates.len()).collect();
         (Just(candidates), Just(order).prop_shuffle())

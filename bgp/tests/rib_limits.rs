@@ -258,6 +258,7 @@ fn a_reader_is_told_no_more_than_its_limit() {
             limits: [Some(Arc::clone(&limit)), None],
             rules: bgp::rib::out::ExportRules::default(),
             encode: ENCODE,
+            most_paths: usize::MAX,
         };
         shards.each(|rib| rib.export_up(READER, config.clone()));
         assert_eq!((shards.read(), limit.count()), ((80, 0), 80));

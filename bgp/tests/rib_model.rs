@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bgp::policy::{Disposition, Match, Modify, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
 use bgp::rib::decision::Candidate;
-use bgp::rib::out::{ExportRules, GroupConfig};
+use bgp::rib::out::{Advertised, ExportRules, GroupConfig};
 use bgp::rib::view::{ForwardingState, Standing, Wanted};
 use bgp::rib::{
     BestChange, Forwarding, ImportRules, Ineligible, NextHopState, PeerCounts, PeerSession, RibConfig, Rules,
@@ -142,6 +142,7 @@ fn group(peer: u16, export_index: u8) -> GroupConfig {
         limits: Default::default(),
         encode: ENCODE,
         rules: ExportRules::default(),
+        most_paths: usize::MAX,
     }
 }
 
@@ -601,6 +602,7 @@ impl Bench {
             router_id: session.router_id,
             cluster_list_length: 0,
             peer_address: session.address,
+            path_id: 0,
             // Paths that differ in text differ.
             as_path_hash: attributes
                 .as_path
@@ -695,7 +697,11 @@ impl Bench {
                 let of_family: Vec<_> = expected
                     .iter()
                     .filter(|(prefix, _)| Family::of(prefix) == family)
-                    .map(|(prefix, attributes)| (*prefix, attributes.clone()))
+                    .map(|(prefix, attributes)| Advertised {
+                        prefix: *prefix,
+                        path_id: None,
+                        attributes: attributes.clone(),
+                    })
                     .collect();
                 assert_eq!(view, of_family);
             }

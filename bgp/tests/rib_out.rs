@@ -72,6 +72,7 @@ fn group(extended: bool) -> GroupConfig {
         limits: Default::default(),
         encode: EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY },
         rules: ExportRules::default(),
+        most_paths: usize::MAX,
     }
 }
 
@@ -250,7 +251,7 @@ fn a_group_without_a_next_hop_of_the_family_gets_nothing_of_it() {
     let net: IpNet = "2001:db8::/32".parse().unwrap();
     rib.originate(net, Attributes::default());
     assert_eq!(read(&mut rib, B).0, []);
-    assert_eq!(rib.exported(B, net), None);
+    assert_eq!(rib.exported(B, net), []);
 }
 
 #[test]
@@ -399,11 +400,13 @@ fn a_peer_that_may_get_nothing_gets_end_of_rib_and_costs_nothing() {
     let with_silent = rib.totals().bytes;
     for peer in [B, C] {
         let sent: Vec<Batch> = std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).collect();
-        let end = Batch { messages: Vec::new(), end_of_rib: Some(Family::Ipv4Unicast) };
+        let end = Batch { end_of_rib: Some(Family::Ipv4Unicast), ..Batch::default() };
         assert_eq!(sent, [end], "End-of-RIB and nothing else");
         assert!(!rib.has_pending(peer));
         assert!(rib.refresh(peer, Family::Ipv4Unicast));
-        assert!(std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).all(|batch| batch.is_empty()));
+        let sent: Vec<Batch> = std::iter::from_fn(|| rib.next_batch(peer, 1 << 20)).collect();
+        let end = Batch { end_of_refresh: Some(Family::Ipv4Unicast), ..Batch::default() };
+        assert_eq!(sent, [end], "the end of the refresh and nothing else");
         rib.export_down(peer);
     }
     assert_eq!(rib.totals().bytes, with_silent, "no journal was kept");

@@ -104,6 +104,7 @@ fn group(rules: ExportRules, export: PolicyChain) -> GroupConfig {
         long_lived: false,
         limits: Default::default(),
         encode: encode(),
+        most_paths: usize::MAX,
         rules,
     }
 }
@@ -184,7 +185,7 @@ fn what_an_aggregate_stands_for_is_withdrawn_and_comes_back() {
     assert_eq!(read(&mut rib, B).0, ["10.0.0.0/8", "10.1.0.0/16", "11.0.0.0/16"]);
     rib.suppress(net("10.0.0.0/8"), true);
     assert_eq!(read(&mut rib, B), (vec![], vec!["10.1.0.0/16".to_owned()]));
-    assert_eq!(rib.exported(B, net("10.1.0.0/16")), None);
+    assert_eq!(rib.exported(B, net("10.1.0.0/16")), []);
     announce(&mut rib, "10.2.0.0/16", "65001");
     assert_eq!(read(&mut rib, B).0, [""; 0]);
     rib.suppress(net("10.0.0.0/8"), false);
@@ -209,7 +210,7 @@ fn a_default_route_goes_to_whom_it_is_for_and_by_its_condition() {
     rib.set_condition(3, true);
     while rib.work(100) {}
     assert_eq!(read(&mut rib, B).0, ["0.0.0.0/0"]);
-    assert_eq!(rib.exported(B, net("0.0.0.0/0")).unwrap().as_path.to_string(), "65000");
+    assert_eq!(rib.exported(B, net("0.0.0.0/0"))[0].attributes.as_path.to_string(), "65000");
     rib.set_condition(3, false);
     while rib.work(100) {}
     assert_eq!(read(&mut rib, B).1, ["0.0.0.0/0"]);

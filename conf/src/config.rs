@@ -257,6 +257,43 @@ pub struct Neighbor {
     pub accept_blackhole: bool,
     /// Announce a default route to it, if this chain accepts it; an empty one does.
     pub default_originate: Option<PolicyChain>,
+    /// Several paths of a prefix, told apart by path identifiers (RFC 7911), in all families.
+    pub add_path: AddPath,
+}
+
+/// Several paths of a prefix over one session. What is wanted here and offered by the neighbour is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AddPath {
+    /// Take them.
+    pub receive: bool,
+    /// Send them; `None`: the best path alone, without identifier.
+    pub send: Option<SendPaths>,
+}
+
+/// How many paths of a prefix are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendPaths {
+    /// All that may be used.
+    All,
+    /// The best ones, so many at most.
+    Best(u8),
+}
+
+impl fmt::Display for SendPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("\"all\""),
+            Self::Best(most) => most.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for AddPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{ receive = {}", self.receive)?;
+        self.send.map_or(Ok(()), |send| write!(f, ", send = {send}"))?;
+        f.write_str(" }")
+    }
 }
 
 impl Neighbor {

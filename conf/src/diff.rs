@@ -14,7 +14,7 @@ use bgp::policy::{Match, Policy, PolicyChain, PrefixList};
 use bgp::types::{Asn, FamilySet};
 use ipnet::IpNet;
 
-use crate::config::{Config, Neighbor, NeighborRange};
+use crate::config::{AddPath, Config, Neighbor, NeighborRange};
 use crate::limits;
 use crate::origin::{Aggregate, Network};
 use crate::restart;
@@ -293,6 +293,10 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     keys.compare("hold-time", hold_time, ResetSession, |time| time.as_secs().to_string());
     let retry = (&old.connect_retry, &new.connect_retry);
     keys.compare("connect-retry", retry, Nothing, |retry| retry.as_secs().to_string());
+    // How many paths are sent is between us and the routes.
+    let sends = |add_path: &AddPath| (add_path.receive, add_path.send.is_some());
+    let effect = if sends(&old.add_path) == sends(&new.add_path) { Reevaluate } else { ResetSession };
+    keys.compare("add-path", (&old.add_path, &new.add_path), effect, ToString::to_string);
     for (from, to) in old.attributes.described().into_iter().zip(new.attributes.described()) {
         let effect = if from.2 { ResetSession } else { Reevaluate };
         keys.compare(from.0, (&from.1, &to.1), effect, Clone::clone);

@@ -32,7 +32,9 @@ mod source;
 use std::path::Path as FilePath;
 
 pub use attributes::AttributeOptions;
-pub use config::{Api, Config, Decision, FibConf, Lookup, Neighbor, NeighborRange, Router, XdpMode};
+pub use config::{
+    AddPath, Api, Config, Decision, FibConf, Lookup, Neighbor, NeighborRange, Router, SendPaths, XdpMode,
+};
 pub use diff::{Change, Effect, KeyChange, diff, needs_new_session};
 pub use error::{ConfError, Place, Warning};
 pub use limits::{FamilyLimits, LimitAction, PrefixLimit, PrefixLimits};

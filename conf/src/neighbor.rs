@@ -11,7 +11,7 @@ use bgp::types::{Asn, Family, FamilySet, HoldTime};
 use figment::value::Value;
 
 use crate::attributes::attributes;
-use crate::config::{Neighbor, Router};
+use crate::config::{AddPath, Neighbor, Router, SendPaths};
 use crate::group::Groups;
 use crate::limits;
 use crate::named::Named;
@@ -25,7 +25,6 @@ use crate::source::Path;
 
 /// Keys that the design of the configuration has and this version lacks.
 pub(crate) const UNSUPPORTED: &[&str] = &[
-    "add-path",
     "bfd",
     "cluster-id",
     "local-asn",
@@ -107,6 +106,7 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
     let honor_graceful_shutdown = table.optional("honor-graceful-shutdown", boolean);
     let accept_blackhole = table.optional("accept-blackhole", boolean).unwrap_or(false);
     let default_originate = default_originate(table, policies);
+    let add_path = add_path(table);
 
     Neighbor {
         address: Ipv6Addr::UNSPECIFIED.into(),
@@ -129,6 +129,7 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
         honor_graceful_shutdown,
         accept_blackhole,
         default_originate,
+        add_path,
     }
 }
 
@@ -175,6 +176,25 @@ pub(crate) fn warn_without_policy(table: &Table<'_, '_>, neighbor: &Neighbor, wh
             table.report().warn(&table.key(key), reason);
         }
     }
+}
+
+fn add_path(table: &mut Table<'_, '_>) -> AddPath {
+    let Some(mut table) = table.table("add-path") else { return AddPath::default() };
+    let receive = table.optional("receive", boolean).unwrap_or(false);
+    let send = table.optional("send", send_paths);
+    table.finish(&[]);
+    AddPath { receive, send }
+}
+
+fn send_paths(value: &Value) -> Read<SendPaths> {
+    let expected = "\"all\", or the greatest number of paths of a prefix, 1 to 255";
+    if let Value::String(..) = value {
+        return text(value, expected).and_then(|text| match text.as_str() {
+            "all" => Ok(SendPaths::All),
+            _ => Err(format!("\"{text}\" is unknown; expected {expected}")),
+        });
+    }
+    number_or(value, 1..=u8::MAX.into(), expected).map(|most| SendPaths::Best(most as u8))
 }
 
 fn families(table: &mut Table<'_, '_>) -> FamilySet {

@@ -118,6 +118,12 @@ fn a_changed_neighbor_names_its_keys_and_the_worst_effect() {
         shown(&roles),
         ["~ neighbor 10.0.0.2: as-override: no -> yes, role: no -> peer (resets the session)"]
     );
+    assert_eq!(
+        shown(&[("export = [\"all\"]", "export = [\"all\"]\nadd-path = { receive = true, send = 2 }")]),
+        [
+            "~ neighbor 10.0.0.2: add-path: { receive = false } -> { receive = true, send = 2 } (resets the session)"
+        ]
+    );
     let soft = changes(&[("export = [\"all\"]", "export = [\"none\"]")]);
     assert_eq!(soft.iter().map(Change::effect).collect::<Vec<_>>(), [Effect::Reevaluate]);
     assert_eq!(

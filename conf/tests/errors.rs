@@ -105,9 +105,25 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
 }
 
 #[test]
+fn add_path_says_what_it_expects() {
+    let expected = "expected \"all\", or the greatest number of paths of a prefix, 1 to 255";
+    for (value, reason) in [
+        (
+            "true",
+            ": true is a boolean; expected one table, [neighbor.add-path] or add-path = { ... }".to_owned(),
+        ),
+        ("{ send = \"some\" }", format!(".send: \"some\" is unknown; {expected}")),
+        ("{ send = 0 }", format!(".send: 0 is out of range; {expected}")),
+        ("{ send = true }", format!(".send: true is a boolean; {expected}")),
+        ("{ recieve = true }", ".recieve: unknown key; did you mean \"receive\"?".to_owned()),
+    ] {
+        assert_eq!(neighbor(&format!("add-path = {value}")), format!("p.toml:7: neighbor.add-path{reason}"));
+    }
+}
+
+#[test]
 fn keys_of_later_versions_are_refused_not_ignored() {
     for key in [
-        "add-path = true",
         "bfd = true",
         "local-asn = 1",
         "multihop = 2",

@@ -225,6 +225,7 @@ fn group() -> GroupConfig {
         limits: Default::default(),
         encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
         rules: ExportRules::default(),
+        most_paths: usize::MAX,
     }
 }
 

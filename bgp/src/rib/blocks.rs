@@ -6,7 +6,7 @@
 
 use super::path::Path;
 
-/// Capacities of blocks, ascending. The last holds a path of every possible peer.
+/// Capacities of blocks, ascending. The last holds as many paths as an entry can count.
 const CAPACITIES: [u32; 28] = [
     2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144,
     8192, 16_384, 32_768, 49_152, 65_536,

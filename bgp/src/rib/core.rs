@@ -21,6 +21,7 @@ use super::limits::PrefixGauge;
 use super::next_hops::NextHopState;
 use super::out::journal::Journal;
 use super::path::{Ineligible, Path};
+use super::path_ids::PathIds;
 use super::peers::{Peer, PeerCounts};
 use super::sweep::Sweep;
 use super::table::{Table, pending};
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     /// Aggregates whose more specific routes are not announced.
     pub(crate) suppressing: Vec<IpNet>,
     pub(crate) attrs: AttributeStore,
+    pub(crate) path_ids: PathIds,
     /// By peer id; the first is [`PeerId::LOCAL`].
     pub(crate) peers: Vec<Option<Peer>>,
     pub(crate) filters: Filters,
@@ -59,6 +61,7 @@ impl Core {
             present: 0,
             suppressing: Vec::new(),
             attrs: AttributeStore::new(identity),
+            path_ids: PathIds::default(),
             peers: vec![Some(Peer::local(config.local_asn, config.router_id))],
             filters: Filters::default(),
             candidates: Vec::new(),
@@ -185,6 +188,7 @@ impl Core {
             router_id,
             cluster_list_length: u32::from(summary.cluster_list_length),
             peer_address: session.map_or(Ipv4Addr::UNSPECIFIED.into(), |session| session.address),
+            path_id: self.path_id(path).unwrap_or_default(),
             as_path_hash: summary.as_path_hash,
         }
     }
@@ -199,6 +203,8 @@ pub(crate) struct Plane<K> {
     pub(crate) sweep: Sweep,
     /// By group.
     pub(crate) journals: Vec<Option<Journal>>,
+    /// How many of them send several paths of a prefix.
+    pub(crate) paths_journals: usize,
     pub(crate) ahead: Ahead<K>,
     /// The entry of the default route and its attributes, once a group announces one whatever the RIB has.
     pub(crate) default_route: Option<(u32, u32)>,
@@ -211,6 +217,7 @@ impl<K: Bits> Plane<K> {
             changed: VecDeque::new(),
             sweep: Sweep::default(),
             journals: Vec::new(),
+            paths_journals: 0,
             ahead: Ahead::default(),
             default_route: None,
         }
@@ -259,6 +266,16 @@ impl<K: Bits> Plane<K> {
     pub(crate) fn export(&mut self, id: u32) {
         for journal in self.journals.iter_mut().flatten() {
             journal.record(id);
+        }
+    }
+
+    /// Has those groups look at the entry again that are told of more than its best path.
+    #[inline]
+    pub(crate) fn export_paths(&mut self, id: u32) {
+        if self.paths_journals > 0 {
+            self.journals.iter_mut().flatten().filter(|journal| journal.sent.is_some()).for_each(|journal| {
+                journal.record(id);
+            });
         }
     }
 }

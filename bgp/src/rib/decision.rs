@@ -8,7 +8,7 @@
 //! The steps, in order: not long-lived stale (RFC 9494 section 4.4), locally originated, `LOCAL_PREF` (9.1.1),
 //! AIGP (RFC 7311 section 4.1), AS path length, ORIGIN, MED within
 //! each neighbouring AS, external over internal, interior cost, router id (`ORIGINATOR_ID` when there
-//! is one, RFC 4456 section 9), `CLUSTER_LIST` length, peer address.
+//! is one, RFC 4456 section 9), `CLUSTER_LIST` length, peer address, path identifier.
 //!
 //! Paths that equal the best one in all steps before the router id share the traffic when multipath
 //! is on, provided that they came through the same AS path, or through one of the same length when
@@ -51,6 +51,8 @@ pub struct Candidate {
     pub cluster_list_length: u32,
     /// Address of the peer.
     pub peer_address: IpAddr,
+    /// The identifier by which the peer tells its paths apart (RFC 7911), 0 when there is none.
+    pub path_id: u32,
     /// Equal for equal AS paths.
     pub as_path_hash: u32,
 }
@@ -102,6 +104,8 @@ pub enum DecisionStep {
     ClusterListLength,
     /// Lowest address of the peer.
     PeerAddress,
+    /// Lowest path identifier, of several paths of one peer.
+    PathIdentifier,
 }
 
 impl DecisionStep {
@@ -121,6 +125,7 @@ impl DecisionStep {
             Self::RouterId => "router id",
             Self::ClusterListLength => "cluster list length",
             Self::PeerAddress => "peer address",
+            Self::PathIdentifier => "path identifier",
         }
     }
 }
@@ -185,11 +190,12 @@ impl Filters {
         self.keep_least(candidates, DecisionStep::RouterId, |c| c.router_id);
         self.keep_least(candidates, DecisionStep::ClusterListLength, |c| c.cluster_list_length);
         self.keep_least(candidates, DecisionStep::PeerAddress, |c| c.peer_address);
+        self.keep_least(candidates, DecisionStep::PathIdentifier, |c| c.path_id);
 
         let best = self.alive.first().copied()?;
-        // Only a caller that hands in the same peer twice gets here with more than one.
+        // Only a caller that hands in the same path twice gets here with more than one.
         for &index in &self.alive[1..] {
-            self.lost_at[index] = Some(DecisionStep::PeerAddress);
+            self.lost_at[index] = Some(DecisionStep::PathIdentifier);
         }
         Some(best)
     }
@@ -210,7 +216,8 @@ impl Filters {
         let mut members: Vec<usize> = (0..candidates.len()).filter(equal).collect();
         members.sort_unstable_by_key(|&index| {
             let candidate = &candidates[index];
-            (index != best, candidate.router_id, candidate.cluster_list_length, candidate.peer_address)
+            let Candidate { router_id, cluster_list_length, peer_address, path_id, .. } = *candidate;
+            (index != best, router_id, cluster_list_length, peer_address, path_id)
         });
         members.truncate(rules.multipath);
         members

@@ -24,6 +24,9 @@ use super::key::Bits;
 use super::path::{Ineligible, LOCAL_RANK, Path};
 use super::peers::{CommunityOrders, PeerSession};
 
+/// Most paths of a prefix where peers send several each (RFC 7911). Every announcement looks through them.
+const MOST_PATHS: usize = 4096;
+
 /// Received attributes on their way through import: holds one use of them, and one of what policy
 /// made of them last.
 pub(crate) struct Incoming {
@@ -163,6 +166,16 @@ impl Core {
         (followed, if drops { Path::BLACKHOLE } else { 0 })
     }
 
+    /// A prefix has too many paths for another one.
+    fn refuse(&mut self, peer: u16, prefix: IpNet) {
+        if let Some(peer) = self.peer_mut(peer) {
+            peer.statistics.treated_as_withdraw += 1;
+            peer.statistics.last_error =
+                Some(format!("{prefix} has {MOST_PATHS} paths, and room for no more"));
+            peer.statistics.last_error_in = peer.heard;
+        }
+    }
+
     /// The path that a prefix gets.
     #[inline]
     pub(crate) fn imported<K: Bits>(&mut self, incoming: &mut Incoming, bits: K, length: u8) -> Path {
@@ -183,7 +196,7 @@ impl Core {
         let local = if incoming.peer == PeerId::LOCAL.0 { LOCAL_RANK } else { 0 };
         Path {
             attr,
-            received: incoming.received,
+            source: incoming.received,
             rank: self.attrs.summary(attr).rank | local,
             peer: incoming.peer,
             flags: flags | incoming.marks,
@@ -210,10 +223,19 @@ impl Incoming {
 }
 
 impl<K: Bits> Plane<K> {
-    /// Puts a path into the entry of its prefix, in place of what the peer had there.
-    pub(crate) fn put(&mut self, core: &mut Core, bits: K, length: u8, path: Path) {
+    /// Where the path of a peer is among those of an entry.
+    #[inline]
+    fn place(&self, core: &Core, id: u32, peer: u16, path_id: Option<u32>) -> Option<usize> {
+        self.table.paths(id).iter().position(|path| path.peer == peer && core.path_id(*path) == path_id)
+    }
+
+    /// Puts a path into the entry of its prefix, in place of what the peer had there (by that identifier).
+    pub(crate) fn put(&mut self, core: &mut Core, bits: K, length: u8, path: Path, path_id: Option<u32>) {
         let id = self.table.find_or_insert(bits, length);
-        let index = self.table.paths(id).iter().position(|other| other.peer == path.peer);
+        let index = self.place(core, id, path.peer, path_id);
+        if path_id.is_some() && index.is_none() && self.table.paths(id).len() >= MOST_PATHS {
+            return core.refuse(path.peer, bits.net(length));
+        }
         if let Some(gauge) = core.receive_limit(path.peer, K::FAMILY) {
             let old = index.map(|index| self.table.paths(id)[index]);
             let counted = old.is_some_and(|old| old.generation() == path.generation());
@@ -228,8 +250,12 @@ impl<K: Bits> Plane<K> {
         if let Some(index) = index {
             return self.replace(core, id, index, path);
         }
-        let path = core.within_limit(K::FAMILY, None, path);
-        core.attrs.retain(path.received);
+        let mut path = core.within_limit(K::FAMILY, None, path);
+        core.attrs.retain(path.source);
+        if let Some(path_id) = path_id {
+            path.source = core.path_ids.insert(path.source, path_id);
+            path.flags |= Path::IDENTIFIED;
+        }
         core.attrs.retain(path.attr);
         core.count(path.peer, K::FAMILY, |counts| {
             counts.received += 1;
@@ -242,17 +268,25 @@ impl<K: Bits> Plane<K> {
             self.table.push(id, path);
             self.reselect(core, id, before);
         }
+        if path.eligible() {
+            self.export_paths(id);
+        }
     }
 
-    /// Puts a path in the place of one of the same peer.
-    pub(crate) fn replace(&mut self, core: &mut Core, id: u32, index: usize, path: Path) {
+    /// Puts a path in the place of one of the same peer, whose identifier it gets.
+    pub(crate) fn replace(&mut self, core: &mut Core, id: u32, index: usize, mut path: Path) {
         let old = self.table.paths(id)[index];
+        let (before, received) = (core.received(old), core.received(path));
+        if old.has(Path::IDENTIFIED) {
+            path.source = old.source;
+            path.flags |= Path::IDENTIFIED;
+        }
         let chosen = old.flags & Path::CHOSEN;
         let path = core.within_limit(K::FAMILY, Some(old), path);
-        if (Path { flags: path.flags | chosen, ..path }) == old {
+        if received == before && (Path { flags: path.flags | chosen, ..path }) == old {
             return;
         }
-        core.attrs.retain(path.received);
+        core.attrs.retain(received);
         core.attrs.retain(path.attr);
         let mark = core.present_mark(path.peer, K::FAMILY);
         core.count(path.peer, K::FAMILY, |counts| {
@@ -271,7 +305,13 @@ impl<K: Bits> Plane<K> {
             self.table.paths_mut(id)[index] = path;
             self.reselect(core, id, before);
         }
-        core.attrs.release(old.received);
+        if !same && (old.eligible() || path.eligible()) {
+            self.export_paths(id);
+        }
+        if old.has(Path::IDENTIFIED) {
+            core.path_ids.set_received(old.source, received);
+        }
+        core.attrs.release(before);
         core.attrs.release(old.attr);
     }
 
@@ -289,32 +329,38 @@ impl<K: Bits> Plane<K> {
         if old.has(Path::CHOSEN) {
             self.reselect(core, id, before);
         }
-        core.attrs.release(old.received);
+        if old.eligible() {
+            self.export_paths(id);
+        }
+        core.attrs.release(core.received(old));
         core.attrs.release(old.attr);
+        if old.has(Path::IDENTIFIED) {
+            core.path_ids.remove(old.source);
+        }
         self.free_if_unused(id);
     }
 
-    /// Withdraws a prefix of a peer.
-    pub(crate) fn withdraw(&mut self, core: &mut Core, bits: K, length: u8, peer: u16) {
+    /// Withdraws a prefix of a peer, or the path with an identifier.
+    pub(crate) fn withdraw(&mut self, core: &mut Core, bits: K, length: u8, peer: u16, path_id: Option<u32>) {
         let Some(id) = self.table.find(bits, length) else { return };
-        let Some(index) = self.table.paths(id).iter().position(|path| path.peer == peer) else { return };
+        let Some(index) = self.place(core, id, peer, path_id) else { return };
         self.take(core, id, index);
     }
 
-    /// Announces the next `count` prefixes noted.
-    pub(crate) fn announce_expected(&mut self, core: &mut Core, incoming: &mut Incoming, count: u32) {
-        for place in self.ahead.take(count) {
+    /// Announces the prefixes of the next list noted.
+    pub(crate) fn announce_expected(&mut self, core: &mut Core, incoming: &mut Incoming, list: List) {
+        for place in self.ahead.take(list.own) {
             let (bits, length) = self.ahead.prefixes[place];
             let path = core.imported(incoming, bits, length);
-            self.put(core, bits, length, path);
+            self.put(core, bits, length, path, self.ahead.path_id(list, place));
         }
     }
 
-    /// Withdraws the next `count` prefixes noted.
-    pub(crate) fn withdraw_expected(&mut self, core: &mut Core, peer: u16, count: u32) {
-        for place in self.ahead.take(count) {
+    /// Withdraws the prefixes of the next list noted.
+    pub(crate) fn withdraw_expected(&mut self, core: &mut Core, peer: u16, list: List) {
+        for place in self.ahead.take(list.own) {
             let (bits, length) = self.ahead.prefixes[place];
-            self.withdraw(core, bits, length, peer);
+            self.withdraw(core, bits, length, peer, self.ahead.path_id(list, place));
         }
     }
 
@@ -331,12 +377,16 @@ pub(crate) struct List {
     pub(crate) own: u32,
     /// Whether the first one is: then what is to be counted once is counted here.
     pub(crate) leads: bool,
+    /// Whether they have path identifiers.
+    path_ids: bool,
 }
 
 /// Prefixes of this shard that are about to change, noted list by list and taken in the same order.
 #[derive(Debug)]
 pub(crate) struct Ahead<K> {
     prefixes: Vec<(K, u8)>,
+    /// By place, where lists have path identifiers.
+    path_ids: Vec<u32>,
     taken: usize,
     /// Room for where they lead.
     ids: Vec<u32>,
@@ -344,7 +394,7 @@ pub(crate) struct Ahead<K> {
 
 impl<K> Default for Ahead<K> {
     fn default() -> Self {
-        Self { prefixes: Vec::new(), taken: 0, ids: Vec::new() }
+        Self { prefixes: Vec::new(), path_ids: Vec::new(), taken: 0, ids: Vec::new() }
     }
 }
 
@@ -358,14 +408,34 @@ impl<K: Bits> Ahead<K> {
     pub(crate) fn note(&mut self, shard: ShardSpec, list: Nlri<'_>) -> List {
         let before = self.prefixes.len();
         let mut leads = None;
-        for (bits, length) in K::prefixes(list) {
-            let own = length <= K::WIDTH && shard.owns(bits);
-            leads.get_or_insert(own);
-            if own {
-                self.prefixes.push((bits, length));
+        let owns = |bits, length| length <= K::WIDTH && shard.owns(bits);
+        let path_ids = list.has_path_ids();
+        if path_ids {
+            self.path_ids.resize(before, 0);
+            for ((bits, length), path_id) in K::prefixes(list).zip(list.path_ids()) {
+                let own = owns(bits, length);
+                leads.get_or_insert(own);
+                if own {
+                    self.prefixes.push((bits, length));
+                    self.path_ids.push(path_id);
+                }
+            }
+        } else {
+            for (bits, length) in K::prefixes(list) {
+                let own = owns(bits, length);
+                leads.get_or_insert(own);
+                if own {
+                    self.prefixes.push((bits, length));
+                }
             }
         }
-        List { own: (self.prefixes.len() - before) as u32, leads: leads.unwrap_or_default() }
+        List { own: (self.prefixes.len() - before) as u32, leads: leads.unwrap_or_default(), path_ids }
+    }
+
+    /// The path identifier at a place of a list.
+    #[inline]
+    fn path_id(&self, list: List, place: usize) -> Option<u32> {
+        if list.path_ids { self.path_ids.get(place).copied() } else { None }
     }
 
     fn take(&mut self, count: u32) -> Range<usize> {
@@ -377,6 +447,7 @@ impl<K: Bits> Ahead<K> {
     /// Forgets them all.
     pub(crate) fn clear(&mut self) {
         self.prefixes.clear();
+        self.path_ids.clear();
         self.taken = 0;
     }
 }

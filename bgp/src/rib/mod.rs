@@ -27,6 +27,7 @@ mod limits;
 mod next_hops;
 pub mod out;
 mod path;
+mod path_ids;
 mod peers;
 mod select;
 mod sweep;
@@ -177,6 +178,8 @@ pub struct Totals {
     pub prefixes: [usize; Family::ALL.len()],
     /// Paths; by [`Family::index`].
     pub paths: [usize; Family::ALL.len()],
+    /// Of all paths those with a path identifier (RFC 7911).
+    pub identified: usize,
     /// Distinct attribute sets; what several shards have counts in each, here and below.
     pub attributes: usize,
     /// Next hops in use.
@@ -194,6 +197,7 @@ impl std::ops::AddAssign for Totals {
             self.prefixes[family] += other.prefixes[family];
             self.paths[family] += other.paths[family];
         }
+        self.identified += other.identified;
         self.attributes += other.attributes;
         self.next_hops += other.next_hops;
         self.groups += other.groups;
@@ -471,7 +475,7 @@ impl Rib {
             let list = self.expected();
             leads.get_or_insert(list.leads);
             withdrawn += u64::from(list.own);
-            on_plane!(self, family, |plane| plane.withdraw_expected(&mut self.core, id.0, list.own));
+            on_plane!(self, family, |plane| plane.withdraw_expected(&mut self.core, id.0, list));
         }
         for announcement in update.announcements() {
             let list = self.expected();
@@ -486,7 +490,7 @@ impl Rib {
                 on_plane!(self, announcement.family, |plane| plane.announce_expected(
                     &mut self.core,
                     &mut incoming,
-                    list.own
+                    list
                 ));
                 incoming.finish(&mut self.core);
             } else {
@@ -494,7 +498,7 @@ impl Rib {
                 on_plane!(self, announcement.family, |plane| plane.withdraw_expected(
                     &mut self.core,
                     id.0,
-                    list.own
+                    list
                 ));
             }
         }
@@ -526,12 +530,12 @@ impl Rib {
             IpNet::V4(net) => {
                 let (bits, length) = (net.network().to_bits(), net.prefix_len());
                 let path = self.core.imported(&mut incoming, bits, length);
-                self.v4.put(&mut self.core, bits, length, path);
+                self.v4.put(&mut self.core, bits, length, path, None);
             }
             IpNet::V6(net) => {
                 let (bits, length) = (net.network().to_bits(), net.prefix_len());
                 let path = self.core.imported(&mut incoming, bits, length);
-                self.v6.put(&mut self.core, bits, length, path);
+                self.v6.put(&mut self.core, bits, length, path, None);
             }
         }
         incoming.finish(&mut self.core);
@@ -542,11 +546,11 @@ impl Rib {
         match prefix.trunc() {
             IpNet::V4(net) => {
                 let bits = net.network().to_bits();
-                self.v4.withdraw(&mut self.core, bits, net.prefix_len(), PeerId::LOCAL.0);
+                self.v4.withdraw(&mut self.core, bits, net.prefix_len(), PeerId::LOCAL.0, None);
             }
             IpNet::V6(net) => {
                 let bits = net.network().to_bits();
-                self.v6.withdraw(&mut self.core, bits, net.prefix_len(), PeerId::LOCAL.0);
+                self.v6.withdraw(&mut self.core, bits, net.prefix_len(), PeerId::LOCAL.0, None);
             }
         }
     }
@@ -682,10 +686,12 @@ impl Rib {
         Totals {
             prefixes: [v4_prefixes - self.v4.unused_default(), v6_prefixes - self.v6.unused_default()],
             paths: [v4_paths, v6_paths],
+            identified: self.core.path_ids.len(),
             attributes: self.core.attrs.len(),
             next_hops: self.core.attrs.next_hops.len(),
             groups: self.groups.len(),
             bytes: self.core.attrs.bytes()
+                + self.core.path_ids.bytes()
                 + self.v4.table.bytes()
                 + self.v6.table.bytes()
                 + journals.map(out::journal::Journal::bytes).sum::<usize>(),

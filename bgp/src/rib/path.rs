@@ -52,8 +52,9 @@ pub(crate) const LOCAL_RANK: u32 = 1 << LOCAL_SHIFT;
 pub(crate) struct Path {
     /// Attributes after import policy. Inside a freed block: the next free one.
     pub(crate) attr: u32,
-    /// Attributes as received: what a new import policy starts from.
-    pub(crate) received: u32,
+    /// Attributes as received: what a new import policy starts from. Of an [identified](Path::IDENTIFIED) path
+    /// the slot that has them; see `Core::received`.
+    pub(crate) source: u32,
     /// Greater is better; see the head of this file.
     pub(crate) rank: u32,
     /// The peer it came from.
@@ -78,6 +79,9 @@ impl Path {
     pub(crate) const GENERATION_SHIFT: u32 = 9;
     /// Traffic is to be dropped (RFC 7999), wherever the next hop is.
     pub(crate) const BLACKHOLE: u16 = 1 << 11;
+
+    /// It came with a path identifier (RFC 7911), see [`super::path_ids`].
+    pub(crate) const IDENTIFIED: u16 = 1 << 15;
 
     /// What the decision writes.
     pub(crate) const CHOSEN: u16 = Self::BEST | Self::MULTIPATH;

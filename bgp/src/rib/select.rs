@@ -6,7 +6,10 @@
 //!
 //! Most announcements lose on rank alone, which the marks of the entry show without a decision.
 
+use smallvec::SmallVec;
+
 use super::core::{Core, Plane};
+use super::decision::Filters;
 use super::key::Bits;
 use super::path::Path;
 use super::table::pending;
@@ -94,6 +97,26 @@ impl<K: Bits> Plane<K> {
         }
         core.candidates = candidates;
         best.map(|best| core.contenders[best])
+    }
+
+    /// The `most` best paths of an entry, in order of preference: the best one, the best of the others, and
+    /// so on.
+    pub(crate) fn best_paths(&self, core: &Core, id: u32, most: usize) -> SmallVec<[Path; 4]> {
+        let mut left: SmallVec<[Path; 4]> =
+            self.table.paths(id).iter().copied().filter(|path| path.eligible()).collect();
+        if left.len() <= 1 {
+            return left;
+        }
+        let mut candidates: Vec<_> = left.iter().map(|path| core.candidate(*path)).collect();
+        let mut filters = Filters::default();
+        let mut best = SmallVec::new();
+        while best.len() < most
+            && let Some(index) = filters.run(&candidates, &core.rules)
+        {
+            candidates.remove(index);
+            best.push(left.remove(index));
+        }
+        best
     }
 
     /// Compares with what was chosen before, moves the counts, and queues the change.

@@ -130,6 +130,7 @@ impl<K: Bits> Plane<K> {
             // The costs of next hops may have changed without any path coming or going.
             let before = self.choice(core, id);
             self.reselect(core, id, before);
+            self.export_paths(id);
         }
         if self.sweep.is_busy(Cause::Rules) && self.table.paths(id).len() > 1 {
             // What shared the traffic by the old rules shows in the marks alone.
@@ -138,6 +139,7 @@ impl<K: Bits> Plane<K> {
             if self.sharers(id) != shared {
                 self.mark_changed(core, id);
             }
+            self.export_paths(id);
         }
     }
 
@@ -152,7 +154,7 @@ impl<K: Bits> Plane<K> {
                     && if path.accepted() {
                         !core.attrs.summary(path.attr).is_long_lived()
                     } else {
-                        core.has_community(path.received, Community::NO_LLGR)
+                        core.has_community(core.received(*path), Community::NO_LLGR)
                     }
             };
             if standing == Standing::Departed {
@@ -176,7 +178,7 @@ impl<K: Bits> Plane<K> {
     /// section 4.2).
     fn grow_old(&mut self, core: &mut Core, id: u32, index: usize, path: Path) {
         let refuses = |attr| core.has_community(attr, Community::NO_LLGR);
-        if refuses(path.received) || refuses(path.attr) {
+        if refuses(core.received(path)) || refuses(path.attr) {
             return self.take(core, id, index);
         }
         // Attributes in use can always be read again.
@@ -193,8 +195,8 @@ impl<K: Bits> Plane<K> {
         let present = core.present_mark(peer, K::FAMILY);
         let mut next = 0;
         while let Some(id) = self.table.next_live(next) {
-            let of_peer = self.table.paths_mut(id).iter_mut().find(|path| path.peer == peer);
-            if let Some(path) = of_peer.filter(|path| path.flags & Path::GENERATION != present) {
+            let of_peer = self.table.paths_mut(id).iter_mut().filter(|path| path.peer == peer);
+            for path in of_peer.filter(|path| path.flags & Path::GENERATION != present) {
                 path.flags = path.flags & !Path::GENERATION | mark;
             }
             next = id + 1;
@@ -204,8 +206,9 @@ impl<K: Bits> Plane<K> {
     /// Runs the present import policy of its peer over a path.
     fn reimport(&mut self, core: &mut Core, id: u32, index: usize, path: Path) {
         let (bits, length) = self.table.prefix(id);
-        core.attrs.retain(path.received);
-        if let Some(mut incoming) = core.incoming(path.peer, path.received, K::FAMILY) {
+        let received = core.received(path);
+        core.attrs.retain(received);
+        if let Some(mut incoming) = core.incoming(path.peer, received, K::FAMILY) {
             // A stale path stays one.
             incoming.marks = incoming.marks & !Path::GENERATION | path.flags & Path::GENERATION;
             let fresh = core.imported(&mut incoming, bits, length);

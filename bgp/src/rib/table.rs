@@ -190,7 +190,8 @@ impl<K: Bits> Table<K> {
         self.paths(id).first().copied().filter(|path| path.has(Path::BEST))
     }
 
-    /// Adds a path behind the others. One of each peer at most, so that the count always fits.
+    /// Adds a path behind the others. One of each peer, or fewer than peers there can be, so that the count
+    /// always fits.
     pub(crate) fn push(&mut self, id: u32, path: Path) {
         let entry = &mut self.entries[id as usize];
         let blocks = &mut self.blocks;

@@ -21,6 +21,7 @@ use super::attrs::AttrId;
 use super::core::{Core, Plane};
 use super::decision::{DecisionStep, decide};
 use super::key::Bits;
+use super::out::Advertised;
 use super::path::{Ineligible, Path};
 use super::table::pending;
 use super::{BestRoute, Rib};
@@ -30,7 +31,7 @@ use super::{BestRoute, Rib};
 pub struct RouteView {
     /// The prefix.
     pub prefix: IpNet,
-    /// The best one first, then the others by peer.
+    /// The best one first, then the others by peer and path identifier.
     pub paths: Vec<PathView>,
     /// The last step that was needed to find the best path; `None` when there is none.
     pub decided_by: Option<DecisionStep>,
@@ -57,6 +58,8 @@ pub struct PathView {
     pub peer: PeerId,
     /// The address of that peer; `None` when it is this router.
     pub neighbor: Option<IpAddr>,
+    /// The identifier by which the peer tells it from its other paths (RFC 7911).
+    pub path_id: Option<u32>,
     /// Its attributes after import policy.
     pub attributes: Attributes,
     /// Its attributes as received, when policy changed them.
@@ -193,7 +196,7 @@ impl Rib {
         family: Family,
         after: Option<IpNet>,
         limit: usize,
-    ) -> Page<(IpNet, Attributes)> {
+    ) -> Page<Advertised> {
         match family {
             Family::Ipv4Unicast => self.advertised_of(&self.v4, peer, after, limit),
             Family::Ipv6Unicast => self.advertised_of(&self.v6, peer, after, limit),
@@ -214,22 +217,19 @@ impl Rib {
         peer: PeerId,
         after: Option<IpNet>,
         limit: usize,
-    ) -> Page<(IpNet, Attributes)> {
+    ) -> Page<Advertised> {
         let Some((group, config)) = self.export_config(peer) else {
             return Page { items: Vec::new(), next: None };
         };
+        let paths = config.encode.add_path.contains(K::FAMILY);
         let default = plane.default_route.filter(|_| config.rules.default_originate.is_some());
         let wanted = |id| {
             default.is_some_and(|(default, _)| default == id)
-                || plane.table.best(id).is_some_and(|best| best.peer != peer.0)
+                || plane.table.best(id).is_some_and(|best| paths || best.peer != peer.0)
         };
         let ids = plane.table.page(after.as_ref().and_then(K::of_net), None, limit, wanted);
         let next = ids.last().filter(|_| ids.len() == limit).map(|&id| plane.table.prefix(id));
-        let exported = |id| {
-            let (bits, length) = plane.table.prefix(id);
-            Some((bits.net(length), plane.told(&self.core, config, group, peer, id)?))
-        };
-        let items = ids.iter().filter_map(|&id| exported(id)).collect();
+        let items = ids.iter().flat_map(|&id| plane.told(&self.core, config, group, peer, id)).collect();
         Page { items, next: next.map(|(bits, length)| bits.net(length)) }
     }
 }
@@ -250,8 +250,7 @@ impl<K: Bits> Plane<K> {
             for reason in of_peer.filter_map(|path| path.ineligible()) {
                 *tally.rejected.entry(reason).or_default() += 1;
             }
-            let from_peer = self.table.best(id).is_some_and(|best| best.peer == peer);
-            tally.advertised += usize::from(!from_peer && self.holds(group, peer, id));
+            tally.advertised += usize::from(self.holds(group, peer, id));
         }
         tally.next = Some(next);
         tally
@@ -302,7 +301,7 @@ impl<K: Bits> Plane<K> {
         if shown.is_empty() {
             return None;
         }
-        shown.sort_by_key(|path| (!path.best, path.peer));
+        shown.sort_by_key(|path| (!path.best, path.peer, path.path_id));
         let forwarding = if self.table.is_pending(id, pending::NOT_INSTALLED) {
             ForwardingState::NotInstalled
         } else if self.table.is_pending(id, pending::FORWARDING) {
@@ -328,7 +327,8 @@ impl Core {
     ) -> Option<PathView> {
         let standing = self.peer(path.peer)?.generations[K::FAMILY.index()].standing(path);
         let ineligible = path.ineligible();
-        let received = (path.received != path.attr).then(|| self.attrs.attributes(path.received)).flatten();
+        let received = Some(self.received(path)).filter(|received| *received != path.attr);
+        let received = received.and_then(|received| self.attrs.attributes(received));
         let mut attributes = self.attrs.attributes(path.attr)?;
         let rejected_by = match ineligible {
             Some(Ineligible::RejectedByPolicy) => self.rejection(path, prefix, &attributes),
@@ -338,6 +338,7 @@ impl Core {
         Some(PathView {
             peer: PeerId(path.peer),
             neighbor: self.address(path.peer),
+            path_id: self.path_id(path),
             attributes,
             received,
             attr: AttrId(path.attr),

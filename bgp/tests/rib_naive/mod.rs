@@ -60,8 +60,9 @@ pub(crate) fn best(candidates: &[Candidate], rules: &Rules) -> Option<(usize, Ve
     routes.retain(|&r| c(r).interior_cost == cost);
     let equal = routes.clone();
 
-    // f) the lowest BGP Identifier; RFC 4456: then the shortest CLUSTER_LIST; g) the lowest address.
-    let order = |r: usize| (c(r).router_id, c(r).cluster_list_length, c(r).peer_address);
+    // f) the lowest BGP Identifier; RFC 4456: then the shortest CLUSTER_LIST; g) the lowest address. RFC 7911
+    // leaves open what tells several paths of one peer apart: the lowest identifier.
+    let order = |r: usize| (c(r).router_id, c(r).cluster_list_length, c(r).peer_address, c(r).path_id);
     let winner = routes.into_iter().min_by_key(|&r| order(r))?;
 
     let mut sharing: Vec<usize> = equal

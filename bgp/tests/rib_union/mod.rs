@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use bgp::policy::PolicyChain;
-use bgp::rib::out::{Batch, GroupConfig};
+use bgp::rib::out::{Advertised, Batch, GroupConfig};
 use bgp::rib::view::{Page, RouteView, Wanted};
 use bgp::rib::{
     AttrId, BestChange, BestRoute, NextHopInterest, NextHopState, PeerCounts, PeerSession, PeerStatistics,
@@ -20,6 +20,8 @@ pub(crate) struct Union {
     interests: Vec<HashSet<IpAddr>>,
     /// Shards that have not come to the end of their initial routes.
     unfinished: HashMap<(PeerId, Family), usize>,
+    /// Shards that have not sent everything again since they were asked.
+    refreshing: HashMap<(PeerId, Family), usize>,
     turn: usize,
 }
 
@@ -30,6 +32,7 @@ impl Union {
             shards: (0..count).map(shard).collect(),
             interests: vec![HashSet::new(); usize::from(count)],
             unfinished: HashMap::new(),
+            refreshing: HashMap::new(),
             turn: 0,
         }
     }
@@ -125,6 +128,7 @@ impl Union {
     pub(crate) fn refresh(&mut self, peer: PeerId, family: Family) -> bool {
         let sent: Vec<bool> = self.shards.iter_mut().map(|rib| rib.refresh(peer, family)).collect();
         assert!(sent.iter().all(|other| *other == sent[0]), "the same in all shards");
+        self.refreshing.insert((peer, family), self.shards.len());
         sent[0]
     }
 
@@ -180,6 +184,12 @@ impl Union {
                 let unfinished = self.unfinished.get_mut(&(peer, family)).expect("a session that is up");
                 *unfinished = unfinished.checked_sub(1).expect("the end is said once by each shard");
                 *unfinished == 0
+            });
+            // With requests that come while one is answered there may be fewer ends than requests.
+            batch.end_of_refresh = batch.end_of_refresh.filter(|&family| {
+                let left = self.refreshing.entry((peer, family)).or_default();
+                *left = left.saturating_sub(1);
+                *left == 0
             });
             return Some(batch);
         }
@@ -245,10 +255,10 @@ impl Union {
     }
 
     /// All pages of what a peer is sent.
-    pub(crate) fn advertised(&self, peer: PeerId, family: Family, limit: usize) -> Vec<(IpNet, Attributes)> {
+    pub(crate) fn advertised(&self, peer: PeerId, family: Family, limit: usize) -> Vec<Advertised> {
         let page = |after| {
             let pages = self.shards.iter().map(|rib| rib.advertised(peer, family, after, limit));
-            Page::merge(pages, |(prefix, _)| *prefix)
+            Page::merge(pages, |route| route.prefix)
         };
         all_pages(page)
     }

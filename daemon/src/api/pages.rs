@@ -118,7 +118,8 @@ async fn route_page(app: &App, wanted: Wanted, cursor: Cursor) -> Option<(Bytes,
 
 async fn advertised_page(app: &App, peer: PeerId, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
     let page = app.rib.advertised(peer, cursor.family, cursor.after, PAGE).await.ok()?;
-    let routes = page.items.iter().map(|(prefix, attributes)| views::advertised(*prefix, attributes));
+    let prefixes = page.items.chunk_by(|a, b| a.prefix == b.prefix);
+    let routes = prefixes.filter_map(|paths| Some(views::advertised(paths.first()?.prefix, paths)));
     Some((lines(routes), page.next))
 }
 
@@ -158,7 +159,7 @@ async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Optio
         },
     };
     let found = app.rib.exported(peer, prefix).await?;
-    Ok(found.map(|attributes| views::advertised(prefix, &attributes)))
+    Ok((!found.is_empty()).then(|| views::advertised(prefix, &found)))
 }
 
 /// The routes of the forwarding table, a line each; with a target, only the one it means.

@@ -214,6 +214,8 @@ pub struct NeighborDetail {
     pub over_limit: bool,
     /// Limits on prefixes, while the session is up.
     pub limits: Vec<LimitInfo>,
+    /// Several paths of a prefix (RFC 7911), once negotiated.
+    pub add_path: Option<AddPathInfo>,
     /// Names of the import policies, in order.
     pub import: Vec<String>,
     /// Names of the export policies, in order.
@@ -309,6 +311,17 @@ pub struct StaleInfo {
     pub routes: u64,
 }
 
+/// Families in which paths have identifiers (RFC 7911), by direction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AddPathInfo {
+    /// The neighbour sends several paths of a prefix.
+    pub receive: Vec<String>,
+    /// We do.
+    pub send: Vec<String>,
+    /// How many we send at most; absent: all.
+    pub most: Option<u8>,
+}
+
 /// One prefix in `GET /v1/routes`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Route {
@@ -324,6 +337,8 @@ pub struct Route {
 pub struct Path {
     /// The neighbour it came from; absent for routes originated here.
     pub neighbor: Option<IpAddr>,
+    /// The identifier that tells it from other paths of the neighbour, or of those sent to it (RFC 7911).
+    pub path_id: Option<u32>,
     /// Whether it is the best one.
     pub best: bool,
     /// Whether it forwards, alone or as one of several.

@@ -1,5 +1,6 @@
 //! From the rooms' own types to the API's.
 
+use bgp::rib::out::Advertised;
 use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
 use bgp::types::Family;
 use bgp::wire::{Attributes, UnknownAttribute};
@@ -19,6 +20,7 @@ pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
         let mut path = attributes(&shown.attributes);
         path.neighbor = shown.neighbor;
         path.reason = reason(shown, decided, view.forwarding);
+        path.path_id = shown.path_id;
         path.best = shown.best;
         path.multipath = shown.multipath;
         path.usable = shown.ineligible.is_none();
@@ -65,13 +67,16 @@ fn reason(path: &PathView, decided: &str, forwarding: ForwardingState) -> String
     }
 }
 
-/// A route as a neighbour is sent it.
-pub(super) fn advertised(prefix: IpNet, sent: &Attributes) -> Route {
-    let mut path = attributes(sent);
-    path.best = true;
-    path.usable = true;
-    "announced".clone_into(&mut path.reason);
-    Route { prefix: prefix.to_string(), paths: vec![path] }
+/// A prefix as a neighbour is sent it, with one path or several.
+pub(super) fn advertised(prefix: IpNet, sent: &[Advertised]) -> Route {
+    let paths = sent.iter().enumerate().map(|(index, sent)| Path {
+        path_id: sent.path_id,
+        best: index == 0,
+        usable: true,
+        reason: "announced".to_owned(),
+        ..attributes(&sent.attributes)
+    });
+    Route { prefix: prefix.to_string(), paths: paths.collect() }
 }
 
 fn attributes(of: &Attributes) -> Path {
@@ -80,6 +85,7 @@ fn attributes(of: &Attributes) -> Path {
     }
     Path {
         neighbor: None,
+        path_id: None,
         best: false,
         multipath: false,
         usable: false,

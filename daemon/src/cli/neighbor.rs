@@ -7,7 +7,8 @@ use super::client::{Client, ClientError};
 use super::show::{get, print_json};
 use super::table::{Align, Table, duration, print_text, wrap};
 use crate::api::types::{
-    HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, Shutdown, StaleInfo,
+    AddPathInfo, HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, Shutdown,
+    StaleInfo,
 };
 
 /// One neighbour in detail.
@@ -52,6 +53,9 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
         if !capabilities.is_empty() {
             lines.push((name, capabilities.join(", ")));
         }
+    }
+    if let Some(add_path) = &neighbor.add_path {
+        lines.push(("Add-path", add_path_text(add_path)));
     }
     for (name, last) in [
         ("Last sent", &neighbor.last_notification_sent),
@@ -159,6 +163,15 @@ pub(super) fn by(shutdown: &Shutdown) -> String {
         "" => shutdown.by.clone(),
         message => format!("{}: \"{}\"", shutdown.by, message.escape_debug()),
     }
+}
+
+fn add_path_text(add_path: &AddPathInfo) -> String {
+    let most = add_path.most.map_or_else(|| "all paths".to_owned(), |most| format!("{most} best paths"));
+    let parts = [
+        (!add_path.receive.is_empty()).then(|| format!("receives {}", add_path.receive.join(", "))),
+        (!add_path.send.is_empty()).then(|| format!("sends {most} of {}", add_path.send.join(", "))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn last_error(brief: &NeighborBrief) -> String {

@@ -348,7 +348,8 @@ fn counters(counts: &[VerdictCount]) -> Result<(), ClientError> {
 }
 
 fn source(path: &Path) -> String {
-    path.neighbor.map_or_else(|| "this router".to_owned(), |address| address.to_string())
+    let from = path.neighbor.map_or_else(|| "this router".to_owned(), |address| address.to_string());
+    path.path_id.map_or(from.clone(), |id| format!("{from} #{id}"))
 }
 
 fn origin_letter(origin: &str) -> &'static str {

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bgp::rib::out::GroupConfig;
+use bgp::rib::out::{Advertised, GroupConfig};
 use bgp::rib::view::{Page, RouteView, Tally, Wanted};
 use bgp::rib::{PeerCounts, PeerSession, PeerStatistics, Rib, Rules, ShardSpec, Totals};
 use bgp::session::StaleRoutes;
@@ -279,12 +279,8 @@ impl RibHandle {
         Ok(found.into_iter().flatten().max_by_key(|route| route.prefix.prefix_len()))
     }
 
-    /// The attributes with which a peer is sent a prefix, if it is.
-    pub(crate) async fn exported(
-        &self,
-        peer: PeerId,
-        prefix: IpNet,
-    ) -> Result<Option<Attributes>, RibStopped> {
+    /// The routes by which a peer is sent a prefix, if it is.
+    pub(crate) async fn exported(&self, peer: PeerId, prefix: IpNet) -> Result<Vec<Advertised>, RibStopped> {
         self.ask_owner(prefix, move |rib| rib.exported(peer, prefix)).await
     }
 
@@ -308,10 +304,10 @@ impl RibHandle {
         family: Family,
         after: Option<IpNet>,
         limit: usize,
-    ) -> Result<Page<(IpNet, Attributes)>, RibStopped> {
+    ) -> Result<Page<Advertised>, RibStopped> {
         let part = self.part(limit);
         let pages = self.ask_all(move |rib| rib.advertised(peer, family, after, part)).await?;
-        Ok(Page::merge(pages, |(prefix, _)| *prefix))
+        Ok(Page::merge(pages, |route| route.prefix))
     }
 
     /// How much of a page each shard is asked for: a page stays about as large for any number of them.

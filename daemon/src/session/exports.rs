@@ -79,7 +79,7 @@ mod tests {
 
     fn batch(text: &'static [u8], end_of_rib: Option<Family>) -> Batch {
         let messages = if text.is_empty() { Vec::new() } else { vec![Bytes::from_static(text)] };
-        Batch { messages, end_of_rib }
+        Batch { messages, end_of_rib, ..Batch::default() }
     }
 
     async fn next(exports: &mut Exports) -> Option<Routes> {

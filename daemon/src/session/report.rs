@@ -10,12 +10,14 @@ use bgp::rib::{CommunityOrders, PeerSession};
 use bgp::session::{LastNotification, MessageCounts, Negotiated, PeerKind, PeerRestart, Session, State};
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
+use conf::SendPaths;
 
 use super::limits::Limits;
 use super::local;
 use super::task::Malformed;
 use crate::api::types::{
-    MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo, Shutdown, StaleInfo,
+    AddPathInfo, MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo, Shutdown,
+    StaleInfo,
 };
 
 /// What the RIB is to know of a session that is up, ending at `local` here: the neighbour, and what it is sent.
@@ -74,6 +76,10 @@ pub(super) fn routing(
         long_lived: negotiated.restart.long_lived_aware,
         encode: negotiated.encode,
         rules: export_rules(config, neighbor, negotiated, local),
+        most_paths: match neighbor.add_path.send {
+            Some(SendPaths::Best(most)) => usize::from(most),
+            Some(SendPaths::All) | None => usize::MAX,
+        },
     };
     (session, export)
 }
@@ -214,6 +220,7 @@ pub(super) fn neighbor(
             .unwrap_or(session.config().kind() == PeerKind::Ebgp),
         over_limit: snapshot.over_limit,
         limits: limits.map(Limits::report).unwrap_or_default(),
+        add_path: up.and_then(|negotiated| add_path(neighbor, negotiated)),
         import: names(&neighbor.import),
         export: names(&neighbor.export),
         options: neighbor.attributes.changed().map(|(key, value)| (key.to_owned(), value)).collect(),
@@ -271,6 +278,17 @@ fn graceful_restart(neighbor: &conf::Neighbor, offer: Option<&PeerRestart>) -> S
             text
         }
     }
+}
+
+/// What was negotiated of several paths of a prefix, if anything.
+fn add_path(neighbor: &conf::Neighbor, negotiated: &Negotiated) -> Option<AddPathInfo> {
+    let names = |set: FamilySet| set.iter().map(|family| family.as_str().to_owned()).collect::<Vec<_>>();
+    let (receive, send) = (names(negotiated.decode.add_path), names(negotiated.encode.add_path));
+    let most = match neighbor.add_path.send {
+        Some(SendPaths::Best(most)) if !send.is_empty() => Some(most),
+        _ => None,
+    };
+    (!receive.is_empty() || !send.is_empty()).then_some(AddPathInfo { receive, send, most })
 }
 
 fn names(chain: &PolicyChain) -> Vec<String> {

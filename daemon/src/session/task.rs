@@ -660,6 +660,12 @@ fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) 
     settings.hold_time = neighbor.hold_time;
     settings.families = neighbor.families;
     settings.passive = neighbor.passive;
+    if neighbor.add_path.receive {
+        settings.add_path_receive = neighbor.families;
+    }
+    if neighbor.add_path.send.is_some() {
+        settings.add_path_send = neighbor.families;
+    }
     settings.role = neighbor.attributes.role;
     settings.role_strict = neighbor.attributes.role_strict;
     settings.graceful_restart = neighbor.graceful_restart;

@@ -17,12 +17,16 @@
 //!   the statement is exact and is brought up to date. Places before it are read again by a slower peer,
 //!   which has to assume "anybody".
 //!
+//! Where path identifiers are negotiated (RFC 7911), [`SentPaths`] takes the place of the holders.
+//!
 //! A new reader walks the table first, and starts to read at `front`: what changed since then, or has not
 //! been read by anybody, is left to the journal.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+
+use super::sent::SentPaths;
 
 /// The entry has no place.
 const NOWHERE: u32 = u32::MAX;
@@ -51,6 +55,19 @@ pub(crate) struct Reader {
     pub(crate) walk: Option<Walk>,
     /// End-of-RIB is due once the walk is over and this position is reached.
     pub(crate) end_of_rib: Option<u32>,
+    /// The walk, or what it left to the journal, answers a request for everything.
+    pub(crate) refresh: Option<Refresh>,
+    /// Whatever was read from here on found the reader with all that had been sent before: its walk had ended.
+    settled_from: u32,
+}
+
+/// How far the answer to a request for everything is (RFC 2918).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// In the walk.
+    Walking,
+    /// What the walk left to the journal ends here.
+    Until(u32),
 }
 
 /// Whom a message is for.
@@ -106,14 +123,16 @@ pub(crate) struct Journal {
     /// Nothing ever goes out: nothing is recorded, and End-of-RIB is all that a peer gets.
     silent: bool,
     chunks: VecDeque<Chunk>,
+    /// Where several paths of a prefix are sent.
+    pub(crate) sent: Option<SentPaths>,
     /// Routes that no message could carry.
     pub(crate) unsendable: u64,
 }
 
 impl Journal {
-    /// An empty journal; `silent` when nothing can ever go out.
-    pub(crate) fn new(silent: bool) -> Self {
-        Self { silent, ..Self::default() }
+    /// An empty journal; `silent` when nothing can ever go out, `paths` when several of a prefix may.
+    pub(crate) fn new(silent: bool, paths: bool) -> Self {
+        Self { silent, sent: (paths && !silent).then(SentPaths::default), ..Self::default() }
     }
 
     /// One past the last place.
@@ -141,13 +160,27 @@ impl Journal {
             // Nobody has read this place yet: whoever does finds the entry as it is then.
             place if place >= self.front => return,
             // It would be gone if all had read it.
-            _ => self.holders[index] = ANYBODY,
+            _ => self.doubt(id),
         }
         self.places[index] = self.end();
         self.log.push_back(id);
         if self.log.len() > 2 * self.live + SLACK || self.base > u32::MAX / 2 {
             self.compact();
         }
+    }
+
+    /// Readers differ in what they have of an entry.
+    pub(crate) fn doubt(&mut self, id: u32) {
+        match &mut self.sent {
+            Some(sent) => sent.doubt(id),
+            None => self.set_holder(id, ANYBODY),
+        }
+    }
+
+    /// From which position on all readers have what was sent before; `None` while one is walking.
+    pub(crate) fn settled_from(&self) -> Option<u32> {
+        let mut readers = self.readers.iter();
+        readers.try_fold(0, |from, reader| reader.walk.is_none().then_some(reader.settled_from.max(from)))
     }
 
     /// Squeezes stale places out and counts positions from zero again.
@@ -170,6 +203,10 @@ impl Journal {
         for reader in &mut self.readers {
             reader.position = moved(reader.position);
             reader.end_of_rib = reader.end_of_rib.map(|due| moved(due.max(base)));
+            reader.settled_from = moved(reader.settled_from.max(base));
+            if let Some(Refresh::Until(due)) = &mut reader.refresh {
+                *due = moved((*due).max(base));
+            }
         }
         self.front = moved(self.front);
         self.base = 0;
@@ -188,6 +225,8 @@ impl Journal {
             position: self.front.max(self.base),
             walk: Some(Walk { next: 0, end }),
             end_of_rib: Some(due),
+            refresh: None,
+            settled_from: due,
         });
     }
 
@@ -204,8 +243,11 @@ impl Journal {
         // Whoever has read these places saw other routes there than who reads them from now on.
         for position in self.base..self.front {
             if let Some(id) = self.at(position) {
-                self.set_holder(id, ANYBODY);
+                self.doubt(id);
             }
+        }
+        if let Some(sent) = &mut self.sent {
+            sent.doubt_all();
         }
     }
 
@@ -225,7 +267,10 @@ impl Journal {
         self.readers
             .iter_mut()
             .find(|reader| reader.peer == peer)
-            .map(|reader| reader.walk = Some(Walk { next: 0, end }))
+            .map(|reader| {
+                reader.walk = Some(Walk { next: 0, end });
+                reader.refresh = Some(Refresh::Walking);
+            })
             .is_some()
     }
 
@@ -239,7 +284,10 @@ impl Journal {
 
     /// Whether a peer has anything to read.
     pub(crate) fn is_behind(&self, reader: &Reader) -> bool {
-        reader.walk.is_some() || reader.end_of_rib.is_some() || reader.position < self.end()
+        reader.walk.is_some()
+            || reader.end_of_rib.is_some()
+            || reader.refresh.is_some()
+            || reader.position < self.end()
     }
 
     /// Whether a chunk made earlier serves a reader.
@@ -267,6 +315,7 @@ impl Journal {
 
     /// A reader has read a chunk. Appends the entries whose places all readers have passed now.
     pub(crate) fn advance(&mut self, peer: u16, span: Span, next: u32, passed: &mut Vec<u32>) {
+        let end = self.end();
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.peer == peer) else { return };
         match span {
             Span::Log(_) => {
@@ -276,6 +325,10 @@ impl Journal {
             }
             Span::Walk(..) => {
                 reader.walk = reader.walk.map(|walk| Walk { next, ..walk }).filter(|walk| next < walk.end);
+                if reader.walk.is_none() {
+                    reader.settled_from = end;
+                    reader.refresh = reader.refresh.map(|_| Refresh::Until(end));
+                }
             }
         }
     }
@@ -290,6 +343,16 @@ impl Journal {
         due
     }
 
+    /// Whether a peer has got everything again that it asked for; said once.
+    pub(crate) fn take_end_of_refresh(&mut self, peer: u16) -> bool {
+        let Some(reader) = self.readers.iter_mut().find(|reader| reader.peer == peer) else { return false };
+        let due = matches!(reader.refresh, Some(Refresh::Until(due)) if reader.position >= due);
+        if due {
+            reader.refresh = None;
+        }
+        due
+    }
+
     /// Drops places that all readers have passed.
     fn trim(&mut self, passed: &mut Vec<u32>) {
         let least = self.readers.iter().map(|reader| reader.position).min().unwrap_or(self.end());
@@ -300,6 +363,9 @@ impl Journal {
                 *place = NOWHERE;
                 self.live -= 1;
                 passed.push(id);
+                if let Some(sent) = &mut self.sent {
+                    sent.passed(id);
+                }
             }
             self.base += 1;
         }
@@ -334,6 +400,9 @@ impl Journal {
 
     /// Whether a peer that is the only reader has an entry.
     pub(crate) fn is_held(&self, id: u32, reader: u16) -> bool {
+        if let Some(sent) = &self.sent {
+            return sent.holds(id, reader);
+        }
         let holder = self.holder(id);
         holder != NOBODY && holder != reader
     }
@@ -351,6 +420,7 @@ impl Journal {
     pub(crate) fn bytes(&self) -> usize {
         (self.log.capacity() + self.places.capacity()) * size_of::<u32>()
             + self.holders.capacity() * size_of::<u16>()
+            + self.sent.as_ref().map_or(0, SentPaths::bytes)
     }
 
     /// Places, stale ones too.

@@ -15,9 +15,11 @@ mod pack;
 mod reexport;
 mod rewrite;
 mod rules;
+mod sent;
 
 use bytes::Bytes;
 use ipnet::IpNet;
+use smallvec::{SmallVec, smallvec};
 
 use crate::types::{Family, PeerId};
 use crate::wire::Attributes;
@@ -25,10 +27,9 @@ use crate::wire::Attributes;
 pub use rewrite::{ExportRules, PrivateAsns, SharedLan};
 pub use rules::GroupConfig;
 
-use rules::Source;
-
 use super::core::{Core, Plane};
 use super::key::Bits;
+use super::path::Path;
 use super::table::pending;
 use super::{Rib, on_plane};
 use journal::{Journal, Span};
@@ -43,12 +44,28 @@ pub struct Batch {
     /// this shard holds it. Said once. When all shards have said so, End-of-RIB (RFC 4724 section 2) is due:
     /// no shard can send it for the others.
     pub end_of_rib: Option<Family>,
+    /// Behind them everything of this family has been sent again that the peer asked for by
+    /// [`Rib::refresh`], as far as this shard holds it. Said once for each request, or once for several that
+    /// came before the answer to the first was over. When all shards have said so, the end of the refresh
+    /// (RFC 7313) may be told.
+    pub end_of_refresh: Option<Family>,
+}
+
+/// A route as a peer is sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The path identifier, where the peer takes several paths of a prefix (RFC 7911).
+    pub path_id: Option<u32>,
+    /// Its attributes.
+    pub attributes: Attributes,
 }
 
 impl Batch {
     /// Whether there is nothing in it for the peer.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.end_of_rib.is_none()
+        self.messages.is_empty() && self.end_of_rib.is_none() && self.end_of_refresh.is_none()
     }
 }
 
@@ -115,7 +132,7 @@ impl Rib {
     pub fn export_up(&mut self, peer: PeerId, mut config: GroupConfig) {
         self.export_down(peer);
         config = self.with_conditions(config);
-        let (families, silent) = (config.families, config.is_silent());
+        let (families, silent, paths) = (config.families, config.is_silent(), config.encode.add_path);
         let index = self.groups.find_or_make(config);
         if let Some(Some(group)) = self.groups.groups.get_mut(index) {
             group.members += 1;
@@ -126,7 +143,7 @@ impl Rib {
         }
         self.groups.members[place] = Some(Member { group: index, turn: 0 });
         for family in families.iter() {
-            on_plane!(self, family, |plane| plane.join(index, silent, peer));
+            on_plane!(self, family, |plane| plane.join(index, silent, paths.contains(family), peer));
         }
     }
 
@@ -156,7 +173,7 @@ impl Rib {
         let Some(member) = self.groups.member(peer) else { return };
         self.groups.members[usize::from(peer.0)] = None;
         for family in Family::ALL {
-            on_plane!(self, family, |plane| plane.leave(member.group, peer));
+            on_plane!(self, family, |plane| plane.leave(&mut self.core, member.group, peer));
         }
         if let Some(slot) = self.groups.groups.get_mut(member.group)
             && let Some(group) = slot
@@ -203,6 +220,7 @@ impl Rib {
             let batch =
                 on_plane!(self, family, |plane| plane.read(&self.core, config, group, peer, max_bytes));
             if batch.is_some() {
+                on_plane!(self, family, |plane| plane.settle_uses(&mut self.core, group));
                 self.groups.members[usize::from(peer.0)] = Some(Member { group, turn: family.index() + 1 });
                 return batch;
             }
@@ -210,19 +228,18 @@ impl Rib {
         None
     }
 
-    /// The attributes with which a prefix is announced to a peer once it has caught up; `None` when it
-    /// is not.
-    pub fn exported(&self, peer: PeerId, prefix: IpNet) -> Option<Attributes> {
-        let group = self.groups.member(peer)?.group;
-        let config = self.groups.config(group)?;
+    /// The routes by which a prefix is announced to a peer once it has caught up: none, one, or several paths
+    /// (RFC 7911).
+    pub fn exported(&self, peer: PeerId, prefix: IpNet) -> Vec<Advertised> {
+        let Some((group, config)) = self.export_config(peer) else { return Vec::new() };
         match prefix.trunc() {
             IpNet::V4(net) => {
-                let id = self.v4.table.find(net.network().to_bits(), net.prefix_len())?;
-                self.v4.told(&self.core, config, group, peer, id)
+                let id = self.v4.table.find(net.network().to_bits(), net.prefix_len());
+                id.map_or_else(Vec::new, |id| self.v4.told(&self.core, config, group, peer, id))
             }
             IpNet::V6(net) => {
-                let id = self.v6.table.find(net.network().to_bits(), net.prefix_len())?;
-                self.v6.told(&self.core, config, group, peer, id)
+                let id = self.v6.table.find(net.network().to_bits(), net.prefix_len());
+                id.map_or_else(Vec::new, |id| self.v6.told(&self.core, config, group, peer, id))
             }
         }
     }
@@ -254,22 +271,39 @@ impl<K: Bits> Plane<K> {
         self.journals.get_mut(group)?.as_mut()
     }
 
-    fn join(&mut self, group: usize, silent: bool, peer: PeerId) {
+    fn join(&mut self, group: usize, silent: bool, paths: bool, peer: PeerId) {
         if self.journals.len() <= group {
             self.journals.resize_with(group + 1, || None);
         }
         let end = self.table.end();
-        self.journals[group].get_or_insert_with(|| Journal::new(silent)).join(peer.0, end);
+        self.journals[group].get_or_insert_with(|| Journal::new(silent, paths)).join(peer.0, end);
+        self.count_paths_journals();
     }
 
-    fn leave(&mut self, group: usize, peer: PeerId) {
+    fn leave(&mut self, core: &mut Core, group: usize, peer: PeerId) {
         let mut passed = Vec::new();
         let Some(journal) = self.journal(group) else { return };
         journal.leave(peer.0, &mut passed);
         if journal.readers().is_empty() {
+            if let Some(sent) = &mut journal.sent {
+                sent.clear();
+                sent.settle_uses(&mut core.attrs);
+            }
             self.journals[group] = None;
+            self.count_paths_journals();
         }
         self.release(&passed);
+    }
+
+    fn count_paths_journals(&mut self) {
+        self.paths_journals = self.journals.iter().flatten().filter(|journal| journal.sent.is_some()).count();
+    }
+
+    /// Settles with the store what was noted of attributes while a group was told of changes.
+    fn settle_uses(&mut self, core: &mut Core, group: usize) {
+        if let Some(sent) = self.journal(group).and_then(|journal| journal.sent.as_mut()) {
+            sent.settle_uses(&mut core.attrs);
+        }
     }
 
     /// Frees what was kept only so that its end could be told.
@@ -329,14 +363,42 @@ impl<K: Bits> Plane<K> {
             journal.advance(peer.0, span, chunk.next, passed);
         }
         let end_of_rib = journal.take_end_of_rib(peer.0).then_some(K::FAMILY);
-        Some(Batch { messages, end_of_rib })
+        let end_of_refresh = journal.take_end_of_refresh(peer.0).then_some(K::FAMILY);
+        Some(Batch { messages, end_of_rib, end_of_refresh })
+    }
+
+    /// The paths of an entry that a group is told of, before export has its say: the best one, or several in
+    /// order of preference.
+    pub(crate) fn chosen_for(&self, core: &Core, config: &GroupConfig, id: u32) -> SmallVec<[Path; 4]> {
+        if !config.families.contains(K::FAMILY) {
+            return SmallVec::new();
+        }
+        if let Some((default, attr)) = self.default_route
+            && default == id
+            && config.rules.default_originate.is_some()
+        {
+            return smallvec![Path { attr, source: attr, peer: PeerId::LOCAL.0, ..Path::default() }];
+        }
+        let (bits, length) = self.table.prefix(id);
+        if self.table.is_pending(id, pending::NOT_INSTALLED) || core.is_suppressed(bits, length) {
+            return SmallVec::new();
+        }
+        if config.encode.add_path.contains(K::FAMILY) {
+            self.best_paths(core, id, config.most_paths)
+        } else {
+            self.table.best(id).into_iter().collect()
+        }
     }
 
     /// Whether a member of a group has an entry that is not its own; while it is behind, perhaps.
     pub(crate) fn holds(&self, group: Option<usize>, peer: u16, id: u32) -> bool {
         let journal = group.and_then(|group| self.journals.get(group)).and_then(Option::as_ref);
-        journal.is_some_and(|journal| {
-            !matches!(journal.holder(id), journal::NOBODY) && journal.holder(id) != peer
+        journal.is_some_and(|journal| match &journal.sent {
+            Some(sent) => sent.holds(id, peer),
+            None => {
+                let from_peer = self.table.best(id).is_some_and(|best| best.peer == peer);
+                !from_peer && !matches!(journal.holder(id), journal::NOBODY) && journal.holder(id) != peer
+            }
         })
     }
 
@@ -348,38 +410,34 @@ impl<K: Bits> Plane<K> {
         group: usize,
         peer: PeerId,
         id: u32,
-    ) -> Option<Attributes> {
-        if config.limits[K::FAMILY.index()].is_some() {
-            let journal = self.journals.get(group)?.as_ref()?;
-            journal.is_held(id, peer.0).then_some(())?;
+    ) -> Vec<Advertised> {
+        let journal = self.journals.get(group).and_then(Option::as_ref);
+        if config.limits[K::FAMILY.index()].is_some()
+            && !journal.is_some_and(|journal| journal.is_held(id, peer.0))
+        {
+            return Vec::new();
         }
-        self.exported(core, config, peer, id)
+        self.exported(core, config, Some(peer), id)
     }
 
-    /// What a peer is to be told of an entry.
+    /// What a peer, or any but those that routes came from, is to be told of an entry.
     pub(crate) fn exported(
         &self,
         core: &Core,
         config: &GroupConfig,
-        peer: PeerId,
+        peer: Option<PeerId>,
         id: u32,
-    ) -> Option<Attributes> {
+    ) -> Vec<Advertised> {
         let (bits, length) = self.table.prefix(id);
-        if let Some((default, attr)) = self.default_route
-            && default == id
-            && config.rules.default_originate.is_some()
-            && config.families.contains(K::FAMILY)
-        {
-            return config.exported(Source::Originated, &core.attrs.attributes(attr)?, bits.net(length));
-        }
-        let best = self.table.best(id)?;
-        if !config.families.contains(K::FAMILY)
-            || best.peer == peer.0
-            || self.table.is_pending(id, pending::NOT_INSTALLED)
-            || core.is_suppressed(bits, length)
-        {
-            return None;
-        }
-        config.exported(core.source(best), &core.attrs.attributes(best.attr)?, bits.net(length))
+        let prefix = bits.net(length);
+        let path_ids = config.encode.add_path.contains(K::FAMILY);
+        let paths = self.chosen_for(core, config, id);
+        let others = paths.into_iter().filter(|path| peer != Some(PeerId(path.peer)));
+        let exported = others.filter_map(|path| {
+            let attributes =
+                config.exported(core.source(path), &core.attrs.attributes(path.attr)?, prefix)?;
+            Some(Advertised { prefix, path_id: path_ids.then(|| sent::path_id(path)), attributes })
+        });
+        exported.collect()
     }
 }

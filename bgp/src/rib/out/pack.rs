@@ -9,9 +9,10 @@
 use bytes::BytesMut;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
+use smallvec::SmallVec;
 
 use crate::types::PeerId;
-use crate::wire::{Attributes, UpdateEncoder, encode_withdraw};
+use crate::wire::{Attributes, PathNlri, UpdateEncoder, encode_withdraw};
 
 use super::super::core::{Core, Plane};
 use super::super::key::Bits;
@@ -20,6 +21,7 @@ use super::super::path::Path;
 use super::super::table::pending;
 use super::journal::{ANYBODY, Audience, Chunk, Journal, NOBODY, Reader, Span};
 use super::rules::GroupConfig;
+use super::sent::{Known, path_id};
 
 /// Octets of a message that are neither prefixes nor attributes of the route.
 const MESSAGE_OVERHEAD: usize = 40;
@@ -31,6 +33,8 @@ struct Route {
     peer: u16,
     attr: u32,
     id: u32,
+    /// The identifier to send it with, where there are any.
+    path_id: u32,
     /// Who may have the prefix.
     holder: u16,
     reading: Reading,
@@ -49,11 +53,13 @@ enum Reading {
 
 /// Collects what a chunk is made of.
 struct Gathering<'a, K> {
+    config: &'a GroupConfig,
     plane: &'a Plane<K>,
     journal: &'a mut Journal,
     core: &'a Core,
     routes: Vec<Route>,
-    withdrawals: Vec<(Audience, u32)>,
+    /// For whom, entry, path identifier.
+    withdrawals: Vec<(Audience, u32, u32)>,
     /// Attribute sets seen, to guess the size.
     seen: HashSet<u32, RandomState>,
     size: usize,
@@ -73,6 +79,7 @@ pub(crate) fn make_chunk<K: Bits>(
     max_bytes: usize,
 ) -> Chunk {
     let mut gathering = Gathering {
+        config,
         plane,
         journal,
         core,
@@ -90,6 +97,7 @@ pub(crate) fn make_chunk<K: Bits>(
 
 impl<K: Bits> Gathering<'_, K> {
     fn gather(&mut self, reader: &Reader, max_bytes: usize) -> (Span, u32) {
+        let settled_from = self.journal.settled_from();
         // Prefixes that turn out not to be for anybody must not make a chunk endless.
         let mut steps = max_bytes.max(1024);
         if let Some(walk) = reader.walk {
@@ -99,7 +107,7 @@ impl<K: Bits> Gathering<'_, K> {
                     return (Span::Walk(walk.next, reader.position), next);
                 }
                 if !self.journal.is_ahead(id, reader.position) {
-                    self.add(id, Reading::Walk);
+                    self.add(id, Reading::Walk, false);
                 }
                 next = id + 1;
                 steps -= 1;
@@ -109,7 +117,8 @@ impl<K: Bits> Gathering<'_, K> {
         let (mut position, front) = (reader.position, self.journal.front());
         while position < self.journal.end() && self.size < max_bytes && steps > 0 {
             if let Some(id) = self.journal.at(position) {
-                self.add(id, if position < front { Reading::Again } else { Reading::First });
+                let settled = settled_from.is_some_and(|from| position >= from);
+                self.add(id, if position < front { Reading::Again } else { Reading::First }, settled);
             }
             position += 1;
             steps -= 1;
@@ -117,15 +126,20 @@ impl<K: Bits> Gathering<'_, K> {
         (Span::Log(reader.position), position)
     }
 
-    fn add(&mut self, id: u32, reading: Reading) {
+    /// Adds what is to be said of an entry. `settled`: all readers have what was said of it before.
+    fn add(&mut self, id: u32, reading: Reading, settled: bool) {
         let table = &self.plane.table;
+        let paths = self.journal.sent.is_some();
         if table.is_pending(id, pending::FORWARDING) {
             // It gets a new place when the forwarding plane has answered. Who read the present place
-            // earlier saw more than who reads it now.
-            if reading == Reading::Again {
-                self.journal.set_holder(id, ANYBODY);
+            // earlier saw more than who reads it now, or than who walks past it.
+            if reading == Reading::Again || (paths && reading == Reading::Walk) {
+                self.journal.doubt(id);
             }
             return;
+        }
+        if paths {
+            return self.add_paths(id, reading, settled);
         }
         let holder = match reading {
             Reading::First => self.journal.holder(id),
@@ -134,25 +148,72 @@ impl<K: Bits> Gathering<'_, K> {
         };
         self.size += 1 + usize::from(table.prefix(id).1.div_ceil(8));
         if let Some(attr) = self.default.and_then(|(default, attr)| (default == id).then_some(attr)) {
-            let (audience, peer) = (Audience::All, PeerId::LOCAL.0);
-            self.routes.push(Route { audience, peer, attr, id, holder, reading });
+            let (audience, peer, path_id) = (Audience::All, PeerId::LOCAL.0, 0);
+            self.routes.push(Route { audience, peer, attr, id, path_id, holder, reading });
             return;
         }
         let (bits, length) = table.prefix(id);
         let held_back = table.is_pending(id, pending::NOT_INSTALLED) || self.core.is_suppressed(bits, length);
         match table.best(id).filter(|_| !held_back) {
-            Some(best) => {
-                if self.seen.insert(best.attr) {
-                    self.size += MESSAGE_OVERHEAD + self.core.attrs.key_length(best.attr);
-                }
-                let audience = match self.journal.reader(best.peer) {
-                    Some(_) => Audience::Except(best.peer),
-                    None => Audience::All,
-                };
-                let (peer, attr) = (best.peer, best.attr);
-                self.routes.push(Route { audience, peer, attr, id, holder, reading });
-            }
+            Some(best) => self.route(id, best, 0, holder, reading),
             None => self.withdraw(id, holder, reading),
+        }
+    }
+
+    /// Adds a route to be announced, unless export says otherwise.
+    fn route(&mut self, id: u32, path: Path, path_id: u32, holder: u16, reading: Reading) {
+        let Path { peer, attr, .. } = path;
+        if self.seen.insert(attr) {
+            self.size += MESSAGE_OVERHEAD + self.core.attrs.key_length(attr);
+        }
+        let audience = self.all_but(peer);
+        self.routes.push(Route { audience, peer, attr, id, path_id, holder, reading });
+    }
+
+    fn all_but(&self, peer: u16) -> Audience {
+        self.journal.reader(peer).map_or(Audience::All, |_| Audience::Except(peer))
+    }
+
+    /// The same where several paths of a prefix are sent: those that are not as all readers have them, and
+    /// the withdrawal of those that somebody may have and nobody should.
+    fn add_paths(&mut self, id: u32, reading: Reading, settled: bool) {
+        let paths = self.plane.chosen_for(self.core, self.config, id);
+        for &path in &paths {
+            let unchanged = settled
+                && reading == Reading::First
+                && self.journal.sent.as_ref().is_some_and(|sent| sent.is_exact(id, path));
+            if !unchanged {
+                self.size += 5 + usize::from(self.plane.table.prefix(id).1.div_ceil(8));
+                self.route(id, path, path_id(path), NOBODY, reading);
+            }
+        }
+        let held = self.is_held(id);
+        let Some(sent) = self.journal.sent.as_mut().filter(|_| reading != Reading::Walk) else { return };
+        let over: SmallVec<[u32; 4]> = sent
+            .of(id)
+            .iter()
+            .map(|sent| sent.path_id)
+            .filter(|sent| !paths.iter().any(|path| path_id(*path) == *sent))
+            .collect();
+        self.size += over.len() * (5 + usize::from(self.plane.table.prefix(id).1.div_ceil(8)));
+        for path_id in over {
+            self.withdrawals.push((Audience::All, id, path_id));
+            if reading == Reading::First {
+                sent.withdrawn(id, path_id);
+            }
+        }
+        self.release_unless_held(id, held);
+    }
+
+    /// Whether the only reader of a group with a limit has an entry.
+    fn is_held(&self, id: u32) -> bool {
+        self.limit.is_some_and(|(_, reader)| self.journal.is_held(id, reader))
+    }
+
+    /// Where several paths of a prefix are sent, and the reader had the entry: it counts as long as it has one.
+    fn release_unless_held(&mut self, id: u32, held: bool) {
+        if let Some((gauge, _)) = self.limit.filter(|_| held && !self.is_held(id)) {
+            gauge.release(1);
         }
     }
 
@@ -160,8 +221,8 @@ impl<K: Bits> Gathering<'_, K> {
     fn withdraw(&mut self, id: u32, holder: u16, reading: Reading) {
         match holder {
             NOBODY => {}
-            ANYBODY => self.withdrawals.push((Audience::All, id)),
-            peer => self.withdrawals.push((Audience::Except(peer), id)),
+            ANYBODY => self.withdrawals.push((Audience::All, id, 0)),
+            peer => self.withdrawals.push((Audience::Except(peer), id, 0)),
         }
         if reading == Reading::First {
             if let Some((gauge, reader)) = self.limit
@@ -175,11 +236,25 @@ impl<K: Bits> Gathering<'_, K> {
 
     /// There is a route for the group.
     fn announced(&mut self, route: &Route) {
+        let Route { id, path_id, peer, attr, reading, .. } = *route;
+        if let Some(sent) = &mut self.journal.sent {
+            let before = sent.of(id).iter().find(|sent| sent.path_id == path_id);
+            // An identifier that another peer's path had: that is not what this peer is to keep.
+            let certain = reading == Reading::First
+                && before.is_none_or(|before| before.known == Known::Exact && before.peer == peer);
+            if let (Audience::Except(source), false) = (route.audience, certain || reading == Reading::Walk) {
+                self.withdrawals.push((Audience::Only(source), id, path_id));
+            }
+            if reading != Reading::Again {
+                sent.announced(id, path_id, (peer, attr), reading == Reading::First);
+            }
+            return;
+        }
         if let (Audience::Except(source), holder) = (route.audience, route.holder)
             && holder != NOBODY
             && holder != source
         {
-            self.withdrawals.push((Audience::Only(source), route.id));
+            self.withdrawals.push((Audience::Only(source), route.id, 0));
         }
         match route.reading {
             Reading::First => self.journal.set_holder(route.id, route.peer),
@@ -202,9 +277,9 @@ impl<K: Bits> Gathering<'_, K> {
         }
         let mut pieces = Pieces::default();
         let mut withdrawals = std::mem::take(&mut self.withdrawals);
-        withdrawals.sort_by_key(|(audience, _)| *audience);
+        withdrawals.sort_by_key(|(audience, ..)| *audience);
         for run in withdrawals.chunk_by(|a, b| a.0 == b.0) {
-            let prefixes = run.iter().map(|(_, id)| self.net(*id));
+            let prefixes = run.iter().map(|&(_, id, path_id)| self.nlri(id, path_id));
             encode_withdraw(pieces.for_audience(run[0].0), K::FAMILY, prefixes, &config.encode);
         }
         let mut pieces = pieces.finish();
@@ -215,6 +290,24 @@ impl<K: Bits> Gathering<'_, K> {
     fn net(&self, id: u32) -> ipnet::IpNet {
         let (bits, length) = self.plane.table.prefix(id);
         bits.net(length)
+    }
+
+    fn nlri(&self, id: u32, path_id: u32) -> PathNlri {
+        PathNlri { prefix: self.net(id), path_id }
+    }
+
+    /// A path does not go out by the export rules.
+    fn kept_back(&mut self, route: &Route) {
+        let Route { id, path_id, reading, .. } = *route;
+        let held = self.is_held(id);
+        let Some(sent) = &mut self.journal.sent else { return self.withdraw(id, route.holder, reading) };
+        if reading != Reading::Walk && sent.of(id).iter().any(|sent| sent.path_id == path_id) {
+            self.withdrawals.push((Audience::All, id, path_id));
+            if reading == Reading::First {
+                sent.withdrawn(id, path_id);
+            }
+        }
+        self.release_unless_held(id, held);
     }
 
     /// Announces the prefixes of one attribute set.
@@ -246,12 +339,15 @@ impl<K: Bits> Gathering<'_, K> {
         let Some((gauge, reader)) = self.limit else { return run.to_vec() };
         let mut within = Vec::with_capacity(run.len());
         for route in run {
-            let (has, gets) = (self.journal.is_held(route.id, reader), route.audience.includes(reader));
-            if has && !gets {
+            // Several paths of a prefix count as one.
+            let has = self.journal.is_held(route.id, reader)
+                || within.last().is_some_and(|last: &Route| last.id == route.id);
+            let gets = route.audience.includes(reader);
+            if has && !gets && self.journal.sent.is_none() {
                 gauge.release(1);
             }
             if gets && !has && !gauge.admit() {
-                self.withdraw(route.id, route.holder, route.reading);
+                self.kept_back(route);
             } else {
                 within.push(*route);
             }
@@ -280,7 +376,7 @@ impl<K: Bits> Gathering<'_, K> {
             for route in run {
                 self.announced(route);
             }
-            let prefixes = run.iter().map(|route| self.net(route.id));
+            let prefixes = run.iter().map(|route| self.nlri(route.id, route.path_id));
             encoder.announce(pieces.for_audience(first.audience), prefixes);
         } else {
             // Attributes that do not fit into a message, or a next hop of the wrong family.
@@ -288,7 +384,7 @@ impl<K: Bits> Gathering<'_, K> {
                 self.journal.unsendable += run.len() as u64;
             }
             for route in run {
-                self.withdraw(route.id, route.holder, route.reading);
+                self.kept_back(route);
             }
         }
     }

@@ -92,7 +92,7 @@ impl Rib {
     fn split(&mut self, from: usize, peers: &[PeerId]) -> Option<usize> {
         let index = self.groups.split(from, peers)?;
         for family in Family::ALL {
-            on_plane!(self, family, |plane| plane.split(from, index, peers));
+            on_plane!(self, family, |plane| plane.split(&mut self.core, from, index, peers));
         }
         Some(index)
     }
@@ -146,7 +146,9 @@ impl Rib {
 }
 
 impl<K: Bits> Plane<K> {
-    fn split(&mut self, from: usize, index: usize, peers: &[PeerId]) {
+    fn split(&mut self, core: &mut Core, from: usize, index: usize, peers: &[PeerId]) {
+        // What is noted of attributes so far is the original's to settle.
+        self.settle_uses(core, from);
         let Some(journal) = self.journal(from) else { return };
         let copy = journal.split(|peer| peers.contains(&PeerId(peer)));
         if copy.readers().is_empty() {
@@ -156,8 +158,10 @@ impl<K: Bits> Plane<K> {
             self.journals.resize_with(index + 1, || None);
         }
         self.journals[index] = Some(copy);
+        self.settle_uses(core, index);
+        self.count_paths_journals();
         for peer in peers {
-            self.leave(from, *peer);
+            self.leave(core, from, *peer);
         }
     }
 
@@ -183,12 +187,28 @@ impl<K: Bits> Plane<K> {
             }
             looked_at += 1;
             next = id + 1;
-            if everything || self.differs(core, config, earlier, id, &mut seen) {
+            let differs = |seen: &mut Seen| match &journal.sent {
+                Some(_) => self.paths_differ(core, config, earlier, id),
+                None => self.differs(core, config, earlier, id, seen),
+            };
+            if everything || differs(&mut seen) {
                 journal.record(id);
             }
         };
         self.journals[group] = Some(journal);
         (stopped, looked_at)
+    }
+
+    /// Whether the paths of an entry that are sent, or how, are others by the present configuration than by one of
+    /// the earlier ones.
+    fn paths_differ(&self, core: &Core, config: &GroupConfig, earlier: &[GroupConfig], id: u32) -> bool {
+        if self.table.is_pending(id, pending::FORWARDING | pending::NOT_INSTALLED) {
+            return false;
+        }
+        // Of no peer: what came from a member is not left out.
+        let paths = |config: &GroupConfig| self.exported(core, config, None, id);
+        let now = paths(config);
+        earlier.iter().any(|earlier| paths(earlier) != now)
     }
 
     /// Whether an entry is another route by the present configuration than by one of the earlier ones.

@@ -47,10 +47,14 @@ pub struct GroupConfig {
     /// Limits on what the peer is told, by [`Family::index`]. Gauges are equal to themselves only: a peer with
     /// limits has a group of its own.
     pub limits: [Option<Arc<PrefixGauge>>; Family::ALL.len()],
-    /// How to write the messages.
+    /// How to write the messages; in families with path identifiers (RFC 7911) several paths of a prefix
+    /// may be sent.
     pub encode: EncodeContext,
     /// What is done to attributes beside policy.
     pub rules: ExportRules,
+    /// How many at most, the best ones by the decision. What a peer announced itself is among them, but not
+    /// sent to it.
+    pub most_paths: usize,
 }
 
 /// Where a route came from.
@@ -222,6 +226,7 @@ mod tests {
             limits: Default::default(),
             encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
             rules: ExportRules::default(),
+            most_paths: usize::MAX,
         }
     }
 
