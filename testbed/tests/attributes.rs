@@ -17,7 +17,7 @@ const ROUTES: Duration = Duration::from_secs(15);
 const BIRD: &str = "router id 10.99.1.2;\n\
     protocol static parts { ipv4; route 10.50.1.0/24 blackhole;\n  \
     route 10.50.2.0/24 blackhole; route 10.60.0.0/24 blackhole { bgp_path.prepend(65010); bgp_path.prepend(64502); };\n}\n\
-    protocol static trigger { ipv4; disabled; route 10.70.0.0/24 blackhole; }\n\
+    protocol static pulse { ipv4; disabled; route 10.70.0.0/24 blackhole; }\n\
     protocol bgp uplink {\n  local 10.99.1.2 as 64501;\n  neighbor 10.99.1.1 as 64500;\n  local role customer;\n  \
     connect delay time 1;\n  error wait time 1, 3;\n  \
     ipv4 { import all; export where source = RTS_STATIC; next hop self; };\n}\n";
@@ -135,14 +135,14 @@ fn bird_and_frr_see_what_is_originated_here_and_how_attributes_go_out() -> Resul
 
     // A default route by its condition, for one neighbour; the last route within the aggregate takes it along.
     ensure!(at_frr("0.0.0.0/0")?.is_null(), "a default route without its condition");
-    bird.query("enable trigger")?;
+    bird.query("enable pulse")?;
     wait_until("the default route at FRR", ROUTES, || {
         let default = at_frr("0.0.0.0/0")?;
         ensure!(default["community"]["string"] == "64500:7", "{default}");
         Ok(())
     })?;
     ensure!(daemon.paths("0.0.0.0/0")?.is_empty(), "the default route is in the RIB");
-    bird.query("disable trigger")?;
+    bird.query("disable pulse")?;
     bird.query("disable parts")?;
     wait_until("aggregate and default route are gone", ROUTES, || {
         ensure!(at_frr("10.50.0.0/16")?.is_null() && at_frr("0.0.0.0/0")?.is_null(), "still there");
