@@ -129,7 +129,7 @@ enum Fate {
     /// It is none any more.
     Ends(StopReason),
     /// It goes on as another one; with a new session or not.
-    Goes(conf::Neighbor, bool),
+    Goes(Box<conf::Neighbor>, bool),
 }
 
 impl Registry {
@@ -175,7 +175,7 @@ impl Registry {
                 },
             };
             let reset = conf::needs_new_session(&peer.neighbor, &next);
-            Fate::Goes(next, reset)
+            Fate::Goes(Box::new(next), reset)
         };
         self.by_address.iter().map(|(address, peer)| (*address, fate(*address, peer))).collect()
     }
@@ -305,8 +305,9 @@ impl Peers {
                     }
                     Fate::Goes(neighbor, reset) => {
                         let Some(peer) = registry.by_address.get_mut(&address) else { continue };
-                        peer.neighbor = Arc::new(neighbor.clone());
-                        let configuration = Configuration { config: Arc::clone(config), neighbor, reset };
+                        peer.neighbor = Arc::new((*neighbor).clone());
+                        let configuration =
+                            Configuration { config: Arc::clone(config), neighbor: *neighbor, reset };
                         told.push((address, peer.clone(), Box::new(configuration)));
                     }
                 }
