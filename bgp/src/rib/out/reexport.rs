@@ -110,7 +110,9 @@ impl Rib {
                 let default = plane.default_route;
                 if let Some(journal) = plane.journal(index) {
                     journal.reconfigured(silent);
-                    default.into_iter().for_each(|(id, _)| journal.record(id));
+                    if let Some((id, _)) = default {
+                        journal.record(id);
+                    }
                 }
             });
         }
