@@ -29,9 +29,11 @@ const DECODE: DecodeContext = DecodeContext {
     families: FamilySet::ALL,
     extended: false,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: false,
     ebgp: true,
 };
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const ENCODE: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 
 /// Time on the CPU where the kernel tells it, so that other work on the machine does not count.
 struct Stopwatch(Option<u64>, Instant);
@@ -324,6 +326,7 @@ fn session(peer: u16) -> PeerSession {
         rules: ImportRules::default(),
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),
+        prepend_local_asn: false,
     }
 }
 
@@ -338,6 +341,7 @@ fn group() -> GroupConfig {
             Some(IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 254)).into()),
         ],
         next_hop_self: false,
+        behind_local_asn: None,
         families: FamilySet::ALL,
         long_lived: false,
         limits: Default::default(),

@@ -88,6 +88,9 @@ impl HoldTime {
     /// 90 seconds, as RFC 4271 section 10 suggests.
     pub const DEFAULT: Self = Self(90);
 
+    /// 3 seconds: the shortest that is not zero.
+    pub const SHORTEST: Self = Self(3);
+
     /// A hold time of this many seconds; `None` for 1 and 2, which RFC 4271 section 4.2 forbids.
     pub fn new(seconds: u16) -> Option<Self> {
         (seconds == 0 || seconds >= 3).then_some(Self(seconds))

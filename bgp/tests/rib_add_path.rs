@@ -71,7 +71,7 @@ fn next_hop(index: u8, family: Family) -> IpAddr {
 }
 
 fn encode(peer: u16) -> EncodeContext {
-    EncodeContext { as4: true, extended: false, add_path: takes(peer).0 }
+    EncodeContext { as4: true, extended: false, add_path: takes(peer).0, extended_next_hop: false }
 }
 
 fn group(peer: u16) -> GroupConfig {
@@ -82,6 +82,7 @@ fn group(peer: u16) -> GroupConfig {
         local_asn: OURS,
         neighbor: None,
         next_hops: [own(Family::Ipv4Unicast), own(Family::Ipv6Unicast)],
+        behind_local_asn: None,
         next_hop_self: false,
         families: FamilySet::ALL,
         encode: encode(peer),
@@ -250,6 +251,7 @@ impl Bench {
                     as4: true,
                     import: import(*self.import.entry(peer).or_default()),
                     families: FamilySet::ALL,
+                    prepend_local_asn: false,
                     enforce_first_as: true,
                     rules: ImportRules::default(),
                     orders: CommunityOrders::default(),
@@ -346,6 +348,7 @@ impl Bench {
             families: FamilySet::ALL,
             extended: false,
             add_path: sends(peer),
+            extended_next_hop: false,
             ebgp: kind(peer) == PeerKind::Ebgp,
         };
         updates(stream, context, |update| self.rib.updates(PeerId(peer), &[update]));
@@ -361,6 +364,7 @@ impl Bench {
             families: FamilySet::ALL,
             extended: false,
             add_path: takes(peer).0,
+            extended_next_hop: false,
             ebgp: false,
         };
         for piece in batch.messages {

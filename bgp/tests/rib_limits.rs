@@ -18,12 +18,14 @@ use bytes::BytesMut;
 use ipnet::IpNet;
 
 const OURS: Asn = Asn(65_000);
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const ENCODE: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 const DECODE: DecodeContext = DecodeContext {
     as4: true,
     families: FamilySet::ALL,
     extended: false,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: false,
     ebgp: true,
 };
 const V4: Family = Family::Ipv4Unicast;
@@ -54,6 +56,7 @@ impl Shards {
                 as4: true,
                 import: PolicyChain::all(),
                 families: FamilySet::ALL,
+                prepend_local_asn: false,
                 enforce_first_as: true,
                 rules: bgp::rib::ImportRules::default(),
                 orders: bgp::rib::CommunityOrders::default(),
@@ -252,6 +255,7 @@ fn a_reader_is_told_no_more_than_its_limit() {
             local_asn: OURS,
             neighbor: None,
             next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
+            behind_local_asn: None,
             next_hop_self: false,
             families: V4.into(),
             long_lived: false,

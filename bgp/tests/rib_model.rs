@@ -33,7 +33,8 @@ use rib_steps::{Route, Step, step};
 use rib_union::Union;
 
 const OURS: Asn = Asn(65_000);
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const ENCODE: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 const PEERS: u16 = 6;
 
 fn kind(peer: u16) -> PeerKind {
@@ -137,6 +138,7 @@ fn group(peer: u16, export_index: u8) -> GroupConfig {
         neighbor: None,
         next_hops: [own(Family::Ipv4Unicast), own(Family::Ipv6Unicast)],
         next_hop_self: false,
+        behind_local_asn: None,
         families,
         long_lived: peer <= 2,
         limits: Default::default(),
@@ -227,6 +229,7 @@ impl Bench {
             rules: ImportRules::default(),
             orders: bgp::rib::CommunityOrders::default(),
             limits: Default::default(),
+            prepend_local_asn: false,
         }
     }
 
@@ -451,6 +454,7 @@ impl Bench {
             families: FamilySet::ALL,
             extended: false,
             add_path: FamilySet::EMPTY,
+            extended_next_hop: false,
             ebgp,
         };
         let mut updates = Vec::new();
@@ -478,6 +482,7 @@ impl Bench {
             families: FamilySet::ALL,
             extended: false,
             add_path: FamilySet::EMPTY,
+            extended_next_hop: false,
             ebgp,
         };
         if let Some(family) = batch.end_of_rib {

@@ -45,6 +45,7 @@ fn rib(orders: CommunityOrders, import: PolicyChain, communities: &[Community]) 
         as4: true,
         import,
         families: FamilySet::ALL,
+        prepend_local_asn: false,
         enforce_first_as: true,
         rules: bgp::rib::ImportRules::default(),
         orders,
@@ -56,7 +57,8 @@ fn rib(orders: CommunityOrders, import: PolicyChain, communities: &[Community]) 
         communities: communities.to_vec(),
         ..Attributes::originated(next_hop)
     };
-    let encode = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+    let encode =
+        EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
     let mut out = BytesMut::new();
     encode_announce(&mut out, Family::Ipv4Unicast, &attributes, [prefix()], &encode).unwrap();
     let context = DecodeContext {
@@ -64,6 +66,7 @@ fn rib(orders: CommunityOrders, import: PolicyChain, communities: &[Community]) 
         families: FamilySet::ALL,
         extended: false,
         add_path: FamilySet::EMPTY,
+        extended_next_hop: false,
         ebgp: true,
     };
     let Message::Update(update) = decode(&out, &context).unwrap() else { panic!("an UPDATE") };

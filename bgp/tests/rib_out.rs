@@ -18,12 +18,14 @@ use bytes::{Bytes, BytesMut};
 use ipnet::IpNet;
 
 const OURS: Asn = Asn(65_000);
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const ENCODE: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 const DECODE: DecodeContext = DecodeContext {
     as4: true,
     families: FamilySet::ALL,
     extended: true,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: false,
     ebgp: true,
 };
 const A: PeerId = PeerId(1);
@@ -52,6 +54,7 @@ fn session(peer: PeerId) -> PeerSession {
         as4: true,
         import: PolicyChain::all(),
         families: FamilySet::ALL,
+        prepend_local_asn: false,
         enforce_first_as: true,
         rules: ImportRules::default(),
         orders: bgp::rib::CommunityOrders::default(),
@@ -67,10 +70,11 @@ fn group(extended: bool) -> GroupConfig {
         neighbor: None,
         next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
         next_hop_self: false,
+        behind_local_asn: None,
         families: Family::Ipv4Unicast.into(),
         long_lived: false,
         limits: Default::default(),
-        encode: EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY },
+        encode: EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY, extended_next_hop: false },
         rules: ExportRules::default(),
         most_paths: usize::MAX,
     }
@@ -264,7 +268,8 @@ fn attributes_too_large_for_a_message_withdraw_the_route() {
     let mut large = attributes(A, 2);
     large.communities = (0..1100).map(|value| Community::new(1, value)).collect();
     let mut out = BytesMut::new();
-    let extended = EncodeContext { as4: true, extended: true, add_path: FamilySet::EMPTY };
+    let extended =
+        EncodeContext { as4: true, extended: true, add_path: FamilySet::EMPTY, extended_next_hop: false };
     encode_announce(&mut out, Family::Ipv4Unicast, &large, one.iter().copied(), &extended).unwrap();
     send(&mut rib, A, &out);
     let (announced, withdrawn, _) = read(&mut rib, B);

@@ -27,6 +27,7 @@ fn up(rib: &mut Rib, peer: u8, rules: ImportRules) {
         as4: true,
         import: PolicyChain::all(),
         families: FamilySet::ALL,
+        prepend_local_asn: false,
         enforce_first_as: true,
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),

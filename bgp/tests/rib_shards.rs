@@ -15,12 +15,14 @@ use bgp::wire::{
 use bytes::BytesMut;
 use ipnet::IpNet;
 
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const ENCODE: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 const DECODE: DecodeContext = DecodeContext {
     as4: true,
     families: FamilySet::ALL,
     extended: false,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: false,
     ebgp: true,
 };
 const PEER: PeerId = PeerId(1);
@@ -44,6 +46,7 @@ fn shards(count: u16) -> Vec<Rib> {
             rules: ImportRules::default(),
             orders: bgp::rib::CommunityOrders::default(),
             limits: Default::default(),
+            prepend_local_asn: false,
         });
         rib
     };

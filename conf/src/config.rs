@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::policy::{AsnSet, Policy, PolicyChain, PrefixList};
-use bgp::session::GracefulHelper;
+use bgp::session::{GracefulHelper, SendHoldTime};
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
 use ipnet::IpNet;
 
 use crate::attributes::AttributeOptions;
 use crate::error::Warning;
 use crate::limits::PrefixLimits;
+use crate::local_asn::LocalAsn;
 use crate::origin::{Aggregate, Network, Redistribute};
+use crate::transport::Password;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +100,8 @@ pub struct Router {
     pub asn: Asn,
     /// Our BGP identifier.
     pub router_id: RouterId,
+    /// Our name, host and domain; `None`: the machine's.
+    pub hostname: Option<String>,
     /// Where sessions are accepted; empty: nowhere.
     pub listen: Vec<SocketAddr>,
     /// Threads that share the routing table, each with a part of the prefixes; `None`: one for each core.
@@ -215,6 +219,7 @@ impl Default for Decision {
 }
 
 /// A peer.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbor {
     /// Where it is.
@@ -225,6 +230,8 @@ pub struct Neighbor {
     pub range: Option<IpNet>,
     /// The group whose keys it has.
     pub group: Option<String>,
+    /// The AS number that we are of towards it, if that is not the router's.
+    pub local_asn: Option<LocalAsn>,
     /// For people.
     pub description: Option<String>,
     /// The families offered to it; never empty.
@@ -237,12 +244,31 @@ pub struct Neighbor {
     pub import: PolicyChain,
     /// What routes to it go through. Empty on an external peer: nothing is sent (RFC 8212).
     pub export: PolicyChain,
-    /// Our end of the session; `None`: as the kernel chooses.
+    /// Our end of the session, for connections of both ends; `None`: as the kernel chooses.
     pub local_address: Option<IpAddr>,
+    /// How many hops away the neighbour may be; `None`: 1 if it is external, else as many as there are.
+    pub multihop: Option<u8>,
+    /// Only packets that came from at most this many hops away count (RFC 5082), and ours leave so that
+    /// the neighbour can do the same.
+    pub ttl_security: Option<u8>,
+    /// Segments are signed with it, and unsigned ones are dropped (RFC 2385).
+    pub password: Option<Password>,
     /// The TCP port connected to.
     pub port: u16,
     /// The hold time proposed.
     pub hold_time: HoldTime,
+    /// Interval of keepalives; `None`: a third of the negotiated hold time.
+    pub keepalive: Option<Duration>,
+    /// The shortest hold time accepted from it, save zero.
+    pub min_hold_time: HoldTime,
+    /// How long it may take nothing of what we send (RFC 9687).
+    pub send_hold_time: SendHoldTime,
+    /// Exchange IPv4 routes with IPv6 next hops, if it does too (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Tell it our name, by a capability.
+    pub advertise_hostname: bool,
+    /// Tell it which software we are, by a capability.
+    pub advertise_version: bool,
     /// The first pause between attempts to connect; later ones grow.
     pub connect_retry: Duration,
     /// How attributes of its routes are judged and rewritten.
@@ -297,6 +323,16 @@ impl fmt::Display for AddPath {
 }
 
 impl Neighbor {
+    /// Our AS number towards it.
+    pub fn session_asn(&self, router: &Router) -> Asn {
+        self.local_asn.map_or(router.asn, |local| local.asn)
+    }
+
+    /// Whether it is in another AS than we are towards it.
+    pub fn is_external(&self, router: &Router) -> bool {
+        self.session_asn(router) != self.asn
+    }
+
     /// The default of [`Neighbor::connect_retry`].
     pub const DEFAULT_CONNECT_RETRY: Duration = Duration::from_secs(5);
 }
@@ -311,7 +347,7 @@ pub struct NeighborRange {
     /// How many there may be at a time.
     pub limit: u32,
     /// One of them, but for its address and AS number.
-    pub(crate) template: Neighbor,
+    pub template: Neighbor,
 }
 
 impl NeighborRange {

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp::policy::{Match, Policy, PolicyChain, PrefixList};
+use bgp::session::SendHoldTime;
 use bgp::types::{Asn, FamilySet};
 use ipnet::IpNet;
 
@@ -189,6 +190,7 @@ fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     let (from, to) = (&old.router, &new.router);
     keys.compare("asn", (&from.asn, &to.asn), Effect::Restart, ToString::to_string);
     keys.compare("router-id", (&from.router_id, &to.router_id), Effect::Restart, ToString::to_string);
+    keys.compare("hostname", (&from.hostname, &to.hostname), Effect::Restart, |name| or_none(name.as_ref()));
     keys.compare("listen", (&from.listen, &to.listen), Effect::Restart, |all| list(all));
     keys.compare("rib-threads", (&from.rib_threads, &to.rib_threads), Effect::Restart, |threads| {
         threads.map_or("one for each core".to_owned(), |threads| threads.to_string())
@@ -275,6 +277,7 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     let mut keys = Keys::default();
     keys.compare("asn", (&old.asn, &new.asn), ResetSession, ToString::to_string);
     keys.compare("group", (&old.group, &new.group), Nothing, |value| or_none(value.as_ref()));
+    keys.compare("local-asn", (&old.local_asn, &new.local_asn), ResetSession, |asn| or_none(asn.as_ref()));
     keys.compare("description", (&old.description, &new.description), Nothing, |value| {
         or_none(value.as_ref())
     });
@@ -288,9 +291,31 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     keys.compare("local-address", (&old.local_address, &new.local_address), ResetSession, |value| {
         or_none(value.as_ref())
     });
+    keys.compare("multihop", (&old.multihop, &new.multihop), ResetSession, |hops| or_none(hops.as_ref()));
+    keys.compare("ttl-security", (&old.ttl_security, &new.ttl_security), ResetSession, |hops| {
+        or_none(hops.as_ref())
+    });
+    keys.compare("password", (&old.password, &new.password), Nothing, |password| or_none(password.as_ref()));
     keys.compare("port", (&old.port, &new.port), ResetSession, ToString::to_string);
     let hold_time = (&old.hold_time, &new.hold_time);
     keys.compare("hold-time", hold_time, ResetSession, |time| time.as_secs().to_string());
+    keys.compare("keepalive", (&old.keepalive, &new.keepalive), ResetSession, |interval| {
+        interval.map_or("a third of the hold time".to_owned(), |interval| interval.as_secs().to_string())
+    });
+    let least = (&old.min_hold_time, &new.min_hold_time);
+    keys.compare("min-hold-time", least, ResetSession, |time| time.as_secs().to_string());
+    let send_hold = (&old.send_hold_time, &new.send_hold_time);
+    keys.compare("send-hold-time", send_hold, ResetSession, |time| match time {
+        SendHoldTime::Usual => "as RFC 9687 says".to_owned(),
+        SendHoldTime::After(time) => time.as_secs().to_string(),
+        SendHoldTime::Off => "0".to_owned(),
+    });
+    let extended = (&old.extended_next_hop, &new.extended_next_hop);
+    keys.compare("extended-next-hop", extended, ResetSession, ToString::to_string);
+    let hostname = (&old.advertise_hostname, &new.advertise_hostname);
+    keys.compare("advertise-hostname", hostname, ResetSession, ToString::to_string);
+    let version = (&old.advertise_version, &new.advertise_version);
+    keys.compare("advertise-version", version, ResetSession, ToString::to_string);
     let retry = (&old.connect_retry, &new.connect_retry);
     keys.compare("connect-retry", retry, Nothing, |retry| retry.as_secs().to_string());
     // How many paths are sent is between us and the routes.

@@ -63,7 +63,7 @@ impl Groups {
         self.inherit(&mut table);
         let mut keys = table.unread();
         table.optional("asn", sections::asn);
-        neighbor::keys(&mut table, policies, None);
+        neighbor::keys(&mut table, policies, None, |_| None);
         keys.retain(|(key, ..)| table.knows(key));
         table.finish(neighbor::UNSUPPORTED);
         if let Some(name) = name {

@@ -18,6 +18,7 @@ mod diff;
 mod error;
 mod group;
 mod limits;
+mod local_asn;
 mod named;
 mod nearest;
 mod neighbor;
@@ -28,6 +29,8 @@ mod reader;
 mod restart;
 mod sections;
 mod source;
+mod timers;
+mod transport;
 
 use std::path::Path as FilePath;
 
@@ -38,7 +41,9 @@ pub use config::{
 pub use diff::{Change, Effect, KeyChange, diff, needs_new_session};
 pub use error::{ConfError, Place, Warning};
 pub use limits::{FamilyLimits, LimitAction, PrefixLimit, PrefixLimits};
+pub use local_asn::LocalAsn;
 pub use origin::{Aggregate, KernelSource, Network, Redistribute};
+pub use transport::Password;
 
 use reader::{Report, Table};
 use source::{Path, Source};

@@ -4,16 +4,16 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use bgp::policy::Policy;
-use bgp::types::{Asn, Family, FamilySet, HoldTime};
+use bgp::types::{Asn, Family, FamilySet};
 use figment::value::Value;
 
 use crate::attributes::attributes;
 use crate::config::{AddPath, Neighbor, Router, SendPaths};
 use crate::group::Groups;
 use crate::limits;
+use crate::local_asn::local_asn;
 use crate::named::Named;
 use crate::nearest::nearest;
 use crate::origin::default_originate;
@@ -22,18 +22,12 @@ use crate::reader::{Read, Table, boolean, number, number_or, text};
 use crate::restart;
 use crate::sections::{asn, unique};
 use crate::source::Path;
+use crate::timers::{Timers, timers};
+use crate::transport::{Transport, transport};
 
 /// Keys that the design of the configuration has and this version lacks.
-pub(crate) const UNSUPPORTED: &[&str] = &[
-    "bfd",
-    "cluster-id",
-    "local-asn",
-    "multihop",
-    "password",
-    "route-reflector-client",
-    "route-server-client",
-    "ttl-security",
-];
+pub(crate) const UNSUPPORTED: &[&str] =
+    &["bfd", "cluster-id", "route-reflector-client", "route-server-client"];
 
 const ADDRESS: &str = "an IPv4 or IPv6 address";
 
@@ -74,8 +68,7 @@ fn neighbor(
     let group = groups.inherit(&mut table);
     let name = table.required("address", ADDRESS, address);
     let asn = table.required("asn", "the AS number of the neighbor", asn);
-    let external = router.zip(asn).map(|(router, asn)| router.asn != asn);
-    let keys = keys(&mut table, policies, external);
+    let keys = keys(&mut table, policies, router, |ours| asn.map(|asn| asn != ours));
     let neighbor = name.zip(asn).map(|(address, asn)| Neighbor { address, asn, group, ..keys });
     if let Some(neighbor) = &neighbor {
         check_local_address(&table, neighbor);
@@ -88,18 +81,28 @@ fn neighbor(
 }
 
 /// Reads what neighbours and groups of them may say. Address, AS number and group are the caller's to fill in;
-/// `external` says whether they are in another AS, as far as that is known.
-pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external: Option<bool>) -> Neighbor {
+/// `external` says whether they are in another AS than one that we are of, as far as that is known.
+pub(crate) fn keys(
+    table: &mut Table<'_, '_>,
+    policies: &Named<Policy>,
+    router: Option<&Router>,
+    external: impl Fn(Asn) -> Option<bool>,
+) -> Neighbor {
+    let local_asn = local_asn(table, router);
     let description = table.optional("description", |value| text(value, "a string"));
     let families = families(table);
     let passive = table.optional("passive", boolean).unwrap_or(false);
     let shutdown = table.optional("shutdown", boolean).unwrap_or(false);
     let import = chain(table, "import", policies);
     let export = chain(table, "export", policies);
-    let local_address = table.optional("local-address", local_address);
+    let Transport { local_address, multihop, ttl_security, password } = transport(table, local_address);
     let port = table.optional("port", port).unwrap_or(Router::PORT);
-    let hold_time = table.optional("hold-time", hold_time).unwrap_or_default();
-    let connect_retry = table.optional("connect-retry", seconds).unwrap_or(Neighbor::DEFAULT_CONNECT_RETRY);
+    let Timers { hold_time, keepalive, min_hold_time, send_hold_time, connect_retry } = timers(table);
+    let extended_next_hop = table.optional("extended-next-hop", boolean).unwrap_or(false);
+    let advertise_hostname = table.optional("advertise-hostname", boolean).unwrap_or(false);
+    let advertise_version = table.optional("advertise-version", boolean).unwrap_or(false);
+    let ours = local_asn.map(|local| local.asn).or(router.map(|router| router.asn));
+    let external = ours.and_then(external);
     let attributes = attributes(table, external, &export);
     let graceful_restart = restart::helper(table);
     let limits = limits::limits(table);
@@ -113,6 +116,7 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
         asn: Asn(0),
         range: None,
         group: None,
+        local_asn,
         description,
         families,
         passive,
@@ -120,8 +124,14 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
         import,
         export,
         local_address,
+        multihop,
+        ttl_security,
+        password,
         port,
         hold_time,
+        keepalive,
+        min_hold_time,
+        send_hold_time,
         connect_retry,
         attributes,
         graceful_restart,
@@ -130,6 +140,9 @@ pub(crate) fn keys(table: &mut Table<'_, '_>, policies: &Named<Policy>, external
         accept_blackhole,
         default_originate,
         add_path,
+        extended_next_hop,
+        advertise_hostname,
+        advertise_version,
     }
 }
 
@@ -158,7 +171,7 @@ fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Rou
         let reason = "the session cannot come up: the neighbor is passive and router.listen is empty";
         report.warn(&table.key("passive"), reason);
     }
-    if neighbor.asn != router.asn {
+    if neighbor.is_external(router) {
         warn_without_policy(table, neighbor, &format!("the external neighbor {}", neighbor.address));
     }
 }
@@ -258,15 +271,4 @@ fn unicast(address: IpAddr) -> Read<IpAddr> {
 
 fn port(value: &Value) -> Read<u16> {
     number(value, 1..=u16::MAX.into(), "").map(|port| port as u16)
-}
-
-fn hold_time(value: &Value) -> Read<HoldTime> {
-    let expected = "0 (no keepalives) or 3 to 65535 seconds";
-    let seconds = number_or(value, 0..=u16::MAX.into(), expected)?;
-    HoldTime::new(seconds as u16)
-        .ok_or_else(|| format!("{seconds} is forbidden by RFC 4271, section 4.2; expected {expected}"))
-}
-
-fn seconds(value: &Value) -> Read<Duration> {
-    number(value, 1..=3_600, " (seconds)").map(|seconds| Duration::from_secs(seconds.into()))
 }

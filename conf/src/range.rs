@@ -4,6 +4,7 @@
 //! with the keys of a neighbour, how their sessions are.
 
 use bgp::policy::{AsnSet, NumberPattern, Policy};
+use bgp::types::Asn;
 use figment::value::Value;
 use ipnet::IpNet;
 
@@ -38,6 +39,12 @@ pub(crate) fn ranges(
     ranges
 }
 
+/// Whether all of these AS numbers are another than the one that we are of towards them; `None`: some are.
+fn is_external(asns: &AsnSet, ours: Asn) -> Option<bool> {
+    let internal = AsnSet::new([NumberPattern::exactly(ours.0)]);
+    if *asns == internal { Some(false) } else { (!asns.contains(ours)).then_some(true) }
+}
+
 /// Reads one. Its prefix comes back even if something else in it is wrong.
 fn range(
     mut table: Table<'_, '_>,
@@ -67,11 +74,7 @@ fn range(
     let limit =
         table.optional("limit", |value| number(value, 1..=NeighborRange::LARGEST_LIMIT, " (neighbors)"));
     let asns = asns.map(|asns| AsnSet::new(asns.into_iter().map(|(_, asns)| asns)));
-    let external = router.zip(asns.as_ref()).and_then(|(router, asns)| {
-        let internal = AsnSet::new([NumberPattern::exactly(router.asn.0)]);
-        if *asns == internal { Some(false) } else { (!asns.contains(router.asn)).then_some(true) }
-    });
-    let keys = neighbor::keys(&mut table, policies, external);
+    let keys = neighbor::keys(&mut table, policies, router, |ours| is_external(asns.as_ref()?, ours));
     let range = prefix.zip(asns).map(|(prefix, asns)| NeighborRange {
         prefix,
         asns,
@@ -86,7 +89,7 @@ fn range(
             report.error(&table.key("local-address"), reason);
         }
         if let Some(router) = router {
-            if external != Some(false) {
+            if is_external(&range.asns, range.template.session_asn(router)) != Some(false) {
                 let who = format!("external neighbors in {}", range.prefix);
                 neighbor::warn_without_policy(&table, &range.template, &who);
             }

@@ -32,6 +32,7 @@ pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
     let mut table = root.table("router")?;
     let asn = table.required("asn", ASN, asn);
     let router_id = table.required("router-id", ROUTER_ID, router_id);
+    let hostname = table.optional("hostname", hostname);
     let listen = table.list("listen", socket_address);
     if let Some(listen) = &listen {
         unique(report, listen, |address| *address);
@@ -43,7 +44,13 @@ pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
         Some(listen) => listen.into_iter().map(|(_, address)| address).collect(),
         None => Router::default_listen(),
     };
-    Some(Router { asn: asn?, router_id: router_id?, listen, rib_threads: rib_threads.map(|n| n as u16) })
+    Some(Router {
+        asn: asn?,
+        router_id: router_id?,
+        hostname,
+        listen,
+        rib_threads: rib_threads.map(|n| n as u16),
+    })
 }
 
 pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {
@@ -126,6 +133,20 @@ fn router_id(value: &Value) -> Read<RouterId> {
         return Err(format!("0.0.0.0 is not allowed (RFC 6286); expected {ROUTER_ID}"));
     }
     Ok(RouterId(id))
+}
+
+fn hostname(value: &Value) -> Read<String> {
+    let expected = "a name such as \"r1.example.net\", each part of 1 to 63 letters, digits and hyphens";
+    let name = text(value, expected)?;
+    let usable = |part: &str| {
+        (1..=63).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let domain = name.split_once('.').map_or(0, |(_, domain)| domain.len());
+    // Both have at most 64 octets on the wire.
+    if domain <= 64 && name.split('.').all(usable) {
+        return Ok(name);
+    }
+    Err(format!("\"{name}\" is no name of a host; expected {expected}"))
 }
 
 fn socket_address(value: &Value) -> Read<SocketAddr> {

@@ -74,7 +74,7 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
     );
     assert_eq!(
         error("cost = 1\n"),
-        "p.toml:4: router.cost: unknown key; expected one of asn, router-id, listen, rib-threads"
+        "p.toml:4: router.cost: unknown key; expected one of asn, router-id, hostname, listen, rib-threads"
     );
     assert_eq!(
         error("[[network]]\nprefix = \"10.0.0.0/8\"\nlabel = 1\n"),
@@ -123,15 +123,7 @@ fn add_path_says_what_it_expects() {
 
 #[test]
 fn keys_of_later_versions_are_refused_not_ignored() {
-    for key in [
-        "bfd = true",
-        "local-asn = 1",
-        "multihop = 2",
-        "password = \"secret\"",
-        "route-reflector-client = true",
-        "route-server-client = true",
-        "ttl-security = true",
-    ] {
+    for key in ["bfd = true", "route-reflector-client = true", "route-server-client = true"] {
         let name = key.split(' ').next().unwrap();
         let expected =
             format!("p.toml:7: neighbor.{name}: not supported by this version; expected no such key");
@@ -506,6 +498,114 @@ fn a_neighbor_is_configured_once() {
     assert_eq!(
         error(twice),
         "p.toml:10: neighbor.address: duplicate neighbor 2001:db8::1, first on line 5; expected one [[neighbor]] for it"
+    );
+}
+
+#[test]
+fn hops_agree() {
+    assert_eq!(
+        neighbor("multihop = 256"),
+        "p.toml:7: neighbor.multihop: 256 is out of range; expected a number from 1 to 255 (hops)"
+    );
+    assert_eq!(
+        neighbor("ttl-security = \"on\""),
+        "p.toml:7: neighbor.ttl-security: \"on\" is a string; expected true, false, or the distance of the neighbor, \
+         from 1 to 254 hops"
+    );
+    assert_eq!(
+        neighbor("multihop = 3\nttl-security = 2"),
+        "p.toml:8: neighbor.ttl-security: 2 hops, but multihop says 3; expected true, or the same"
+    );
+}
+
+#[test]
+fn a_password_fits_the_kernel_and_is_not_shown() {
+    let long = "x".repeat(81);
+    for (password, reason) in [
+        (&*format!("\"{long}\""), "it has 81 octets; expected 1 to 80"),
+        ("\"\"", "it is empty; expected 1 to 80 octets, or no such key"),
+        ("271828", "it is not a string; expected 1 to 80 octets in quotes"),
+    ] {
+        assert_eq!(
+            neighbor(&format!("password = {password}")),
+            format!("p.toml:7: neighbor.password: {reason}")
+        );
+    }
+    assert_eq!(
+        neighbor("password-file = \"/nonexistent/key\""),
+        "p.toml:7: neighbor.password-file: /nonexistent/key cannot be read: No such file or directory (os error 2)"
+    );
+    assert_eq!(
+        neighbor("password = \"x\"\npassword-file = \"key\""),
+        "p.toml:8: neighbor.password-file: there is a password too; expected one of the two"
+    );
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("key");
+    let keys = format!("asn = 65001\npassword-file = \"{}\"", file.display());
+    let body = with_router(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\n{keys}\n"));
+    std::fs::write(&file, "\n").unwrap();
+    assert_eq!(
+        errors(&body),
+        [format!(
+            "p.toml:7: neighbor.password-file: the first line of {}: it is empty; expected 1 to 80 octets, or no such key",
+            file.display()
+        )]
+    );
+    std::fs::write(&file, "hunter2\r\nsecond line\n").unwrap();
+    let config = parse(&body).unwrap();
+    assert_eq!(config.neighbors[0].password.as_ref().unwrap().as_bytes(), b"hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let other = parse(&body.replace("password-file", "password")).unwrap();
+    let changes: String = conf::diff(&config, &other).iter().map(ToString::to_string).collect();
+    assert_eq!(changes, "~ neighbor 10.0.0.2: password: hidden -> hidden (disturbs nothing)");
+}
+
+#[test]
+fn a_local_as_number_is_another_than_the_routers() {
+    assert_eq!(
+        neighbor("local-asn = 65000"),
+        "p.toml:7: neighbor.local-asn: 65000 is router.asn; expected another AS number, or no such key"
+    );
+    assert_eq!(
+        neighbor("local-asn = { no-prepend = true }"),
+        "p.toml:7: neighbor.local-asn.asn: missing; expected the AS number that the neighbor is to see"
+    );
+    assert_eq!(
+        neighbor("local-asn = { asn = 64999, replace-asn = true }"),
+        "p.toml:7: neighbor.local-asn.replace-asn: unknown key; did you mean \"replace-as\"?"
+    );
+}
+
+#[test]
+fn names_of_hosts_fit_a_capability() {
+    for name in ["", "a..b", "r_1", "r1.", &"x".repeat(64)] {
+        assert_eq!(
+            errors(&format!("[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\nhostname = \"{name}\"\n")),
+            [format!(
+                "p.toml:4: router.hostname: \"{name}\" is no name of a host; expected a name such as \
+                 \"r1.example.net\", each part of 1 to 63 letters, digits and hyphens"
+            )]
+        );
+    }
+}
+
+#[test]
+fn timers_fit_each_other() {
+    assert_eq!(
+        neighbor("hold-time = 30\nkeepalive = 11"),
+        "p.toml:8: neighbor.keepalive: 11 is more than a third of the hold time, 30 s; expected at most that"
+    );
+    assert_eq!(
+        neighbor("hold-time = 30\nmin-hold-time = 31"),
+        "p.toml:8: neighbor.min-hold-time: 31 is more than hold-time, 30 s; expected at most that"
+    );
+    assert_eq!(
+        neighbor("min-hold-time = 2"),
+        "p.toml:7: neighbor.min-hold-time: 2 is out of range; expected a number from 3 to 65535 (seconds)"
+    );
+    assert_eq!(
+        neighbor("send-hold-time = 89"),
+        "p.toml:7: neighbor.send-hold-time: 89 is less than hold-time, 90 s; expected at least that (RFC 9687), or 0 \
+         for never"
     );
 }
 

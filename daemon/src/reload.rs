@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use crate::api::types::{ChangeInfo, ReloadReport};
 use crate::routing::origin::OriginHandle;
 use crate::routing::{self, RibHandle, RibStopped};
-use crate::session::Peers;
+use crate::session::{Listeners, Peers};
 
 /// Why the configuration in force stays what it was.
 #[derive(Debug, Error)]
@@ -45,6 +45,7 @@ pub(crate) struct Reloader {
     /// What is in force. Locked throughout: one reload at a time.
     config: Mutex<Arc<Config>>,
     peers: Arc<Peers>,
+    listeners: Arc<Listeners>,
     rib: RibHandle,
     origin: OriginHandle,
 }
@@ -55,10 +56,11 @@ impl Reloader {
         path: PathBuf,
         config: Arc<Config>,
         peers: Arc<Peers>,
+        listeners: Arc<Listeners>,
         rib: RibHandle,
         origin: OriginHandle,
     ) -> Self {
-        Self { path, config: Mutex::new(config), peers, rib, origin }
+        Self { path, config: Mutex::new(config), peers, listeners, rib, origin }
     }
 
     /// Reads the file again and, unless it is only to be `check`ed, goes on by it.
@@ -93,6 +95,9 @@ impl Reloader {
 
     async fn apply(&self, new: &Arc<Config>) -> Result<(), RibStopped> {
         self.rib.set_rules(routing::rules(new)).await?;
+        if let Err(error) = self.listeners.protect(new) {
+            tracing::error!("{error}");
+        }
         self.peers.configure(new).await?;
         self.origin.configure(Arc::clone(new)).await
     }

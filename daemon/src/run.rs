@@ -108,12 +108,8 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
 
     let prometheus = metrics::install().context("cannot set up the metrics")?;
-    let listeners = config
-        .router
-        .listen
-        .iter()
-        .map(|&address| session::listen(address))
-        .collect::<Result<Vec<_>, _>>()?;
+    let listeners = session::Listeners::open(&config.router.listen)?;
+    listeners.protect(&config)?;
     let api = Listeners::open(&config.api).await?;
 
     let monitor = Monitor::new();
@@ -128,13 +124,13 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     .context("cannot start the RIB threads")?;
     let origin = routing::origin::start(&config, rib.clone(), watched);
     let peers = Peers::start(&config, &rib, &monitor);
-    for listener in listeners {
-        tokio::spawn(session::accept(listener, Arc::clone(&peers)));
-    }
+    let listeners = Arc::new(listeners);
+    listeners.accept(&peers);
     let reloader = Arc::new(Reloader::new(
         path.to_path_buf(),
         Arc::clone(&config),
         Arc::clone(&peers),
+        Arc::clone(&listeners),
         rib.clone(),
         origin,
     ));

@@ -100,6 +100,7 @@ fn context() -> DecodeContext {
         families: FamilySet::ALL,
         extended: false,
         add_path: FamilySet::EMPTY,
+        extended_next_hop: false,
         ebgp: true,
     }
 }
@@ -208,6 +209,7 @@ fn session(peer: u16) -> PeerSession {
         rules: ImportRules::default(),
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),
+        prepend_local_asn: false,
     }
 }
 
@@ -220,10 +222,16 @@ fn group() -> GroupConfig {
         neighbor: None,
         next_hops: own.map(|address| Some(address.into())),
         next_hop_self: false,
+        behind_local_asn: None,
         families: FamilySet::ALL,
         long_lived: false,
         limits: Default::default(),
-        encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
+        encode: EncodeContext {
+            as4: true,
+            extended: false,
+            add_path: FamilySet::EMPTY,
+            extended_next_hop: false,
+        },
         rules: ExportRules::default(),
         most_paths: usize::MAX,
     }

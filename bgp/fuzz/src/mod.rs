@@ -20,5 +20,12 @@ fn context(bits: u8) -> DecodeContext {
         }
     }
     let add_path = if bits & 32 == 0 { FamilySet::EMPTY } else { FamilySet::ALL };
-    DecodeContext { add_path, families, as4: bits & 4 == 0, ebgp: bits & 8 == 0, extended: bits & 16 != 0 }
+    DecodeContext {
+        add_path,
+        families,
+        as4: bits & 4 == 0,
+        extended_next_hop: false,
+        ebgp: bits & 8 == 0,
+        extended: bits & 16 != 0,
+    }
 }

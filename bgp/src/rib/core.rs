@@ -160,8 +160,12 @@ impl Core {
         let summary = self.attrs.summary(path.attr);
         let session = self.peer(path.peer).map(|peer| &peer.session);
         let external = session.is_some_and(|session| session.kind == PeerKind::Ebgp);
+        // What we put in front of a path ourselves is no neighbour.
+        let prepended = session.is_some_and(|session| session.prepend_local_asn);
+        let first_as =
+            if prepended { self.attrs.summary(self.received(path)).first_as } else { summary.first_as };
         // An empty path came from within our AS, or from a neighbour that says nothing of its own.
-        let neighbour_as = match (summary.first_as, session) {
+        let neighbour_as = match (first_as, session) {
             (0, Some(session)) if external => session.asn,
             (0, _) => self.asn,
             (first, _) => Asn(first),

@@ -32,6 +32,8 @@ const MOST_PATHS: usize = 4096;
 pub(crate) struct Incoming {
     peer: u16,
     received: u32,
+    /// What policy starts from: the received ones, or others made of them, with one use.
+    base: u32,
     /// Attributes after policy, once known.
     outcome: Option<(u32, u16)>,
     /// The marks of its paths.
@@ -50,24 +52,35 @@ impl Core {
         let context = PolicyContext::import(session.local_asn, neighbor, session.kind);
         let context = PolicyContext { present: self.present, ..context };
         let marks = peer.marks(family);
-        let mut incoming = Incoming { peer: peer_id, received, outcome: None, marks, policy: None };
+        let (accepts_all, rejects_all) = (session.import.is_accept_all(), session.import.is_reject_all());
+        let prepend = session.prepend_local_asn.then_some(session.local_asn);
+        let mut incoming =
+            Incoming { peer: peer_id, received, base: received, outcome: None, marks, policy: None };
         if let Some(reason) = self.refusal(peer_id, received) {
             incoming.settle(self, received, reason.flags());
-        } else if session.import.is_accept_all() {
-            self.attrs.retain(received);
-            let (attr, flags) = self.follow_orders(peer_id, received, (received, 0));
+            return Some(incoming);
+        }
+        if let Some(asn) = prepend {
+            let mut attributes = self.attrs.attributes(received).unwrap_or_default();
+            attributes.as_path.prepend(asn, 1);
+            incoming.base = self.attrs.intern_attributes(&attributes);
+        }
+        let base = incoming.base;
+        if accepts_all {
+            self.attrs.retain(base);
+            let (attr, flags) = self.follow_orders(peer_id, received, (base, 0));
             incoming.settle(self, attr, flags);
             self.attrs.release(attr);
-        } else if session.import.is_reject_all() {
-            incoming.settle(self, received, Ineligible::RejectedByPolicy.flags());
+        } else if rejects_all {
+            incoming.settle(self, base, Ineligible::RejectedByPolicy.flags());
         } else {
-            let chain = session.import.clone();
+            let chain = self.peer(peer_id).map(|peer| peer.session.import.clone()).unwrap_or_default();
             // Attributes in use can always be read again.
-            let attributes = self.attrs.attributes(received).unwrap_or_default();
+            let attributes = self.attrs.attributes(base).unwrap_or_default();
             if chain.depends_on_prefix() {
                 incoming.policy = Some((chain, context, attributes));
             } else {
-                let outcome = self.apply(&chain, context, &attributes, received, IpNet::default());
+                let outcome = self.apply(&chain, context, &attributes, base, IpNet::default());
                 let (attr, flags) = self.follow_orders(peer_id, received, outcome);
                 incoming.settle(self, attr, flags);
                 self.attrs.release(attr);
@@ -119,20 +132,20 @@ impl Core {
         chain: &PolicyChain,
         context: PolicyContext,
         attributes: &Attributes,
-        received: u32,
+        base: u32,
         prefix: IpNet,
     ) -> (u32, u16) {
         match chain.evaluate(prefix, Cow::Borrowed(attributes), &context) {
             Decision::Accept(accepted) => match accepted.attributes {
                 Cow::Borrowed(_) => {
-                    self.attrs.retain(received);
-                    (received, 0)
+                    self.attrs.retain(base);
+                    (base, 0)
                 }
                 Cow::Owned(changed) => (self.attrs.intern_attributes(&changed), 0),
             },
             Decision::Reject(_) => {
-                self.attrs.retain(received);
-                (received, Ineligible::RejectedByPolicy.flags())
+                self.attrs.retain(base);
+                (base, Ineligible::RejectedByPolicy.flags())
             }
         }
     }
@@ -180,7 +193,7 @@ impl Core {
     #[inline]
     pub(crate) fn imported<K: Bits>(&mut self, incoming: &mut Incoming, bits: K, length: u8) -> Path {
         if let Some((chain, context, attributes)) = incoming.policy.take() {
-            let outcome = self.apply(&chain, context, &attributes, incoming.received, bits.net(length));
+            let outcome = self.apply(&chain, context, &attributes, incoming.base, bits.net(length));
             let (attr, flags) = self.follow_orders(incoming.peer, incoming.received, outcome);
             incoming.policy = Some((chain, context, attributes));
             incoming.settle(self, attr, flags);
@@ -217,6 +230,9 @@ impl Incoming {
     pub(crate) fn finish(self, core: &mut Core) {
         if let Some((attr, _)) = self.outcome {
             core.attrs.release(attr);
+        }
+        if self.base != self.received {
+            core.attrs.release(self.base);
         }
         core.attrs.release(self.received);
     }

@@ -32,6 +32,8 @@ pub struct PeerSession {
     pub kind: PeerKind,
     /// Our AS number towards it.
     pub local_asn: Asn,
+    /// Put that in front of the AS paths of its routes, when it is not the router's own AS number.
+    pub prepend_local_asn: bool,
     /// AS numbers of its UPDATEs have four octets.
     pub as4: bool,
     /// Import policy; an external peer without any gives nothing (RFC 8212).
@@ -200,6 +202,7 @@ impl Peer {
             router_id,
             kind: PeerKind::Ibgp,
             local_asn: asn,
+            prepend_local_asn: false,
             as4: true,
             import: PolicyChain::default(),
             families: FamilySet::ALL,

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
+use crate::wire::Capability;
 
 /// Configuration of one session. [`Session::reconfigure`](super::Session::reconfigure) replaces it.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
     /// Our AS number.
@@ -20,12 +22,20 @@ pub struct SessionConfig {
     pub router_id: RouterId,
     /// The hold time we propose.
     pub hold_time: HoldTime,
+    /// Interval of keepalives, if it is shorter than a third of the negotiated hold time; `None`: that third.
+    pub keepalive: Option<Duration>,
+    /// The shortest hold time accepted from the peer; zero, which means no keepalives at all, always is.
+    pub min_hold_time: HoldTime,
+    /// The send hold time.
+    pub send_hold_time: SendHoldTime,
     /// The families we want to exchange.
     pub families: FamilySet,
     /// Only wait for the peer's connection, never open one.
     pub passive: bool,
     /// Announce the extended message capability (RFC 8654).
     pub extended_messages: bool,
+    /// Exchange IPv4 routes with IPv6 next hops, if the peer does (RFC 8950).
+    pub extended_next_hop: bool,
     /// Families in which we want to receive several paths of a prefix (RFC 7911).
     pub add_path_receive: FamilySet,
     /// Families in which we want to send them.
@@ -36,6 +46,8 @@ pub struct SessionConfig {
     pub role_strict: bool,
     /// Help a peer that restarts (RFC 4724 section 4.2); `None`: no graceful restart at all.
     pub graceful_restart: Option<GracefulHelper>,
+    /// Capabilities that are announced for the peer to show, without a meaning for the session.
+    pub about: Vec<Capability>,
     /// Seed of the timers' jitter. Two sessions should not share one.
     pub jitter_seed: u64,
     /// Intervals that the protocol leaves to us.
@@ -50,14 +62,19 @@ impl SessionConfig {
             peer_asn,
             router_id,
             hold_time: HoldTime::DEFAULT,
+            keepalive: None,
+            min_hold_time: HoldTime::SHORTEST,
+            send_hold_time: SendHoldTime::default(),
             families: FamilySet::ALL,
             passive: false,
             extended_messages: true,
+            extended_next_hop: false,
             add_path_receive: FamilySet::EMPTY,
             add_path_send: FamilySet::EMPTY,
             role: None,
             role_strict: false,
             graceful_restart: None,
+            about: Vec::new(),
             jitter_seed,
             timing: Timing::default(),
         }
@@ -89,6 +106,33 @@ impl Default for GracefulHelper {
             stale_routes_time: Duration::from_mins(6),
             long_lived: Default::default(),
             long_lived_aware: false,
+        }
+    }
+}
+
+/// How long the peer may take nothing of what we send (RFC 9687).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SendHoldTime {
+    /// Eight minutes, or twice the negotiated hold time if that is longer (RFC 9687 section 4.3); forever when
+    /// that is zero.
+    #[default]
+    Usual,
+    /// This long; forever when the negotiated hold time is zero.
+    After(Duration),
+    /// Forever.
+    Off,
+}
+
+impl SendHoldTime {
+    const LEAST_USUAL: Duration = Duration::from_mins(8);
+
+    /// How long with a negotiated hold time; `None`: forever.
+    pub fn with(self, hold_time: HoldTime) -> Option<Duration> {
+        let hold_time = hold_time.duration()?;
+        match self {
+            Self::Usual => Some(Self::LEAST_USUAL.max(2 * hold_time)),
+            Self::After(time) => Some(time),
+            Self::Off => None,
         }
     }
 }

@@ -245,6 +245,11 @@ impl Session {
                 self.send_keepalive(link.conn());
                 self.machine.put(direction, link);
             }
+            (Timer::SendHold, link) => {
+                let time = link.negotiated().and_then(|negotiated| negotiated.send_hold);
+                let detail = format!("the peer took nothing for {} s", time.unwrap_or_default().as_secs());
+                self.fail(now, &link, Notification::send_hold_timer_expired(), detail);
+            }
             (Timer::Hold | Timer::Collision, link) => {
                 let detail = match (&link, link.negotiated()) {
                     (Link::OpenConfirm(_) | Link::Established(_), Some(negotiated)) => {

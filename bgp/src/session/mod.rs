@@ -6,7 +6,8 @@
 //! - it is Established on at most one connection, after an OPEN and a KEEPALIVE of the peer on it;
 //! - of two colliding connections both sides keep the same one (see the head of `collision.rs`);
 //! - a NOTIFICATION is the last `Send` before its `Close`, and a closed connection is never named again;
-//! - the hold timer expires at its time, not before and not after, given that the driver calls on time.
+//! - the hold timers, that of what is heard (RFC 4271) and that of what is sent (RFC 9687), expire at their
+//!   time, not before and not after, given that the driver calls on time.
 //!
 //! Where the RFC leaves a choice: errors lead to Idle for a while that grows
 //! (`DampPeerOscillations`), and Idle refuses connections. A connection that TCP or the peer refused
@@ -39,6 +40,7 @@
 //!         connect finished  => session.tcp_connected(now, conn) or tcp_failed(now, conn, why)
 //!         read failed, EOF  => session.tcp_closed(now, conn, why)
 //!         wrote UPDATEs     => session.updates_sent(now, conn, count)
+//!         wrote anything    => session.wrote(now, conn)
 //!         command           => session.start(now), stop(now, reason), request_refresh(family)
 //!         bytes of conn     => read(conn)
 //!         sleep until session.poll_timeout() => session.handle_timeout(now)
@@ -80,7 +82,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-pub use config::{GracefulHelper, PeerKind, SessionConfig, Timing};
+pub use config::{GracefulHelper, PeerKind, SendHoldTime, SessionConfig, Timing};
 pub use helper::StalePhase;
 pub use negotiate::{Negotiated, PeerRestart};
 pub use output::{ConnId, DownReason, Output, StaleRoutes, StopReason};
@@ -230,6 +232,13 @@ impl Session {
         }
     }
 
+    /// The socket has taken something of what we send.
+    pub fn wrote(&mut self, now: Instant, conn: ConnId) {
+        if let Some(Link::Established(state)) = self.machine.find_mut(conn) {
+            state.wrote(now);
+        }
+    }
+
     /// Asks the peer for all its routes of a family again; `false` if that was not negotiated or the
     /// session is not Established.
     pub fn request_refresh(&mut self, family: Family) -> bool {
@@ -357,6 +366,7 @@ impl Session {
             idle_hold,
             connect_retry,
             hold: timer(Timer::Hold),
+            send_hold: timer(Timer::SendHold),
             keepalive: timer(Timer::Keepalive),
             stale: Family::ALL
                 .into_iter()

@@ -18,6 +18,9 @@ use crate::wire::{
 /// The version of the protocol.
 const VERSION: u8 = 4;
 
+/// IPv4 unicast with IPv6 next hops, as a capability has it (RFC 8950 section 4).
+const IPV4_OVER_IPV6: (u16, u16, u16) = (1, 1, 2);
+
 /// What the two OPENs agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
@@ -35,6 +38,8 @@ pub struct Negotiated {
     pub hold_time: HoldTime,
     /// Interval of keepalives before jitter; none with a hold time of zero.
     pub keepalive: Option<Duration>,
+    /// How long the peer may take nothing of what we send (RFC 9687); `None`: forever.
+    pub send_hold: Option<Duration>,
     /// Families that both exchange.
     pub families: FamilySet,
     /// AS numbers have four octets in UPDATEs (RFC 6793).
@@ -123,6 +128,9 @@ pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
             capabilities.push(Capability::ExtendedMessage);
         }
         capabilities.push(Capability::FourOctetAsn(config.local_asn));
+        if config.extended_next_hop && config.families.contains(Family::Ipv4Unicast) {
+            capabilities.push(Capability::ExtendedNextHop(vec![IPV4_OVER_IPV6]));
+        }
         capabilities.extend(add_path(config));
         if let Some(helper) = &config.graceful_restart {
             capabilities.push(Capability::GracefulRestart(our_restart()));
@@ -130,6 +138,7 @@ pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
                 capabilities.push(Capability::LongLivedGracefulRestart(LongLivedRestart::default()));
             }
         }
+        capabilities.extend(config.about.iter().cloned());
     }
     Open::new(config.local_asn, config.hold_time, config.router_id, capabilities)
 }
@@ -164,6 +173,10 @@ pub(super) fn negotiate(
         let reason = format!("the peer's AS is {peer_asn}, configured is {}", config.peer_asn);
         return refuse(codes::open::BAD_PEER_AS, &[], reason);
     }
+    if !peer.hold_time.is_zero() && peer.hold_time < config.min_hold_time {
+        let reason = format!("hold time of {}, at least {} is wanted", peer.hold_time, config.min_hold_time);
+        return refuse(codes::open::UNACCEPTABLE_HOLD_TIME, &[], reason);
+    }
     let kind = config.kind();
     // Within an AS identifiers are unique (RFC 6286 section 2.1); between ASes they may be equal.
     if kind == PeerKind::Ibgp && peer.router_id == config.router_id {
@@ -195,6 +208,11 @@ pub(super) fn negotiate(
         Some(helper) if !plain => PeerRestart::negotiate(helper, &peer, families),
         _ => PeerRestart::default(),
     };
+    let takes_v6 = |capability: &Capability| matches!(capability, Capability::ExtendedNextHop(all) if all.contains(&IPV4_OVER_IPV6));
+    let extended_next_hop = config.extended_next_hop
+        && !plain
+        && families.contains(Family::Ipv4Unicast)
+        && peer.capabilities.iter().any(takes_v6);
     let hold_time = config.hold_time.min(peer.hold_time);
     let offered = if plain { &[][..] } else { &peer.capabilities };
     let (peer_receives, peer_sends) = Capability::add_path_families(offered);
@@ -205,14 +223,22 @@ pub(super) fn negotiate(
         peer_router_id: peer.router_id,
         kind,
         hold_time,
-        keepalive: hold_time.keepalive(),
+        keepalive: hold_time.keepalive().map(|third| config.keepalive.map_or(third, |own| own.min(third))),
+        send_hold: config.send_hold_time.with(hold_time),
         families,
         as4,
         extended,
         route_refresh,
         restart,
-        decode: DecodeContext { as4, families, extended, add_path: receives, ebgp: kind == PeerKind::Ebgp },
-        encode: EncodeContext { as4, extended, add_path: sends },
+        decode: DecodeContext {
+            as4,
+            families,
+            extended,
+            add_path: receives,
+            extended_next_hop,
+            ebgp: kind == PeerKind::Ebgp,
+        },
+        encode: EncodeContext { as4, extended, add_path: sends, extended_next_hop },
         our_open: our_open(config, plain),
         peer_open: peer,
     })
@@ -255,6 +281,7 @@ fn wanted(families: FamilySet) -> Vec<u8> {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use super::super::config::SendHoldTime;
     use super::*;
 
     fn config(local: u32, peer: u32) -> SessionConfig {
@@ -323,6 +350,11 @@ mod tests {
         let only_v6 = SessionConfig { families: Family::Ipv6Unicast.into(), ..config(1, 2) };
         let wanted = vec![1, 4, 0, 2, 0, 1];
         assert_eq!(subcode(&only_v6, open(2, 90, id(2), vec![])), (7, wanted.clone()));
+        let patient = SessionConfig { min_hold_time: HoldTime::new(30).unwrap(), ..config(1, 2) };
+        assert_eq!(subcode(&patient, open(2, 29, id(2), vec![])), (6, vec![]));
+        for accepted in [0, 30] {
+            assert!(negotiate(&patient, false, open(2, accepted, id(2), vec![])).is_ok());
+        }
         let other = vec![Capability::MultiProtocolOther { afi: 25, safi: 70 }];
         assert_eq!(subcode(&only_v6, open(2, 90, id(2), other)), (7, wanted));
     }
@@ -384,6 +416,45 @@ mod tests {
         }
         let ours = our_open(&SessionConfig { role: Some(Customer), ..config(1, 2) }, false);
         assert!(ours.has(&Capability::Role(3)));
+    }
+
+    #[test]
+    fn keepalives_may_come_faster_than_thrice_in_a_hold_time_but_not_slower() {
+        for (own, expected) in [(5, 5), (30, 30), (31, 30)] {
+            let config = SessionConfig { keepalive: Some(Duration::from_secs(own)), ..config(1, 2) };
+            let negotiated = negotiate(&config, false, open(2, 90, id(2), vec![])).unwrap();
+            assert_eq!(negotiated.keepalive, Some(Duration::from_secs(expected)));
+        }
+    }
+
+    #[test]
+    fn ipv4_over_ipv6_takes_both_sides_and_the_family() {
+        let of = |own, families: FamilySet, theirs: Vec<(u16, u16, u16)>| {
+            let config = SessionConfig { extended_next_hop: own, families, ..config(1, 2) };
+            let mut capabilities: Vec<_> = Family::ALL.map(Capability::MultiProtocol).into();
+            capabilities.push(Capability::ExtendedNextHop(theirs));
+            let negotiated = negotiate(&config, false, open(2, 90, id(2), capabilities)).unwrap();
+            assert_eq!(negotiated.decode.extended_next_hop, negotiated.encode.extended_next_hop);
+            negotiated.decode.extended_next_hop
+        };
+        let v6 = Family::Ipv6Unicast.into();
+        assert!(of(true, FamilySet::ALL, vec![(1, 128, 2), (1, 1, 2)]));
+        assert!(!of(false, FamilySet::ALL, vec![(1, 1, 2)]));
+        assert!(!of(true, FamilySet::ALL, vec![(1, 128, 2)]));
+        assert!(!of(true, v6, vec![(1, 1, 2)]));
+    }
+
+    #[test]
+    fn the_send_hold_time_is_eight_minutes_or_twice_the_hold_time() {
+        let of = |send_hold_time, own: u16| {
+            let hold_time = HoldTime::new(own).unwrap();
+            let config = SessionConfig { hold_time, send_hold_time, ..config(1, 2) };
+            let negotiated = negotiate(&config, false, open(2, own, id(2), vec![])).unwrap();
+            negotiated.send_hold.map(|time| time.as_secs())
+        };
+        assert_eq!([3, 240, 241].map(|own| of(SendHoldTime::Usual, own)), [Some(480), Some(480), Some(482)]);
+        assert_eq!(of(SendHoldTime::After(Duration::from_secs(7)), 3), Some(7));
+        assert_eq!((of(SendHoldTime::Off, 3), of(SendHoldTime::Usual, 0)), (None, None));
     }
 
     #[test]

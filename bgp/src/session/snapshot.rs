@@ -134,6 +134,8 @@ pub struct Snapshot {
     pub connect_retry: Option<Duration>,
     /// Until the hold timer of the furthest connection expires.
     pub hold: Option<Duration>,
+    /// Until its send hold timer expires.
+    pub send_hold: Option<Duration>,
     /// Until its next keepalive.
     pub keepalive: Option<Duration>,
     /// Families with routes of an earlier session.

@@ -130,6 +130,8 @@ pub(super) struct Established {
     pub(super) conn: ConnId,
     pub(super) negotiated: Arc<Negotiated>,
     pub(super) liveness: Liveness,
+    /// `SendHoldTimer`; none when off.
+    pub(super) send_hold_at: Option<Instant>,
     pub(super) since: Instant,
 }
 
@@ -148,7 +150,9 @@ impl OpenSent {
 impl OpenConfirm {
     pub(super) fn established(self, now: Instant) -> Established {
         let Self { conn, negotiated, liveness } = self;
-        Established { conn, negotiated, liveness, since: now }
+        let mut state = Established { conn, negotiated, liveness, send_hold_at: None, since: now };
+        state.wrote(now);
+        state
     }
 }
 
@@ -176,11 +180,26 @@ impl Liveness {
         self.hold_at = self.intervals.map(|(hold, _)| now + hold);
     }
 
+    fn timers(&self, send_hold_at: Option<Instant>) -> [Option<(Timer, Instant)>; 3] {
+        [
+            self.hold_at.map(|at| (Timer::Hold, at)),
+            send_hold_at.map(|at| (Timer::SendHold, at)),
+            self.keepalive_at.map(|at| (Timer::Keepalive, at)),
+        ]
+    }
+
     /// A KEEPALIVE or UPDATE was sent.
     pub(super) fn spoke(&mut self, now: Instant, jitter: &mut Jitter) {
         // Jitter must not bring keepalives below one a second (RFC 4271 section 4.4).
         self.keepalive_at =
             self.intervals.map(|(_, keepalive)| now + jitter.apply(keepalive).max(Duration::from_secs(1)));
+    }
+}
+
+impl Established {
+    /// The peer took something: `SendHoldTimer` (RFC 9687 section 3.2) starts again.
+    pub(super) fn wrote(&mut self, now: Instant) {
+        self.send_hold_at = self.negotiated.send_hold.map(|time| now + time);
     }
 }
 
@@ -218,6 +237,7 @@ pub(super) enum Link {
 pub(super) enum Timer {
     ConnectRetry,
     Hold,
+    SendHold,
     Keepalive,
     Collision,
 }
@@ -253,18 +273,16 @@ impl Link {
 
     /// The timers that run. Of two that are due the first is to be served: a session whose hold time
     /// is over sends no more keepalives.
-    pub(super) fn timers(&self) -> [Option<(Timer, Instant)>; 2] {
+    pub(super) fn timers(&self) -> [Option<(Timer, Instant)>; 3] {
         match self {
-            Self::Connect(state) => [Some((Timer::ConnectRetry, state.retry_at)), None],
+            Self::Connect(state) => [Some((Timer::ConnectRetry, state.retry_at)), None, None],
             Self::OpenSent(state) => [
                 Some((Timer::Hold, state.hold_at)),
                 state.contested.as_ref().map(|held| (Timer::Collision, held.until)),
+                None,
             ],
-            Self::OpenConfirm(OpenConfirm { liveness, .. })
-            | Self::Established(Established { liveness, .. }) => [
-                liveness.hold_at.map(|at| (Timer::Hold, at)),
-                liveness.keepalive_at.map(|at| (Timer::Keepalive, at)),
-            ],
+            Self::OpenConfirm(OpenConfirm { liveness, .. }) => liveness.timers(None),
+            Self::Established(Established { liveness, send_hold_at, .. }) => liveness.timers(*send_hold_at),
         }
     }
 }

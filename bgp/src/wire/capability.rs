@@ -11,6 +11,7 @@ use nom::multi::many0;
 use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 
+use super::about::{Fqdn, decode_version, put_text};
 use super::graceful::{GracefulRestart, LongLivedRestart};
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet};
@@ -19,6 +20,7 @@ use crate::types::{Asn, Family, FamilySet};
 mod code {
     pub(super) const MULTI_PROTOCOL: u8 = 1;
     pub(super) const ROUTE_REFRESH: u8 = 2;
+    pub(super) const EXTENDED_NEXT_HOP: u8 = 5;
     pub(super) const EXTENDED_MESSAGE: u8 = 6;
     pub(super) const ROLE: u8 = 9;
     pub(super) const GRACEFUL_RESTART: u8 = 64;
@@ -26,6 +28,8 @@ mod code {
     pub(super) const ADD_PATH: u8 = 69;
     pub(super) const ENHANCED_ROUTE_REFRESH: u8 = 70;
     pub(super) const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
+    pub(super) const FQDN: u8 = 73;
+    pub(super) const SOFTWARE_VERSION: u8 = 75;
 }
 
 /// Names of capability codes, for logs and output.
@@ -33,7 +37,7 @@ const NAMES: &[(u8, &str)] = &[
     (code::MULTI_PROTOCOL, "multiprotocol"),
     (code::ROUTE_REFRESH, "route-refresh"),
     (3, "outbound-route-filtering"),
-    (5, "extended-next-hop"),
+    (code::EXTENDED_NEXT_HOP, "extended-next-hop"),
     (code::EXTENDED_MESSAGE, "extended-message"),
     (7, "bgpsec"),
     (8, "multiple-labels"),
@@ -44,8 +48,8 @@ const NAMES: &[(u8, &str)] = &[
     (code::ADD_PATH, "add-path"),
     (code::ENHANCED_ROUTE_REFRESH, "enhanced-route-refresh"),
     (code::LONG_LIVED_GRACEFUL_RESTART, "long-lived-graceful-restart"),
-    (73, "fqdn"),
-    (75, "software-version"),
+    (code::FQDN, "fqdn"),
+    (code::SOFTWARE_VERSION, "software-version"),
     (77, "link-local-next-hop"),
     (128, "route-refresh-cisco"),
 ];
@@ -64,6 +68,8 @@ pub enum Capability {
     },
     /// ROUTE-REFRESH messages (RFC 2918).
     RouteRefresh,
+    /// Next hops of another family than the routes (RFC 8950): AFI and SAFI of the routes, AFI of the next hop.
+    ExtendedNextHop(Vec<(u16, u16, u16)>),
     /// Messages up to 65535 octets (RFC 8654).
     ExtendedMessage,
     /// What the speaker is towards the one that it sends this to (RFC 9234), by its code: see
@@ -79,6 +85,10 @@ pub enum Capability {
     AddPath(Vec<AddPath>),
     /// Marked begin and end of a refresh (RFC 7313).
     EnhancedRouteRefresh,
+    /// The names of the speaker, for people.
+    Fqdn(Fqdn),
+    /// The software that it runs, for people.
+    SoftwareVersion(String),
     /// Any other.
     Unknown {
         /// Capability code.
@@ -148,6 +158,7 @@ impl Capability {
         match self {
             Self::MultiProtocol(_) | Self::MultiProtocolOther { .. } => code::MULTI_PROTOCOL,
             Self::RouteRefresh => code::ROUTE_REFRESH,
+            Self::ExtendedNextHop(_) => code::EXTENDED_NEXT_HOP,
             Self::ExtendedMessage => code::EXTENDED_MESSAGE,
             Self::Role(_) => code::ROLE,
             Self::GracefulRestart(_) => code::GRACEFUL_RESTART,
@@ -155,6 +166,8 @@ impl Capability {
             Self::FourOctetAsn(_) => code::FOUR_OCTET_ASN,
             Self::AddPath(_) => code::ADD_PATH,
             Self::EnhancedRouteRefresh => code::ENHANCED_ROUTE_REFRESH,
+            Self::Fqdn(_) => code::FQDN,
+            Self::SoftwareVersion(_) => code::SOFTWARE_VERSION,
             Self::Unknown { code, .. } => *code,
         }
     }
@@ -187,11 +200,18 @@ impl Capability {
         })
     }
 
-    /// The capabilities that are none when their length is wrong.
+    /// The capabilities that count as not understood when their value is wrong, which is no error (RFC 7911
+    /// section 4).
     fn decode_lenient(code: u8, value: &[u8]) -> Option<Self> {
         match code {
-            code::GRACEFUL_RESTART => GracefulRestart::decode(value).map(Self::GracefulRestart),
             code::ADD_PATH => AddPath::decode_all(value).map(Self::AddPath),
+            code::EXTENDED_NEXT_HOP => {
+                let next_hops = many0((be_u16::<_, nom::error::Error<_>>, be_u16, be_u16));
+                all_consuming(next_hops).parse(value).ok().map(|(_, all)| Self::ExtendedNextHop(all))
+            }
+            code::FQDN => Fqdn::decode(value).map(Self::Fqdn),
+            code::SOFTWARE_VERSION => decode_version(value).map(Self::SoftwareVersion),
+            code::GRACEFUL_RESTART => GracefulRestart::decode(value).map(Self::GracefulRestart),
             code::LONG_LIVED_GRACEFUL_RESTART => {
                 LongLivedRestart::decode(value).map(Self::LongLivedGracefulRestart)
             }
@@ -217,6 +237,14 @@ impl Capability {
                     out.extend([*safi, u8::from(*receive) | u8::from(*send) << 1]);
                 }
             }
+            Self::ExtendedNextHop(all) => {
+                // As many as have room in 255 octets.
+                for (afi, safi, next_hop) in all.iter().take(42) {
+                    out.extend([afi, safi, next_hop].into_iter().flat_map(|number| number.to_be_bytes()));
+                }
+            }
+            Self::Fqdn(names) => names.encode(out),
+            Self::SoftwareVersion(version) => put_text(out, version),
             Self::GracefulRestart(offer) => offer.encode(out),
             Self::LongLivedGracefulRestart(offer) => offer.encode(out),
             Self::Unknown { data, .. } => {
@@ -247,12 +275,23 @@ impl fmt::Display for Capability {
                     None => write!(f, "role {code}"),
                 };
             }
+            Self::Fqdn(names) => return write!(f, "fqdn {names}"),
+            Self::SoftwareVersion(version) => {
+                return write!(f, "software-version \"{}\"", version.escape_debug());
+            }
             _ => {}
         }
         let code = self.code();
         match NAMES.iter().find(|(known, _)| *known == code) {
-            Some((_, name)) => f.write_str(name),
-            None => write!(f, "capability-{code}"),
+            Some((_, name)) => f.write_str(name)?,
+            None => write!(f, "capability-{code}")?,
         }
+        if let Self::Unknown { data, .. } = self
+            && !data.is_empty()
+        {
+            f.write_str(" 0x")?;
+            data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))?;
+        }
+        Ok(())
     }
 }

@@ -26,6 +26,8 @@ pub struct EncodeContext {
     pub extended: bool,
     /// Families in which the peer reads path identifiers (RFC 7911).
     pub add_path: FamilySet,
+    /// The peer takes IPv4 routes with an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 impl EncodeContext {

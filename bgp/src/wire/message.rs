@@ -19,6 +19,7 @@ use crate::types::FamilySet;
 const MARKER_LEN: usize = 16;
 
 /// What the session negotiated, as far as reading messages depends on it.
+#[expect(clippy::struct_excessive_bools, reason = "each was negotiated by itself")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeContext {
     /// AS numbers have four octets (RFC 6793).
@@ -29,6 +30,8 @@ pub struct DecodeContext {
     pub extended: bool,
     /// Families whose prefixes come with path identifiers (RFC 7911).
     pub add_path: FamilySet,
+    /// IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
     /// The peer is in another AS: some attributes are not taken from it (RFC 7606 sections 7.5, 7.9,
     /// 7.10).
     pub ebgp: bool,
@@ -49,6 +52,7 @@ impl Default for DecodeContext {
             families: FamilySet::EMPTY,
             extended: false,
             add_path: FamilySet::EMPTY,
+            extended_next_hop: false,
             ebgp: true,
         }
     }

@@ -13,6 +13,7 @@
 //!
 //! Nothing here panics or allocates without bound on any input.
 
+mod about;
 mod as_path;
 mod attributes;
 mod capability;
@@ -31,6 +32,7 @@ mod table;
 mod update;
 mod walk;
 
+pub use about::Fqdn;
 pub use as_path::{AsPath, Asns, ParseAsPathError, Segment, SegmentKind, Segments};
 pub use attributes::{Aigp, Attributes, Origin, Partial, UnknownAttribute, flags};
 pub use capability::{AddPath, Capability};

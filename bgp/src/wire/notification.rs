@@ -27,6 +27,8 @@ pub mod codes {
     pub const CEASE: u8 = 6;
     /// ROUTE-REFRESH Message Error (RFC 7313).
     pub const ROUTE_REFRESH: u8 = 7;
+    /// Send Hold Timer Expired (RFC 9687).
+    pub const SEND_HOLD_TIMER_EXPIRED: u8 = 8;
 
     /// Subcodes of [`HEADER`].
     pub mod header {
@@ -189,6 +191,7 @@ const NAMES: &[(u8, &str, Names)] = &[
         ],
     ),
     (codes::ROUTE_REFRESH, "ROUTE-REFRESH Message Error", &[(1, "Invalid Message Length")]),
+    (codes::SEND_HOLD_TIMER_EXPIRED, "Send Hold Timer Expired", &[]),
 ];
 
 /// A NOTIFICATION message (RFC 4271 section 4.5).
@@ -230,6 +233,11 @@ impl Notification {
     /// Hold Timer Expired.
     pub fn hold_timer_expired() -> Self {
         Self::new(codes::HOLD_TIMER_EXPIRED, 0)
+    }
+
+    /// Send Hold Timer Expired (RFC 9687).
+    pub fn send_hold_timer_expired() -> Self {
+        Self::new(codes::SEND_HOLD_TIMER_EXPIRED, 0)
     }
 
     /// Cease with one of [`codes::cease`].

@@ -208,6 +208,7 @@ impl Walk {
         let Some(family) = self.negotiated(afi, safi) else { return Ok(()) };
         match (family, next_hop.len()) {
             (Family::Ipv4Unicast, 4) | (Family::Ipv6Unicast, 16 | 32) => {}
+            (Family::Ipv4Unicast, 16 | 32) if self.ctx.extended_next_hop => {}
             // RFC 8950 encodes it like this, so that the prefixes can be located and withdrawn.
             (Family::Ipv4Unicast, 16 | 32) => {
                 self.withdraw(AttributeError::new(code::MP_REACH_NLRI, Reason::Family));

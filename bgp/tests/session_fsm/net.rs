@@ -268,6 +268,8 @@ impl Net {
                     if let Message::Notification(_) = crate::messages::sent(&bytes) {
                         state.notified.insert(conn);
                     }
+                    // Sockets have room.
+                    state.session.wrote(self.now, conn);
                     let pipe = self.pipe_of(side, conn).expect("a pipe");
                     if !self.blackhole && self.pipes[pipe].open[side] {
                         self.push(pipe, 1 - side, Event::Bytes(bytes));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bgp::session::{Output, Session, SessionConfig, State, StopReason};
+use bgp::session::{Output, SendHoldTime, Session, SessionConfig, State, StopReason};
 use bgp::types::HoldTime;
 use bgp::wire::Message;
 
@@ -80,6 +80,7 @@ fn keepalives_come_after_three_quarters_to_the_whole_of_a_third_of_the_hold_time
             session.handle_message(now, conn, &Message::Keepalive);
             session.handle_timeout(now);
             assert_eq!(brief(&drain(&mut session)), "keepalive");
+            session.wrote(now, conn);
         }
     }
     assert!(least < Duration::from_millis(22_600) && most > Duration::from_millis(29_900));
@@ -102,6 +103,32 @@ fn an_update_sent_puts_the_next_keepalive_off() {
     session.updates_sent(now, conn, 1);
     let next = session.poll_timeout().unwrap() - now;
     assert!(next >= Duration::from_millis(22_500) && next <= secs(30));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_for_the_send_hold_time_is_let_go() {
+    let now = Instant::now();
+    let send_hold_time = SendHoldTime::After(secs(20));
+    let mut session = Session::new(SessionConfig { send_hold_time, ..config() }, now);
+    session.start(now);
+    let conn = dialed(&drain(&mut session));
+    session.tcp_connected(now, conn);
+    session.handle_message(now, conn, &peer_open(id(2), 90));
+    // It counts from Established on.
+    let up = now + secs(10);
+    session.handle_message(up, conn, &Message::Keepalive);
+    assert_eq!(session.snapshot(up).send_hold, Some(secs(20)));
+    let wrote = up + secs(15);
+    session.wrote(wrote, conn);
+    // What the peer says is no sign that it listens.
+    session.handle_message(wrote + secs(19), conn, &Message::Keepalive);
+    session.handle_timeout(wrote + Duration::from_nanos(19_999_999_999));
+    assert_eq!(session.state(), State::Established);
+    drain(&mut session);
+    session.handle_timeout(wrote + secs(20));
+    assert_eq!(brief(&drain(&mut session)), "notify 8/0, close, down");
+    let error = session.snapshot(wrote).last_error.unwrap();
+    assert_eq!(error.text, "sent Send Hold Timer Expired: the peer took nothing for 20 s");
 }
 
 #[test]

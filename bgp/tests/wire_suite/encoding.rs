@@ -10,8 +10,10 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::support::*;
 
-const NEW: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
-const OLD_PEER: EncodeContext = EncodeContext { as4: false, extended: false, add_path: FamilySet::EMPTY };
+const NEW: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
+const OLD_PEER: EncodeContext =
+    EncodeContext { as4: false, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 
 fn written(attributes: &Attributes, prefixes: &[&str], ctx: EncodeContext) -> Vec<u8> {
     let prefixes = nets(prefixes);

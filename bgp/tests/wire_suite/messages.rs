@@ -1,10 +1,10 @@
 //! Messages other than UPDATE: RFC 4271 sections 4 and 6, and captured octets.
 
-use bgp::types::{Asn, Family, FamilySet, HoldTime};
+use bgp::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use bgp::wire::notification::codes;
 use bgp::wire::{
-    AddPath, Capability, DecodeContext, HEADER_LEN, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, Message, Notification,
-    Open, ProtocolError, RouteRefresh, decode, encode_keepalive, frame_len,
+    AddPath, Capability, DecodeContext, Fqdn, HEADER_LEN, MAX_EXTENDED_MESSAGE, MAX_MESSAGE, Message,
+    Notification, Open, ProtocolError, RouteRefresh, decode, encode_keepalive, frame_len,
 };
 use bytes::BytesMut;
 
@@ -133,6 +133,45 @@ fn a_captured_open_is_read() {
     assert_eq!(open.families(), Family::Ipv6Unicast.into());
     let names: Vec<String> = open.capabilities.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["ipv6-unicast", "route-refresh-cisco", "route-refresh", "four-octet-as"]);
+}
+
+#[test]
+fn what_a_speaker_says_of_itself_is_read_and_shown_escaped() {
+    let said = [
+        Capability::Fqdn(Fqdn::new("r1.example.net")),
+        Capability::Fqdn(Fqdn::new("r2")),
+        Capability::SoftwareVersion("Peregrine/0.1.0".to_owned()),
+        Capability::SoftwareVersion("\u{e9}".repeat(40)),
+    ];
+    let router_id = RouterId([192, 0, 2, 1].into());
+    let mut frame = BytesMut::new();
+    Open::new(Asn(65001), HoldTime::DEFAULT, router_id, said.to_vec()).encode(&mut frame);
+    let names: Vec<String> = decode_open(&frame).capabilities.iter().map(ToString::to_string).collect();
+    let cut = format!("software-version \"{}\"", "\u{e9}".repeat(32));
+    assert_eq!(names, ["fqdn r1.example.net", "fqdn r2", "software-version \"Peregrine/0.1.0\"", &cut]);
+
+    // A text that overruns, one that is not UTF-8, octets left over, one to be escaped; an unknown one.
+    let capabilities = [
+        &[73, 2, 5, b'a'][..],
+        &[75, 2, 1, 0xff],
+        &[75, 3, 1, b'a', 0],
+        &[73, 4, 1, 0x1b, 1, b'd'],
+        &[200, 2, 0xca, 0xfe],
+    ]
+    .concat();
+    let length = capabilities.len() as u8;
+    let open = decode_open(&open_with(&[&[length + 2, 2, length][..], &capabilities].concat()));
+    let names: Vec<String> = open.capabilities.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        [
+            "fqdn 0x0561",
+            "software-version 0x01ff",
+            "software-version 0x016100",
+            "fqdn \\u{1b}.d",
+            "capability-200 0xcafe"
+        ]
+    );
 }
 
 #[test]

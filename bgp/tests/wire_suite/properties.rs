@@ -124,7 +124,14 @@ fn context() -> impl Strategy<Value = DecodeContext> {
     ]);
     let flags = any::<(bool, bool, bool)>();
     (families.clone(), flags, families).prop_map(|(families, (as4, extended, ebgp), add_path)| {
-        DecodeContext { as4, families, extended, add_path: add_path.intersect(families), ebgp }
+        DecodeContext {
+            as4,
+            families,
+            extended,
+            add_path: add_path.intersect(families),
+            extended_next_hop: false,
+            ebgp,
+        }
     })
 }
 
@@ -168,7 +175,8 @@ fn exercise(frame: &[u8], ctx: DecodeContext) {
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     let route = |attributes: Attributes, prefixes: Vec<IpNet>, as4| {
         let mut out = BytesMut::new();
-        let ctx = EncodeContext { as4, extended: false, add_path: FamilySet::EMPTY };
+        let ctx =
+            EncodeContext { as4, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
         let family = Family::of(&prefixes[0]);
         encode_announce(&mut out, family, &attributes, prefixes.clone(), &ctx).expect("room");
         let mut withdraw = BytesMut::new();
@@ -209,7 +217,7 @@ proptest! {
         ],
         extended in any::<bool>(),
     ) {
-        let ctx = EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY };
+        let ctx = EncodeContext { as4: true, extended, add_path: FamilySet::EMPTY, extended_next_hop: false };
         let effect = there_and_back(&attributes, &prefixes, ctx);
         let (nets, all): (Vec<_>, Vec<_>) = effect.announced.into_iter().unzip();
         prop_assert_eq!(nets, prefixes);
@@ -226,7 +234,7 @@ proptest! {
             prefixes.iter().map(|&(prefix, path_id)| PathNlri { prefix, path_id }).collect();
         let family = Family::of(&paths[0].prefix);
         prop_assume!(family == Family::of(&attributes.next_hop.addr.into()));
-        let ctx = EncodeContext { as4: true, extended, add_path: family.into() };
+        let ctx = EncodeContext { as4: true, extended, add_path: family.into(), extended_next_hop: false };
         let effect = there_and_back(&attributes, &paths, ctx);
         let back = effect.announced.iter().zip(&effect.path_ids);
         let back: Vec<_> = back.map(|((prefix, _), &path_id)| PathNlri { prefix: *prefix, path_id }).collect();
@@ -246,7 +254,7 @@ proptest! {
         path in as_path(false),
         prefix in prefix4(),
     ) {
-        let ctx = EncodeContext { as4: false, extended: false, add_path: FamilySet::EMPTY };
+        let ctx = EncodeContext { as4: false, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
         attributes.as_path = path;
         let effect = there_and_back(&attributes, &[prefix], ctx);
         let parsed = &effect.announced[0].1;
@@ -258,7 +266,7 @@ proptest! {
     fn withdrawn_prefixes_come_back(
         prefixes in prop_oneof![vec(prefix4(), 1..900), vec(prefix6(), 1..300)],
     ) {
-        let ctx = EncodeContext { as4: true, extended: true, add_path: FamilySet::EMPTY };
+        let ctx = EncodeContext { as4: true, extended: true, add_path: FamilySet::EMPTY, extended_next_hop: false };
         let mut out = BytesMut::new();
         encode_withdraw(&mut out, Family::of(&prefixes[0]), prefixes.clone(), &ctx);
         let read = DecodeContext { extended: true, ..EBGP };

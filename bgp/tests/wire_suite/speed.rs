@@ -29,7 +29,12 @@ fn speed_of_reading_four_full_tables() {
             let nets = (0..count)
                 .map(|net| IpNet::V4(Ipv4Net::new(((index << 16) + (net << 8)).into(), 24).unwrap()));
             let mut out = BytesMut::new();
-            let ctx = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+            let ctx = EncodeContext {
+                as4: true,
+                extended: false,
+                add_path: FamilySet::EMPTY,
+                extended_next_hop: false,
+            };
             encode_announce(&mut out, Family::Ipv4Unicast, &attributes, nets, &ctx).unwrap();
             out
         })

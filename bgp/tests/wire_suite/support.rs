@@ -12,6 +12,7 @@ pub(crate) const EBGP: DecodeContext = DecodeContext {
     families: FamilySet::ALL,
     extended: false,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: false,
     ebgp: true,
 };
 pub(crate) const IBGP: DecodeContext = DecodeContext { ebgp: false, ..EBGP };

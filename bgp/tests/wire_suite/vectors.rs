@@ -20,6 +20,7 @@ const CONTEXT: DecodeContext = DecodeContext {
     families: FamilySet::ALL,
     extended: true,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: false,
     ebgp: false,
 };
 

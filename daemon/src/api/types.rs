@@ -170,6 +170,16 @@ pub struct NeighborDetail {
     pub kind: String,
     /// Whether we only wait for the neighbour to connect.
     pub passive: bool,
+    /// The AS number that we are of towards it, with its options; absent: the router's.
+    pub local_asn: Option<String>,
+    /// Time to live, or hop limit, of packets to the neighbour.
+    pub ttl: u8,
+    /// The neighbour's packets are dropped if they arrive with less (RFC 5082).
+    pub minimum_ttl: Option<u8>,
+    /// Our configured address: connections come and go there only.
+    pub local_address: Option<IpAddr>,
+    /// Whether segments are signed with a password (RFC 2385).
+    pub password: bool,
     /// The neighbour's BGP identifier, once Established.
     pub router_id: Option<String>,
     /// Our end of the connection.
@@ -180,8 +190,12 @@ pub struct NeighborDetail {
     pub hold_time_seconds: Option<u16>,
     /// Negotiated keepalive interval in seconds (0: none).
     pub keepalive_seconds: Option<u16>,
+    /// How long the neighbour may take nothing of what we send, in seconds (RFC 9687); absent: forever.
+    pub send_hold_seconds: Option<u64>,
     /// Seconds until the neighbour counts as silent.
     pub hold_seconds_left: Option<u64>,
+    /// Seconds until it counts as deaf.
+    pub send_hold_seconds_left: Option<u64>,
     /// Seconds until our next keepalive.
     pub keepalive_seconds_left: Option<u64>,
     /// Capabilities in the neighbour's OPEN.

@@ -40,13 +40,9 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     if let Some(router_id) = &neighbor.router_id {
         lines.push(("Router id", router_id.clone()));
     }
-    if let (Some(hold), Some(keepalive)) = (neighbor.hold_time_seconds, neighbor.keepalive_seconds) {
-        let left = |seconds: Option<u64>| {
-            seconds.map_or_else(String::new, |seconds| format!(" ({} left)", duration(seconds)))
-        };
-        let (hold_left, next) = (left(neighbor.hold_seconds_left), left(neighbor.keepalive_seconds_left));
-        lines.push(("Timers", format!("hold {hold}s{hold_left}, keepalive {keepalive}s{next}")));
-    }
+    lines.extend(neighbor.local_asn.iter().map(|asn| ("Our AS", asn.clone())));
+    lines.push(("Transport", transport(neighbor)));
+    lines.extend(timers(neighbor).map(|timers| ("Timers", timers)));
     for (name, capabilities) in
         [("We offer", &neighbor.capabilities_sent), ("It offers", &neighbor.capabilities)]
     {
@@ -172,6 +168,26 @@ fn add_path_text(add_path: &AddPathInfo) -> String {
         (!add_path.send.is_empty()).then(|| format!("sends {most} of {}", add_path.send.join(", "))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// The timers of a session that is up.
+fn timers(neighbor: &NeighborDetail) -> Option<String> {
+    let (hold, keepalive) = (neighbor.hold_time_seconds?, neighbor.keepalive_seconds?);
+    let left = |seconds: Option<u64>| {
+        seconds.map_or_else(String::new, |seconds| format!(" ({} left)", duration(seconds)))
+    };
+    let (hold_left, next) = (left(neighbor.hold_seconds_left), left(neighbor.keepalive_seconds_left));
+    let send_hold = neighbor.send_hold_seconds.map_or("off".to_owned(), |seconds| format!("{seconds}s"));
+    let send_left = left(neighbor.send_hold_seconds_left);
+    Some(format!("hold {hold}s{hold_left}, keepalive {keepalive}s{next}, send hold {send_hold}{send_left}"))
+}
+
+fn transport(neighbor: &NeighborDetail) -> String {
+    let mut parts = vec![format!("TTL {} out", neighbor.ttl)];
+    parts.extend(neighbor.minimum_ttl.map(|least| format!("{least} or more in")));
+    parts.extend(neighbor.password.then(|| "TCP MD5".to_owned()));
+    parts.extend(neighbor.local_address.map(|local| format!("from {local} only")));
+    parts.join(", ")
 }
 
 fn last_error(brief: &NeighborBrief) -> String {

@@ -13,9 +13,12 @@ use std::time::Duration;
 
 use bgp::session::ConnId;
 use bytes::{Buf, Bytes, BytesMut};
+use conf::Password;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+
+use super::socket::{change_password, keep_alive};
 
 /// Octets read at a time.
 pub(super) const READ_CHUNK: usize = 256 * 1024;
@@ -73,6 +76,16 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Signs what follows with another password.
+    pub(super) fn set_password(&self, password: Option<&Password>) -> io::Result<()> {
+        change_password(&self.stream, password)
+    }
+
+    /// Makes TCP find out whether the neighbour is still there.
+    pub(super) fn keep_alive(&self) -> io::Result<()> {
+        keep_alive(&self.stream)
+    }
+
     /// Whether octets wait in the socket that we have not read.
     pub(super) fn has_unread(&self) -> bool {
         let mut probe = [MaybeUninit::uninit(); 1];
@@ -112,15 +125,16 @@ impl Connection {
         self.queued < QUEUE_ENOUGH
     }
 
-    /// Writes what the socket takes.
-    pub(super) fn write(&mut self) -> io::Result<()> {
+    /// Writes what the socket takes; how many octets that was.
+    pub(super) fn write(&mut self) -> io::Result<usize> {
+        let before = self.queued;
         while !self.queue.is_empty() {
             let slices: Vec<IoSlice<'_>> =
                 self.queue.iter().take(WRITE_SLICES).map(|piece| IoSlice::new(piece)).collect();
             let mut written = match self.stream.try_write_vectored(&slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             };
             self.queued -= written;
@@ -136,7 +150,7 @@ impl Connection {
                 self.started = false;
             }
         }
-        Ok(())
+        Ok(before - self.queued)
     }
 
     /// Delivers what control messages are queued and closes, in the background.
@@ -157,8 +171,11 @@ impl Connection {
                 }
                 self.stream.shutdown().await
             };
-            // The neighbour may be gone already; there is nobody to tell.
-            let _ = tokio::time::timeout(LINGER, deliver).await;
+            // The neighbour may be gone already; there is nobody to tell. Of one that takes nothing the kernel
+            // need not keep what it was sent.
+            if tokio::time::timeout(LINGER, deliver).await.is_err() {
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            }
         });
     }
 }

@@ -5,6 +5,7 @@
 //! keepalives and timers never wait behind routes, because a task waits for room in the RIB's queue and
 //! for its sockets at the same time.
 
+mod about;
 mod connection;
 mod dynamic;
 mod exports;
@@ -13,6 +14,7 @@ mod ids;
 mod limits;
 mod listener;
 mod local;
+mod options;
 mod report;
 mod socket;
 mod stale;
@@ -44,8 +46,7 @@ use dynamic::NotAdmitted;
 use ids::Ids;
 use stale::StaleClock;
 
-pub(crate) use listener::accept;
-pub(crate) use socket::listen;
+pub(crate) use listener::Listeners;
 
 /// Commands that may wait for a session's task.
 const COMMAND_QUEUE: usize = 16;

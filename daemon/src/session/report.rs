@@ -14,6 +14,7 @@ use conf::SendPaths;
 
 use super::limits::Limits;
 use super::local;
+use super::socket::SocketOptions;
 use super::task::Malformed;
 use crate::api::types::{
     AddPathInfo, MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo, Shutdown,
@@ -29,13 +30,16 @@ pub(super) fn routing(
     local: IpAddr,
     limits: &Limits,
 ) -> (PeerSession, GroupConfig) {
+    let local_asn = neighbor.session_asn(&config.router);
     let session = PeerSession {
         id,
         address: neighbor.address,
         asn: negotiated.peer_asn,
         router_id: negotiated.peer_router_id,
         kind: negotiated.kind,
-        local_asn: config.router.asn,
+        local_asn,
+        prepend_local_asn: neighbor.local_asn.is_some_and(|local| !local.no_prepend)
+            && negotiated.kind == PeerKind::Ebgp,
         as4: negotiated.as4,
         import: neighbor.import.clone(),
         families: negotiated.families,
@@ -48,7 +52,11 @@ pub(super) fn routing(
         },
     };
     let own = |family: Family| {
-        neighbor.attributes.next_hops[family.index()].or_else(|| local::next_hop(local, family))
+        let configured = neighbor.attributes.next_hops[family.index()];
+        // Over IPv6, IPv4 routes need no IPv4 address on the link (RFC 8950).
+        let family =
+            if local.is_ipv6() && negotiated.encode.extended_next_hop { Family::Ipv6Unicast } else { family };
+        configured.or_else(|| local::next_hop(local, family))
     };
     let next_hops = Family::ALL.map(|family| own(family).map(NextHop::from));
     for family in negotiated.families.iter() {
@@ -63,7 +71,11 @@ pub(super) fn routing(
     let export = GroupConfig {
         export: neighbor.export.clone(),
         kind: negotiated.kind,
-        local_asn: config.router.asn,
+        local_asn,
+        behind_local_asn: neighbor
+            .local_asn
+            .is_some_and(|local| !local.replace_as)
+            .then_some(config.router.asn),
         neighbor: neighbor
             .export
             .depends_on_neighbor()
@@ -148,6 +160,8 @@ pub(super) fn neighbor(
     let negotiated = up.map_or(FamilySet::EMPTY, |negotiated| negotiated.families);
     let families = negotiated.iter().chain(snapshot.stale.iter().map(|stale| stale.family));
     let families = families.map(|family| (family.as_str().to_owned(), NeighborCounts::default())).collect();
+    let left = |timer: Option<Duration>| timer.filter(|_| up.is_some()).map(|time| time.as_secs());
+    let options = SocketOptions::new(neighbor, session.config().kind() == PeerKind::Ebgp);
     let retry = snapshot.idle_hold.or(snapshot.connect_retry);
     NeighborDetail {
         brief: NeighborBrief {
@@ -177,14 +191,21 @@ pub(super) fn neighbor(
             PeerKind::Ibgp => "ibgp".to_owned(),
         },
         passive: neighbor.passive,
+        local_asn: neighbor.local_asn.map(|local| local.to_string()),
+        ttl: options.ttl,
+        minimum_ttl: (options.minimum_ttl > 0).then_some(options.minimum_ttl),
+        local_address: neighbor.local_address,
+        password: neighbor.password.is_some(),
         router_id: up.map(|negotiated| negotiated.peer_router_id.to_string()),
         local: ends.map(|(local, _)| local.to_string()),
         remote: ends.map(|(_, remote)| remote.to_string()),
         hold_time_seconds: up.map(|negotiated| negotiated.hold_time.as_secs()),
         keepalive_seconds: up
             .map(|negotiated| negotiated.keepalive.unwrap_or(Duration::ZERO).as_secs() as u16),
-        hold_seconds_left: snapshot.hold.filter(|_| up.is_some()).map(|left| left.as_secs()),
-        keepalive_seconds_left: snapshot.keepalive.filter(|_| up.is_some()).map(|left| left.as_secs()),
+        send_hold_seconds: up.and_then(|negotiated| negotiated.send_hold).map(|time| time.as_secs()),
+        hold_seconds_left: left(snapshot.hold),
+        send_hold_seconds_left: left(snapshot.send_hold),
+        keepalive_seconds_left: left(snapshot.keepalive),
         capabilities: up.map(|negotiated| capabilities(&negotiated.peer_open)).unwrap_or_default(),
         capabilities_sent: up.map(|negotiated| capabilities(&negotiated.our_open)).unwrap_or_default(),
         last_notification_sent: snapshot.last_sent.as_ref().map(|last| notification(last, now)),

@@ -18,13 +18,15 @@ use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
 use bgp::session::{ConnId, Negotiated, Output, Session, SessionConfig, State, StopReason};
 use bgp::types::{Family, FamilySet, PeerId};
-use bgp::wire::{self, Message};
+use bgp::wire::notification::codes;
+use bgp::wire::{self, Message, Notification};
 use bytes::{Buf, Bytes};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::about::about;
 use super::connection::{Connection, READ_CHUNK, Ready};
 use super::exports::{Exports, Routes};
 use super::history::History;
@@ -32,14 +34,10 @@ use super::ids::Lease;
 use super::limits::Limits;
 use super::socket::{SocketOptions, connect};
 use super::stale::StaleClock;
-use super::{Command, Configuration, report};
+use super::{Command, Configuration, dynamic, report};
 use crate::monitor::{Monitor, unix_time};
 use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
 
-/// Neighbours are directly connected: nobody further away may answer.
-const EBGP_TTL: u32 = 1;
-/// Within the AS the neighbour may be anywhere.
-const IBGP_TTL: u32 = 64;
 /// Octets handled in one turn of the loop, so that timers and commands get theirs.
 const TURN: usize = 1024 * 1024;
 
@@ -348,6 +346,13 @@ impl Task {
             self.history.note("configuration", if reset { "changed, resets the session" } else { "changed" });
         }
         let was_shut_down = self.neighbor.shutdown;
+        if neighbor.password != self.neighbor.password {
+            for connection in &self.connections {
+                if let Err(error) = connection.set_password(neighbor.password.as_ref()) {
+                    tracing::warn!(neighbor = %neighbor.address, %error, "cannot change the password");
+                }
+            }
+        }
         self.options = socket_options(&config, &neighbor);
         self.session.reconfigure(now, session_config(self.id, &config, &neighbor));
         self.config = config;
@@ -401,6 +406,15 @@ impl Task {
     }
 
     fn incoming(&mut self, now: Instant, stream: TcpStream) {
+        if let Ok(local) = stream.local_addr()
+            && !self.options.is_local(local.ip())
+        {
+            tracing::info!(neighbor = %self.neighbor.address, %local, "connection to another address refused");
+            let mut stream = stream;
+            let refusal = Notification::cease(codes::cease::CONNECTION_REJECTED);
+            drop(tokio::spawn(async move { dynamic::refuse(&mut stream, &refusal).await }));
+            return;
+        }
         self.was_connected = true;
         let conn = self.session.accept(now);
         if let Err(error) = self.options.apply(&stream) {
@@ -471,13 +485,19 @@ impl Task {
 
     fn start_connecting(&mut self, conn: ConnId) {
         let remote = SocketAddr::new(self.neighbor.address, self.neighbor.port);
-        let (local, options) = (self.neighbor.local_address, self.options);
-        self.connecting.spawn(async move { (conn, connect(remote, local, options).await) });
+        let options = self.options.clone();
+        self.connecting.spawn(async move { (conn, connect(remote, options).await) });
     }
 
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
         self.limits = Some(Limits::new(&self.neighbor.limits));
         let Some((session, export)) = self.routing() else { return };
+        if negotiated.hold_time.is_zero()
+            && let Some(connection) = self.connections.iter().find(|known| known.id == conn)
+            && let Err(error) = connection.keep_alive()
+        {
+            tracing::warn!(neighbor = %self.neighbor.address, %error, "cannot turn on TCP keepalives");
+        }
         let (updates, exports) = Exports::new(self.rib.shards());
         self.outbox.push_back(Input::Up(Box::new(PeerUp { session, export, updates })));
         self.exports = Some((conn, exports));
@@ -533,9 +553,11 @@ impl Task {
 
     fn write(&mut self, now: Instant, index: usize) {
         let connection = &mut self.connections[index];
-        if let Err(error) = connection.write() {
-            let conn = connection.id;
-            self.session.tcp_closed(now, conn, &format!("writing failed: {error}"));
+        let conn = connection.id;
+        match connection.write() {
+            Ok(0) => {}
+            Ok(_) => self.session.wrote(now, conn),
+            Err(error) => self.session.tcp_closed(now, conn, &format!("writing failed: {error}")),
         }
     }
 
@@ -656,8 +678,13 @@ fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) 
     let router = &config.router;
     // Jitter wants to differ between neighbours and between restarts; it is no secret.
     let seed = unix_time().to_bits() ^ u64::from(id.0).rotate_left(48);
-    let mut settings = SessionConfig::new(router.asn, neighbor.asn, router.router_id, seed);
+    let mut settings = SessionConfig::new(neighbor.session_asn(router), neighbor.asn, router.router_id, seed);
     settings.hold_time = neighbor.hold_time;
+    settings.keepalive = neighbor.keepalive;
+    settings.min_hold_time = neighbor.min_hold_time;
+    settings.send_hold_time = neighbor.send_hold_time;
+    settings.extended_next_hop = neighbor.extended_next_hop;
+    settings.about = about(router, neighbor);
     settings.families = neighbor.families;
     settings.passive = neighbor.passive;
     if neighbor.add_path.receive {
@@ -675,8 +702,7 @@ fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) 
 }
 
 fn socket_options(config: &conf::Config, neighbor: &conf::Neighbor) -> SocketOptions {
-    let external = neighbor.asn != config.router.asn;
-    SocketOptions { ttl: if external { EBGP_TTL } else { IBGP_TTL } }
+    SocketOptions::new(neighbor, neighbor.is_external(&config.router))
 }
 
 /// The first message of some octets, or all of them where its length makes no sense.

@@ -32,6 +32,8 @@ pub struct GroupConfig {
     pub kind: PeerKind,
     /// Our AS number towards the peers.
     pub local_asn: Asn,
+    /// The router's own AS number, when it is to be seen in paths behind another `local_asn`.
+    pub behind_local_asn: Option<Asn>,
     /// The peer, when its export policy looks at who it is ([`PolicyChain::depends_on_neighbor`]); such a peer
     /// has a group of its own.
     pub neighbor: Option<PolicyNeighbor>,
@@ -154,6 +156,9 @@ impl GroupConfig {
             Decision::Reject(_) => return None,
         };
         if external {
+            if let Some(asn) = self.behind_local_asn {
+                route.as_path.prepend(asn, 1);
+            }
             route.as_path.prepend(self.local_asn, 1);
             route.local_pref = None;
             route.originator_id = None;
@@ -162,7 +167,12 @@ impl GroupConfig {
             route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
         }
         route.otc = otc;
-        let own = route.next_hop.addr.is_unspecified()
+        let family = Family::of(&prefix);
+        // RFC 8950 section 4: not to a peer that has not said that it takes it.
+        let foreign =
+            family == Family::Ipv4Unicast && route.next_hop.addr.is_ipv6() && !self.encode.extended_next_hop;
+        let own = foreign
+            || route.next_hop.addr.is_unspecified()
             || match next_hop {
                 NextHopChoice::Usual if external => {
                     self.next_hop_self || !self.rules.keeps_next_hop(&route, learned)
@@ -172,7 +182,7 @@ impl GroupConfig {
                 NextHopChoice::Own => true,
             };
         if own {
-            route.next_hop = self.next_hops[Family::of(&prefix).index()]?;
+            route.next_hop = self.next_hops[family.index()]?;
         }
         if !self.rules.aigp {
             route.aigp = None;
@@ -218,13 +228,19 @@ mod tests {
             export: PolicyChain::all(),
             kind,
             local_asn: Asn(65_000),
+            behind_local_asn: None,
             neighbor: None,
             next_hops: [Some(own().into()), None],
             next_hop_self: false,
             families: FamilySet::ALL,
             long_lived: false,
             limits: Default::default(),
-            encode: EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY },
+            encode: EncodeContext {
+                as4: true,
+                extended: false,
+                add_path: FamilySet::EMPTY,
+                extended_next_hop: false,
+            },
             rules: ExportRules::default(),
             most_paths: usize::MAX,
         }
@@ -263,6 +279,16 @@ mod tests {
         assert_eq!((out.med, out.local_pref, out.originator_id), (None, None, None));
         assert!(out.cluster_list.is_empty());
         assert_eq!(out.next_hop.addr, own());
+    }
+
+    #[test]
+    fn another_local_as_number_stands_before_ours_or_in_its_place() {
+        let local = GroupConfig { local_asn: Asn(64_999), ..config(PeerKind::Ebgp) };
+        let out = local.exported(EXTERNAL, &route(), prefix()).unwrap();
+        assert_eq!(out.as_path, AsPath::sequence([Asn(64_999), Asn(65_001), Asn(174)]));
+        let both = GroupConfig { behind_local_asn: Some(Asn(65_000)), ..local };
+        let out = both.exported(EXTERNAL, &route(), prefix()).unwrap();
+        assert_eq!(out.as_path, AsPath::sequence([Asn(64_999), Asn(65_000), Asn(65_001), Asn(174)]));
     }
 
     #[test]
@@ -370,6 +396,17 @@ mod tests {
         let out = config.exported(EXTERNAL, &route(), prefix()).unwrap();
         assert_eq!(out.med, Some(7));
         assert_eq!(out.as_path.count(Asn(65_000)), 3);
+    }
+
+    #[test]
+    fn an_ipv6_next_hop_of_an_ipv4_route_goes_to_peers_that_take_it() {
+        let theirs: std::net::IpAddr = "2001:db8::9".parse().unwrap();
+        let route = Attributes { next_hop: theirs.into(), ..route() };
+        let internal = config(PeerKind::Ibgp);
+        assert_eq!(internal.exported(EXTERNAL, &route, prefix()).unwrap().next_hop.addr, own());
+        let encode = EncodeContext { extended_next_hop: true, ..internal.encode };
+        let capable = GroupConfig { encode, ..internal };
+        assert_eq!(capable.exported(EXTERNAL, &route, prefix()).unwrap().next_hop.addr, theirs);
     }
 
     #[test]
