@@ -393,13 +393,10 @@ impl<K: Bits> Plane<K> {
     /// Whether a member of a group has an entry that is not its own; while it is behind, perhaps.
     pub(crate) fn holds(&self, group: Option<usize>, peer: u16, id: u32) -> bool {
         let journal = group.and_then(|group| self.journals.get(group)).and_then(Option::as_ref);
-        journal.is_some_and(|journal| match &journal.sent {
-            Some(sent) => sent.holds(id, peer),
-            None => {
-                let from_peer = self.table.best(id).is_some_and(|best| best.peer == peer);
-                !from_peer && !matches!(journal.holder(id), journal::NOBODY) && journal.holder(id) != peer
-            }
-        })
+        let Some(journal) = journal else { return false };
+        // Of several paths that are sent, the best one may be its own.
+        let from_peer = || self.table.best(id).is_some_and(|best| best.peer == peer);
+        journal.is_held(id, peer) && (journal.sent.is_some() || !from_peer())
     }
 
     /// What a peer is to be told of an entry, if that is not beyond its limit.

@@ -139,7 +139,9 @@ impl SentPaths {
     /// Paths are announced in another way from now on: what readers have of any entry is not that.
     pub(crate) fn doubt_all(&mut self) {
         let entries: Vec<u32> = self.entries.keys().copied().collect();
-        entries.into_iter().for_each(|entry| self.doubt(entry));
+        for entry in entries {
+            self.doubt(entry);
+        }
     }
 
     /// Whether any reader may have a path of an entry that did not come from this peer.
