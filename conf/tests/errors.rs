@@ -272,7 +272,7 @@ fn wrong_types_are_named_with_what_is_there() {
         [
             "p.toml:1: asn: unknown key; expected one of router, fib, api, decision, as-list, prefix-list, \
              as-path-list, neighbor-list, community-list, large-community-list, extended-community-list, policy, group, neighbor, \
-             neighbor-range, network",
+             neighbor-range, network, aggregate, redistribute",
             "p.toml:2: router: 1 is a number; expected one table, [router] or router = { ... }",
         ]
     );
