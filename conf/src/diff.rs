@@ -403,8 +403,8 @@ fn networks(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     changes.extend(gone.copied().map(Change::NetworkRemoved));
     let added = after.keys().filter(|prefix| !before.contains_key(prefix));
     changes.extend(added.copied().map(Change::NetworkAdded));
-    let changed = after.iter().filter(|(prefix, words)| before.get(prefix).is_some_and(|old| old != *words));
-    changes.extend(changed.map(|(prefix, _)| Change::NetworkChanged(*prefix)));
+    let other = after.iter().filter(|(prefix, words)| before.get(prefix).is_some_and(|old| old != *words));
+    changes.extend(other.map(|(prefix, _)| Change::NetworkChanged(*prefix)));
     origins(&described(old), &described(new), changes);
 }
 

@@ -198,10 +198,10 @@ fn aggregates_and_redistributions_come_and_go_and_change() {
     );
     let shown: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["- redistribute kernel", "+ redistribute connected", "~ aggregate 10.0.0.0/8"]);
-    let changed = config(
+    let other = config(
         &FILE.replace("prefix = \"203.0.113.0/24\"", "prefix = \"203.0.113.0/24\"\nonly-if-present = true"),
     );
-    let changes = diff(&config(FILE), &changed);
+    let changes = diff(&config(FILE), &other);
     assert_eq!(changes[0].to_string(), "~ network 203.0.113.0/24: originates it anew");
     assert_eq!(changes[0].effect(), Effect::Reevaluate);
 }
