@@ -43,7 +43,7 @@ const CONDITIONS: &[(&str, &str)] = &[
         ".colour: unknown key; expected one of family, prefix-list, prefix, next-hop, neighbor, from, \
           route-type, rpki, as-path, as-path-contains, as-path-first, as-path-origin, as-path-length, \
           as-path-unique-length, community, large-community, extended-community, community-count, \
-          large-community-count, extended-community-count, origin, med, local-pref, policy, any, not",
+          large-community-count, extended-community-count, origin, med, local-pref, policy, route-present, any, not",
     ),
     ("as-path-lenght = 1", ".as-path-lenght: unknown key; did you mean \"as-path-length\"?"),
     (
