@@ -57,7 +57,7 @@ fn take<P: Plane>(forwarder: &mut Forwarder<P>, batch: RibBatch) {
     for interest in &batch.next_hops {
         forwarder.track(interest.addr, interest.added);
     }
-    if !batch.routes.is_empty() {
+    if !batch.routes.is_empty() || !batch.arrivals.is_empty() {
         forwarder.routes(batch.routes, batch.arrivals);
     }
 }
