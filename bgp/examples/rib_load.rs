@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bgp::policy::PolicyChain;
 use bgp::rib::out::{ExportRules, GroupConfig};
 use bgp::rib::view::{Page, Wanted};
-use bgp::rib::{ImportRules, NextHopState, PeerSession, Rib, RibConfig, ShardSpec, Totals};
+use bgp::rib::{ImportRules, NextHopState, PeerSession, Reflection, Rib, RibConfig, ShardSpec, Totals};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -327,6 +327,7 @@ fn session(peer: u16) -> PeerSession {
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),
         prepend_local_asn: false,
+        reflection: Reflection::default(),
     }
 }
 
@@ -342,6 +343,8 @@ fn group() -> GroupConfig {
         ],
         next_hop_self: false,
         behind_local_asn: None,
+        reflection: Reflection::default(),
+        route_server: false,
         families: FamilySet::ALL,
         long_lived: false,
         limits: Default::default(),

@@ -91,10 +91,16 @@ proptest! {
     fn the_decision_equals_the_naive_one_in_any_order(
         (candidates, order) in contest(),
         always in any::<bool>(),
-        multipath in 1..4_usize,
+        multipath in (1..4_usize, 1..4_usize),
         relax in any::<bool>(),
     ) {
-        let rules = Rules { always_compare_med: always, multipath, relax };
+        let rules = Rules {
+            always_compare_med: always,
+            multipath_external: multipath.0,
+            multipath_internal: multipath.1,
+            relax,
+            link_bandwidth: false,
+        };
         let (best, sharing) = rib_naive::best(&candidates, &rules).unwrap();
         let ours = decide(&candidates, &rules).unwrap();
         prop_assert_eq!(ours.best, best);

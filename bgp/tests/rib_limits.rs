@@ -61,6 +61,7 @@ impl Shards {
                 rules: bgp::rib::ImportRules::default(),
                 orders: bgp::rib::CommunityOrders::default(),
                 limits: [limits.clone(), ReceiveLimits::default()],
+                reflection: bgp::rib::Reflection::default(),
             });
         }
     }
@@ -257,6 +258,8 @@ fn a_reader_is_told_no_more_than_its_limit() {
             next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
             behind_local_asn: None,
             next_hop_self: false,
+            reflection: bgp::rib::Reflection::default(),
+            route_server: false,
             families: V4.into(),
             long_lived: false,
             limits: [Some(Arc::clone(&limit)), None],

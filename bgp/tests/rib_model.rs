@@ -13,12 +13,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use bgp::policy::{Disposition, Match, Modify, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
+use bgp::policy::{
+    Disposition, Match, Modify, Policy, PolicyChain, PolicyNeighbor, PrefixList, PrefixListEntry, Statement,
+};
 use bgp::rib::decision::Candidate;
 use bgp::rib::out::{Advertised, ExportRules, GroupConfig};
 use bgp::rib::view::{ForwardingState, Standing, Wanted};
 use bgp::rib::{
-    BestChange, Forwarding, ImportRules, Ineligible, NextHopState, PeerCounts, PeerSession, RibConfig, Rules,
+    BestChange, Forwarding, ImportRules, Ineligible, NextHopState, PeerCounts, PeerSession, Reflection,
+    RibConfig, Rules,
 };
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
@@ -35,17 +38,25 @@ use rib_union::Union;
 const OURS: Asn = Asn(65_000);
 const ENCODE: EncodeContext =
     EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
-const PEERS: u16 = 6;
+const PEERS: u16 = 10;
+/// The router's id, which is its cluster too, and the cluster of one of its clients.
+const ROUTER_ID: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
+const CLUSTER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
 fn kind(peer: u16) -> PeerKind {
-    if peer <= 4 { PeerKind::Ebgp } else { PeerKind::Ibgp }
+    if peer <= 4 || is_client(peer) { PeerKind::Ebgp } else { PeerKind::Ibgp }
 }
 
-/// Two external peers of one AS, two of others, two internal ones.
+/// Whether we are a route server for the peer.
+fn is_client(peer: u16) -> bool {
+    peer >= 9
+}
+
+/// Two external peers of one AS, four of others, four internal ones.
 fn asn(peer: u16) -> Asn {
     match peer {
         1 | 2 => Asn(65_001),
-        3 | 4 => Asn(65_000 + u32::from(peer)),
+        3 | 4 | 9 | 10 => Asn(65_000 + u32::from(peer)),
         _ => OURS,
     }
 }
@@ -123,10 +134,32 @@ fn imported(
 
 /// The export policy that a peer starts with, one of those of [`import`].
 fn first_export(peer: u16) -> u8 {
-    if peer == 3 { 2 } else { 0 }
+    if matches!(peer, 3 | 10) { 2 } else { 0 }
 }
 
-/// Peers 1 and 2 share a group at first, 5 and 6 too; 3 has a policy of its own and 4 gets IPv4 only.
+/// Of the internal peers 6 and 7 are clients, each in a cluster of its own.
+fn cluster(peer: u16) -> Option<Ipv4Addr> {
+    match peer {
+        6 => Some(ROUTER_ID),
+        7 => Some(CLUSTER),
+        _ => None,
+    }
+}
+
+fn reflection(peer: u16) -> Reflection {
+    cluster(peer).map(Reflection::client).unwrap_or_default()
+}
+
+fn address(peer: u16) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, 50 - peer as u8).into()
+}
+
+fn router_id(peer: u16) -> RouterId {
+    // Peers 3 and 4 share a router id, so that their address has to decide.
+    RouterId(Ipv4Addr::new(10, 0, 1, (peer / 3) as u8))
+}
+
+/// Peers 1 and 2 share a group at first, 5 and 8 too; 3 has a policy of its own and 4 gets IPv4 only.
 fn group(peer: u16, export_index: u8) -> GroupConfig {
     let export = import(export_index);
     let families = if peer == 4 { Family::Ipv4Unicast.into() } else { FamilySet::ALL };
@@ -135,10 +168,12 @@ fn group(peer: u16, export_index: u8) -> GroupConfig {
         export,
         kind: kind(peer),
         local_asn: OURS,
-        neighbor: None,
+        neighbor: is_client(peer).then(|| PolicyNeighbor { address: address(peer), asn: asn(peer) }),
         next_hops: [own(Family::Ipv4Unicast), own(Family::Ipv6Unicast)],
         next_hop_self: false,
         behind_local_asn: None,
+        reflection: reflection(peer),
+        route_server: is_client(peer),
         families,
         long_lived: peer <= 2,
         limits: Default::default(),
@@ -174,6 +209,8 @@ struct Bench {
     /// Of these, those whose stale routes are long-lived.
     long_lived: HashSet<(u16, Family)>,
     originated: HashSet<IpNet>,
+    /// Clusters that a client was ever in.
+    clusters: HashSet<Ipv4Addr>,
     /// Unreachable when there is none.
     costs: HashMap<IpAddr, Option<u32>>,
     receivers: HashMap<u16, Receiver>,
@@ -188,11 +225,7 @@ struct Bench {
 
 impl Bench {
     fn new(rules: Rules, hold: bool, shards: u16) -> Self {
-        let config = RibConfig {
-            rules,
-            hold_exports: hold,
-            ..RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99)))
-        };
+        let config = RibConfig { rules, hold_exports: hold, ..RibConfig::new(OURS, RouterId(ROUTER_ID)) };
         Self {
             rib: Union::new(config, shards),
             rules,
@@ -204,6 +237,7 @@ impl Bench {
             kept: HashSet::new(),
             long_lived: HashSet::new(),
             originated: HashSet::new(),
+            clusters: HashSet::from([ROUTER_ID]),
             costs: HashMap::new(),
             receivers: HashMap::new(),
             drained: VecDeque::new(),
@@ -216,10 +250,9 @@ impl Bench {
     fn session(peer: u16, import_index: u8) -> PeerSession {
         PeerSession {
             id: PeerId(peer),
-            address: Ipv4Addr::new(192, 0, 2, 50 - peer as u8).into(),
+            address: address(peer),
             asn: asn(peer),
-            // Peers 3 and 4 share a router id, so that their address has to decide.
-            router_id: RouterId(Ipv4Addr::new(10, 0, 1, (peer / 3) as u8)),
+            router_id: router_id(peer),
             kind: kind(peer),
             local_asn: OURS,
             as4: true,
@@ -230,6 +263,7 @@ impl Bench {
             orders: bgp::rib::CommunityOrders::default(),
             limits: Default::default(),
             prepend_local_asn: false,
+            reflection: reflection(peer),
         }
     }
 
@@ -240,6 +274,7 @@ impl Bench {
                 self.rib.peer_up(&Self::session(peer, index));
                 self.rib.export_up(PeerId(peer), &group(peer, self.export[&peer]));
                 self.up.insert(peer);
+                self.clusters.extend(cluster(peer));
                 self.receivers.insert(peer, Receiver::default());
             }
             Step::Down(peer) if self.up.remove(&peer) => {
@@ -419,6 +454,8 @@ impl Bench {
             med: None,
             next_hop: 0,
             community: None,
+            originator: None,
+            clusters: Vec::new(),
         };
         let nlri = of_family(prefixes, Family::Ipv4Unicast);
         if nlri.is_empty() {
@@ -573,6 +610,10 @@ impl Bench {
                 && self.stale.contains(&(prefix, peer));
             let path = if attributes.as_path.contains(OURS) {
                 Err(Ineligible::AsLoop)
+            } else if attributes.originator_id == Some(RouterId(ROUTER_ID)) {
+                Err(Ineligible::OriginatorLoop)
+            } else if attributes.cluster_list.iter().any(|cluster| self.clusters.contains(cluster)) {
+                Err(Ineligible::ClusterLoop)
             } else {
                 imported(self.import[&peer], kind(peer), prefix, attributes).map(|mut attributes| {
                     if old && !attributes.communities.contains(&Community::LLGR_STALE) {
@@ -604,8 +645,8 @@ impl Bench {
             med: attributes.med.unwrap_or(0),
             external: peer > 0 && kind(peer) == PeerKind::Ebgp,
             interior_cost: self.cost(attributes.next_hop.addr).unwrap_or(0),
-            router_id: session.router_id,
-            cluster_list_length: 0,
+            router_id: attributes.originator_id.unwrap_or(session.router_id),
+            cluster_list_length: attributes.cluster_list.len() as u32,
             peer_address: session.address,
             path_id: 0,
             // Paths that differ in text differ.
@@ -617,9 +658,24 @@ impl Bench {
         }
     }
 
+    /// What a client of the route server is sent, as if it had a table of its own.
+    fn best_for(&self, client: u16, prefix: IpNet, usable: &[(u16, &Attributes)]) -> Option<Attributes> {
+        let open: Vec<_> = usable
+            .iter()
+            .filter_map(|&(from, attributes)| {
+                let out = sent(client, self.export[&client], from, prefix, attributes)?;
+                Some((self.candidate(from, attributes), out))
+            })
+            .collect();
+        let candidates: Vec<_> = open.iter().map(|(candidate, _)| *candidate).collect();
+        let (best, _) = rib_naive::best(&candidates, &self.rules)?;
+        Some(open[best].1.clone())
+    }
+
     fn compare(&self) {
         let mut expected: HashMap<(u16, Family), PeerCounts> = HashMap::new();
         let mut best_of: BTreeMap<IpNet, (u16, Attributes)> = BTreeMap::new();
+        let mut for_clients: HashMap<u16, BTreeMap<IpNet, Attributes>> = HashMap::new();
         for prefix in (0..12).map(prefix) {
             let family = Family::of(&prefix);
             let paths = self.paths(prefix);
@@ -643,6 +699,10 @@ impl Bench {
                 if let Ok(attributes) = model {
                     assert_eq!(&path.attributes, attributes);
                 }
+            }
+            for client in self.receivers.keys().copied().filter(|peer| is_client(*peer)) {
+                let of_client = self.best_for(client, prefix, &usable);
+                for_clients.entry(client).or_default().extend(of_client.map(|sent| (prefix, sent)));
             }
             let Some((best, sharing)) = chosen else {
                 assert_eq!(self.rib.best(prefix), None);
@@ -689,12 +749,14 @@ impl Bench {
             }
         }
         for (&peer, receiver) in &self.receivers {
-            let expected: BTreeMap<_, _> = best_of
-                .iter()
-                .filter_map(|(prefix, (source, a))| {
-                    Some((*prefix, sent(peer, self.export[&peer], *source, *prefix, a)?))
-                })
-                .collect();
+            let of_best = |(prefix, (source, a)): (&IpNet, &(u16, Attributes))| {
+                Some((*prefix, sent(peer, self.export[&peer], *source, *prefix, a)?))
+            };
+            let expected: BTreeMap<_, _> = if is_client(peer) {
+                for_clients.remove(&peer).unwrap_or_default()
+            } else {
+                best_of.iter().filter_map(of_best).collect()
+            };
             assert_eq!(receiver.routes, expected, "what peer {peer} holds");
             for family in group(peer, 0).families.iter() {
                 assert_eq!(receiver.ends.get(&family), Some(&1), "End-of-RIB once");
@@ -718,27 +780,46 @@ impl Bench {
 fn sent(to: u16, export: u8, from: u16, prefix: IpNet, attributes: &Attributes) -> Option<Attributes> {
     let external = kind(to) == PeerKind::Ebgp;
     let family = Family::of(&prefix);
+    let internal = from > 0 && kind(from) == PeerKind::Ibgp;
     let has = |community| attributes.communities.contains(&community);
     if to == from
         || (to == 4 && family == Family::Ipv6Unicast)
         || has(Community::NO_ADVERTISE)
-        || (external && has(Community::NO_EXPORT))
         || (to > 2 && has(Community::LLGR_STALE))
-        || (!external && from > 0 && kind(from) == PeerKind::Ibgp)
+        || (external && !is_client(to) && has(Community::NO_EXPORT))
+        || (!external && internal && cluster(from).is_none() && cluster(to).is_none())
     {
         return None;
     }
     let mut out = imported(export, kind(to), prefix, attributes).ok()?;
-    if external {
+    if is_client(to) {
+        if out.as_path.is_empty() {
+            out.as_path.prepend(OURS, 1);
+        }
+        out.local_pref = None;
+        out.originator_id = None;
+        out.cluster_list.clear();
+    } else if external {
         out.as_path.prepend(OURS, 1);
         out.local_pref = None;
+        out.originator_id = None;
+        out.cluster_list.clear();
         if from > 0 {
             out.med = None;
         }
-    } else if out.local_pref.is_none() {
-        out.local_pref = Some(100);
+    } else {
+        out.local_pref = Some(out.local_pref.unwrap_or(100));
+        if internal {
+            out.originator_id = Some(out.originator_id.unwrap_or(router_id(from)));
+            // Each in front of what is there: the cluster that it leaves, then the one that it enters.
+            let mut passed: Vec<_> = cluster(from).into_iter().chain(cluster(to)).collect();
+            passed.dedup();
+            for cluster in passed {
+                out.cluster_list.insert(0, cluster);
+            }
+        }
     }
-    if external || from == 0 {
+    if (external && !is_client(to)) || from == 0 {
         out.next_hop = own_next_hop(family).into();
     }
     Some(out)
@@ -782,11 +863,18 @@ proptest! {
     fn the_rib_and_what_peers_hold_equal_the_model(
         steps in prop::collection::vec(step(), 1..150),
         always_compare_med in any::<bool>(),
-        multipath in 1..4_usize,
+        multipath in (1..4_usize, 1..4_usize),
         relax in any::<bool>(),
         hold in any::<bool>(),
         shards in 1..=4_u16,
     ) {
-        scenario(steps, Rules { always_compare_med, multipath, relax }, hold, shards);
+        let rules = Rules {
+            always_compare_med,
+            multipath_external: multipath.0,
+            multipath_internal: multipath.1,
+            relax,
+            link_bandwidth: true,
+        };
+        scenario(steps, rules, hold, shards);
     }
 }

@@ -50,6 +50,7 @@ fn rib(orders: CommunityOrders, import: PolicyChain, communities: &[Community]) 
         rules: bgp::rib::ImportRules::default(),
         orders,
         limits: Default::default(),
+        reflection: bgp::rib::Reflection::default(),
     });
     let next_hop: IpAddr = Ipv4Addr::new(192, 0, 2, 1).into();
     let attributes = Attributes {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bgp::policy::{Disposition, Match, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
 use bgp::rib::out::{Batch, ExportRules, GroupConfig};
-use bgp::rib::{BestChange, ImportRules, Ineligible, PeerSession, Rib, RibConfig};
+use bgp::rib::{BestChange, ImportRules, Ineligible, PeerSession, Reflection, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -59,6 +59,7 @@ fn session(peer: PeerId) -> PeerSession {
         rules: ImportRules::default(),
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),
+        reflection: Reflection::default(),
     }
 }
 
@@ -71,6 +72,8 @@ fn group(extended: bool) -> GroupConfig {
         next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
         next_hop_self: false,
         behind_local_asn: None,
+        reflection: Reflection::default(),
+        route_server: false,
         families: Family::Ipv4Unicast.into(),
         long_lived: false,
         limits: Default::default(),

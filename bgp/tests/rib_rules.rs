@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::policy::PolicyChain;
 use bgp::rib::view::PathView;
-use bgp::rib::{ImportRules, Ineligible, PeerSession, Rib, RibConfig};
+use bgp::rib::{ImportRules, Ineligible, PeerSession, Reflection, Rib, RibConfig};
 use bgp::role::Role;
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
@@ -32,6 +32,7 @@ fn up(rib: &mut Rib, peer: u8, rules: ImportRules) {
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),
         rules,
+        reflection: Reflection::default(),
     });
 }
 

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::policy::PolicyChain;
-use bgp::rib::{ImportRules, PeerSession, PeerStatistics, Rib, RibConfig, ShardSpec};
+use bgp::rib::{ImportRules, PeerSession, PeerStatistics, Reflection, Rib, RibConfig, ShardSpec};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -47,6 +47,7 @@ fn shards(count: u16) -> Vec<Rib> {
             orders: bgp::rib::CommunityOrders::default(),
             limits: Default::default(),
             prepend_local_asn: false,
+            reflection: Reflection::default(),
         });
         rib
     };

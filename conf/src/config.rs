@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::policy::{AsnSet, Policy, PolicyChain, PrefixList};
-use bgp::session::{GracefulHelper, SendHoldTime};
+use bgp::session::{GracefulHelper, PeerKind, SendHoldTime};
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
 use ipnet::IpNet;
 
@@ -98,17 +98,47 @@ fn share<T: PartialEq>(named: &mut BTreeMap<String, Arc<T>>, others: &BTreeMap<S
 pub struct Router {
     /// Our AS number.
     pub asn: Asn,
+    /// The confederation that our AS is a member of (RFC 5065).
+    pub confederation: Option<Confederation>,
     /// Our BGP identifier.
     pub router_id: RouterId,
     /// Our name, host and domain; `None`: the machine's.
     pub hostname: Option<String>,
     /// Where sessions are accepted; empty: nowhere.
     pub listen: Vec<SocketAddr>,
+    /// Our cluster as a route reflector (RFC 4456); `None`: our BGP identifier.
+    pub cluster_id: Option<Ipv4Addr>,
+    /// Pass routes on between route-reflector clients of one cluster.
+    pub client_to_client_reflection: bool,
     /// Threads that share the routing table, each with a part of the prefixes; `None`: one for each core.
     pub rib_threads: Option<u16>,
 }
 
 impl Router {
+    /// What a neighbour of this AS is to us.
+    pub fn kind_of(&self, asn: Asn) -> PeerKind {
+        if asn == self.asn {
+            PeerKind::Ibgp
+        } else if self.confederation.as_ref().is_some_and(|all| all.members.contains(&asn)) {
+            PeerKind::Confed
+        } else {
+            PeerKind::Ebgp
+        }
+    }
+
+    /// Our AS number towards a neighbour of this AS: outside of our confederation its number is seen.
+    pub fn asn_towards(&self, asn: Asn) -> Asn {
+        match &self.confederation {
+            Some(confederation) if self.kind_of(asn) == PeerKind::Ebgp => confederation.identifier,
+            _ => self.asn,
+        }
+    }
+
+    /// Our cluster as a route reflector.
+    pub fn cluster_id(&self) -> Ipv4Addr {
+        self.cluster_id.unwrap_or(self.router_id.0)
+    }
+
     /// The port of BGP (RFC 4271).
     pub const PORT: u16 = 179;
     /// Most threads that the routing table can be shared by.
@@ -118,6 +148,15 @@ impl Router {
     pub fn default_listen() -> Vec<SocketAddr> {
         vec![(Ipv4Addr::UNSPECIFIED, Self::PORT).into(), (Ipv6Addr::UNSPECIFIED, Self::PORT).into()]
     }
+}
+
+/// A confederation of ASes that others see as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confederation {
+    /// The AS number that others see.
+    pub identifier: Asn,
+    /// The other member ASes.
+    pub members: Vec<Asn>,
 }
 
 /// The forwarding plane.
@@ -210,17 +249,45 @@ pub struct Decision {
     pub always_compare_med: bool,
     /// Most paths of one prefix that share its traffic: 1 to 64.
     pub multipath: u8,
+    /// The same of external paths only, and of internal ones; `None`: as `multipath`.
+    pub multipath_ebgp: Option<u8>,
+    /// See [`Decision::multipath_ebgp`].
+    pub multipath_ibgp: Option<u8>,
+    /// Let paths of different AS paths of the same length share the traffic.
+    pub multipath_relax: bool,
+    /// How much each gets.
+    pub multipath_weights: MultipathWeights,
+    /// Let default routes resolve next hops.
+    pub next_hop_via_default: bool,
 }
 
 impl Default for Decision {
     fn default() -> Self {
-        Self { always_compare_med: false, multipath: 1 }
+        Self {
+            always_compare_med: false,
+            multipath: 1,
+            multipath_ebgp: None,
+            multipath_ibgp: None,
+            multipath_relax: false,
+            multipath_weights: MultipathWeights::default(),
+            next_hop_via_default: false,
+        }
     }
 }
 
+/// How paths share the traffic of a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MultipathWeights {
+    /// By their link bandwidth communities where all have one, else evenly.
+    #[default]
+    LinkBandwidth,
+    /// Evenly.
+    Equal,
+}
+
 /// A peer.
-#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration")]
 pub struct Neighbor {
     /// Where it is.
     pub address: IpAddr,
@@ -283,6 +350,12 @@ pub struct Neighbor {
     pub accept_blackhole: bool,
     /// Announce a default route to it, if this chain accepts it; an empty one does.
     pub default_originate: Option<PolicyChain>,
+    /// An internal peer that we reflect the routes of internal peers to, and its to them (RFC 4456).
+    pub route_reflector_client: bool,
+    /// The cluster that it is in as such a client; `None`: the router's.
+    pub cluster_id: Option<Ipv4Addr>,
+    /// An external peer that we are a route server for (RFC 7947).
+    pub route_server_client: bool,
     /// Several paths of a prefix, told apart by path identifiers (RFC 7911), in all families.
     pub add_path: AddPath,
 }
@@ -325,12 +398,16 @@ impl fmt::Display for AddPath {
 impl Neighbor {
     /// Our AS number towards it.
     pub fn session_asn(&self, router: &Router) -> Asn {
-        self.local_asn.map_or(router.asn, |local| local.asn)
+        self.local_asn.map_or_else(|| router.asn_towards(self.asn), |local| local.asn)
     }
 
-    /// Whether it is in another AS than we are towards it.
-    pub fn is_external(&self, router: &Router) -> bool {
-        self.session_asn(router) != self.asn
+    /// On which side of which border it is.
+    pub fn kind(&self, router: &Router) -> PeerKind {
+        match self.local_asn {
+            Some(local) if local.asn == self.asn => PeerKind::Ibgp,
+            Some(_) => PeerKind::Ebgp,
+            None => router.kind_of(self.asn),
+        }
     }
 
     /// The default of [`Neighbor::connect_retry`].
@@ -383,5 +460,6 @@ macro_rules! display_as_written {
 
 display_as_written! {
     Lookup { Auto = "auto", LpmTrie = "lpm-trie", Direct = "direct" }
+    MultipathWeights { LinkBandwidth = "link-bandwidth", Equal = "equal" }
     XdpMode { Auto = "auto", Native = "native", Generic = "generic" }
 }

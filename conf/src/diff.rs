@@ -189,12 +189,22 @@ fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     let mut keys = Keys::default();
     let (from, to) = (&old.router, &new.router);
     keys.compare("asn", (&from.asn, &to.asn), Effect::Restart, ToString::to_string);
+    let confederation = (&from.confederation, &to.confederation);
+    keys.compare("confederation", confederation, Effect::Restart, |all| match all {
+        Some(all) => format!("{} of {}", all.identifier, list(&all.members)),
+        None => "none".to_owned(),
+    });
     keys.compare("router-id", (&from.router_id, &to.router_id), Effect::Restart, ToString::to_string);
     keys.compare("hostname", (&from.hostname, &to.hostname), Effect::Restart, |name| or_none(name.as_ref()));
     keys.compare("listen", (&from.listen, &to.listen), Effect::Restart, |all| list(all));
     keys.compare("rib-threads", (&from.rib_threads, &to.rib_threads), Effect::Restart, |threads| {
         threads.map_or("one for each core".to_owned(), |threads| threads.to_string())
     });
+    keys.compare("cluster-id", (&from.cluster_id, &to.cluster_id), Effect::Restart, |cluster| {
+        cluster.map_or_else(|| "as router-id".to_owned(), |cluster| cluster.to_string())
+    });
+    let between = (&from.client_to_client_reflection, &to.client_to_client_reflection);
+    keys.compare("client-to-client-reflection", between, Effect::Restart, ToString::to_string);
     section("router", keys);
 
     let mut keys = Keys::default();
@@ -219,6 +229,20 @@ fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     let med = (&from.always_compare_med, &to.always_compare_med);
     keys.compare("always-compare-med", med, Effect::Reevaluate, ToString::to_string);
     keys.compare("multipath", (&from.multipath, &to.multipath), Effect::Reevaluate, ToString::to_string);
+    for (key, old, new) in [
+        ("multipath-ebgp", from.multipath_ebgp, to.multipath_ebgp),
+        ("multipath-ibgp", from.multipath_ibgp, to.multipath_ibgp),
+    ] {
+        keys.compare(key, (&old, &new), Effect::Reevaluate, |paths| {
+            paths.map_or_else(|| "as multipath".to_owned(), |paths| paths.to_string())
+        });
+    }
+    let relax = (&from.multipath_relax, &to.multipath_relax);
+    keys.compare("multipath-relax", relax, Effect::Reevaluate, ToString::to_string);
+    let weights = (&from.multipath_weights, &to.multipath_weights);
+    keys.compare("multipath-weights", weights, Effect::Reevaluate, ToString::to_string);
+    let via_default = (&from.next_hop_via_default, &to.next_hop_via_default);
+    keys.compare("next-hop-via-default", via_default, Effect::Restart, ToString::to_string);
     section("decision", keys);
 }
 
@@ -346,6 +370,13 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     };
     let (from, to) = (default(&old.default_originate), default(&new.default_originate));
     keys.compare("default-originate", (&from, &to), Reevaluate, Clone::clone);
+    let client = (&old.route_reflector_client, &new.route_reflector_client);
+    keys.compare("route-reflector-client", client, ResetSession, ToString::to_string);
+    let client = (&old.route_server_client, &new.route_server_client);
+    keys.compare("route-server-client", client, ResetSession, ToString::to_string);
+    keys.compare("cluster-id", (&old.cluster_id, &new.cluster_id), ResetSession, |cluster| {
+        cluster.map_or_else(|| "the router's".to_owned(), |cluster| cluster.to_string())
+    });
     keys.0
 }
 

@@ -36,7 +36,8 @@ use std::path::Path as FilePath;
 
 pub use attributes::AttributeOptions;
 pub use config::{
-    AddPath, Api, Config, Decision, FibConf, Lookup, Neighbor, NeighborRange, Router, SendPaths, XdpMode,
+    AddPath, Api, Confederation, Config, Decision, FibConf, Lookup, MultipathWeights, Neighbor,
+    NeighborRange, Router, SendPaths, XdpMode,
 };
 pub use diff::{Change, Effect, KeyChange, diff, needs_new_session};
 pub use error::{ConfError, Place, Warning};

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp::policy::Policy;
+use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet};
 use figment::value::Value;
 
@@ -20,14 +21,13 @@ use crate::origin::default_originate;
 use crate::policy::chain;
 use crate::reader::{Read, Table, boolean, number, number_or, text};
 use crate::restart;
-use crate::sections::{asn, unique};
+use crate::sections::{asn, cluster_id, unique};
 use crate::source::Path;
 use crate::timers::{Timers, timers};
 use crate::transport::{Transport, transport};
 
 /// Keys that the design of the configuration has and this version lacks.
-pub(crate) const UNSUPPORTED: &[&str] =
-    &["bfd", "cluster-id", "route-reflector-client", "route-server-client"];
+pub(crate) const UNSUPPORTED: &[&str] = &["bfd"];
 
 const ADDRESS: &str = "an IPv4 or IPv6 address";
 
@@ -68,7 +68,8 @@ fn neighbor(
     let group = groups.inherit(&mut table);
     let name = table.required("address", ADDRESS, address);
     let asn = table.required("asn", "the AS number of the neighbor", asn);
-    let keys = keys(&mut table, policies, router, |ours| asn.map(|asn| asn != ours));
+    let member = router.zip(asn).is_some_and(|(router, asn)| router.kind_of(asn) == PeerKind::Confed);
+    let keys = keys(&mut table, policies, router, |ours| asn.map(|asn| asn != ours && !member));
     let neighbor = name.zip(asn).map(|(address, asn)| Neighbor { address, asn, group, ..keys });
     if let Some(neighbor) = &neighbor {
         check_local_address(&table, neighbor);
@@ -110,6 +111,9 @@ pub(crate) fn keys(
     let accept_blackhole = table.optional("accept-blackhole", boolean).unwrap_or(false);
     let default_originate = default_originate(table, policies);
     let add_path = add_path(table);
+    let route_reflector_client = table.optional("route-reflector-client", boolean).unwrap_or(false);
+    let cluster_id = table.optional("cluster-id", cluster_id);
+    let route_server_client = table.optional("route-server-client", boolean).unwrap_or(false);
 
     Neighbor {
         address: Ipv6Addr::UNSPECIFIED.into(),
@@ -143,6 +147,9 @@ pub(crate) fn keys(
         extended_next_hop,
         advertise_hostname,
         advertise_version,
+        route_reflector_client,
+        cluster_id,
+        route_server_client,
     }
 }
 
@@ -171,7 +178,29 @@ fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Rou
         let reason = "the session cannot come up: the neighbor is passive and router.listen is empty";
         report.warn(&table.key("passive"), reason);
     }
-    if neighbor.is_external(router) {
+    if neighbor.cluster_id.is_some() && !neighbor.route_reflector_client {
+        let reason = "no effect: the neighbor is not a route-reflector-client";
+        report.warn(&table.key("cluster-id"), reason);
+    }
+    let kind = neighbor.kind(router);
+    if neighbor.route_server_client && kind != PeerKind::Ebgp {
+        let reason = "a route server is in no AS of its clients; expected this only of external neighbors";
+        report.error(&table.key("route-server-client"), reason);
+    }
+    if kind == PeerKind::Ibgp {
+        return;
+    }
+    if neighbor.route_reflector_client {
+        let (asn, ours) = (neighbor.asn, router.asn);
+        let reason = format!("AS {asn} is not ours; expected this only of internal neighbors (asn = {ours})");
+        report.error(&table.key("route-reflector-client"), reason);
+    }
+    if let Some(confederation) = router.confederation.as_ref().filter(|all| all.identifier == neighbor.asn) {
+        let asn = confederation.identifier;
+        let reason = format!("{asn} is our own confederation; expected the neighbor's member AS");
+        report.error(&table.key("asn"), reason);
+    }
+    if kind == PeerKind::Ebgp {
         warn_without_policy(table, neighbor, &format!("the external neighbor {}", neighbor.address));
     }
 }

@@ -9,7 +9,7 @@ use bgp::types::{Asn, RouterId};
 use figment::value::Value;
 use ipnet::IpNet;
 
-use crate::config::{Api, Decision, FibConf, Lookup, Router, XdpMode};
+use crate::config::{Api, Confederation, Decision, FibConf, Lookup, MultipathWeights, Router, XdpMode};
 use crate::reader::{Read, Report, Table, boolean, choice, number, number_or, parsed, text};
 use crate::source::Path;
 
@@ -30,7 +30,7 @@ pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
         return root.table("router").and(None);
     }
     let mut table = root.table("router")?;
-    let asn = table.required("asn", ASN, asn);
+    let own = table.required("asn", ASN, asn);
     let router_id = table.required("router-id", ROUTER_ID, router_id);
     let hostname = table.optional("hostname", hostname);
     let listen = table.list("listen", socket_address);
@@ -39,18 +39,45 @@ pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
     }
     let rib_threads =
         table.optional("rib-threads", |value| number(value, 1..=Router::MOST_RIB_THREADS.into(), ""));
+    let confederation = confederation(&mut table, own);
+    let cluster_id = table.optional("cluster-id", cluster_id);
+    let between_clients = table.optional("client-to-client-reflection", boolean);
     table.finish(&[]);
     let listen = match listen {
         Some(listen) => listen.into_iter().map(|(_, address)| address).collect(),
         None => Router::default_listen(),
     };
     Some(Router {
-        asn: asn?,
+        asn: own?,
+        confederation,
         router_id: router_id?,
         hostname,
         listen,
+        cluster_id,
+        client_to_client_reflection: between_clients.unwrap_or(true),
         rib_threads: rib_threads.map(|n| n as u16),
     })
+}
+
+/// `confederation = { identifier, members }`.
+fn confederation(router: &mut Table<'_, '_>, own: Option<Asn>) -> Option<Confederation> {
+    let mut table = router.table("confederation")?;
+    let path = table.key("identifier");
+    let identifier = table.required("identifier", "the AS number that others see", asn);
+    let members = table.required_list("members", "the other member ASes", asn);
+    let report = table.report();
+    table.finish(&[]);
+    let (identifier, members) = (identifier?, members?);
+    if own == Some(identifier) {
+        let reason = format!("{identifier} is router.asn; expected the number of all member ASes together");
+        report.error(&path, reason);
+    }
+    unique(report, &members, |member| *member);
+    for (path, _) in members.iter().filter(|(_, member)| *member == identifier) {
+        report.error(path, format!("{identifier} is the confederation itself; expected one of its members"));
+    }
+    let members = members.into_iter().map(|(_, member)| member).filter(|member| own != Some(*member));
+    Some(Confederation { identifier, members: members.collect() })
 }
 
 pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {
@@ -83,11 +110,22 @@ pub(crate) fn decision(root: &mut Table<'_, '_>) -> Decision {
     let default = Decision::default();
     let Some(mut table) = root.table("decision") else { return default };
     let always_compare_med = table.optional("always-compare-med", boolean);
-    let multipath = table.optional("multipath", |value| number(value, 1..=64, " (paths)"));
+    let paths = |value: &Value| number(value, 1..=64, " (paths)").map(|paths| paths as u8);
+    let multipath = table.optional("multipath", paths);
+    let external = table.optional("multipath-ebgp", paths);
+    let internal = table.optional("multipath-ibgp", paths);
+    let relax = table.optional("multipath-relax", boolean);
+    let weights = table.optional("multipath-weights", |value| choice(value, MultipathWeights::WORDS));
+    let via_default = table.optional("next-hop-via-default", boolean);
     table.finish(&[]);
     Decision {
         always_compare_med: always_compare_med.unwrap_or(default.always_compare_med),
-        multipath: multipath.map_or(default.multipath, |paths| paths as u8),
+        multipath: multipath.unwrap_or(default.multipath),
+        multipath_ebgp: external,
+        multipath_ibgp: internal,
+        multipath_relax: relax.unwrap_or(default.multipath_relax),
+        multipath_weights: weights.unwrap_or(default.multipath_weights),
+        next_hop_via_default: via_default.unwrap_or(default.next_hop_via_default),
     }
 }
 
@@ -147,6 +185,15 @@ fn hostname(value: &Value) -> Read<String> {
         return Ok(name);
     }
     Err(format!("\"{name}\" is no name of a host; expected {expected}"))
+}
+
+/// The id of a route reflector's cluster.
+pub(crate) fn cluster_id(value: &Value) -> Read<Ipv4Addr> {
+    let id: Ipv4Addr = parsed(value, ROUTER_ID)?;
+    if id.is_unspecified() {
+        return Err(format!("0.0.0.0 is no cluster; expected {ROUTER_ID}"));
+    }
+    Ok(id)
 }
 
 fn socket_address(value: &Value) -> Read<SocketAddr> {

@@ -75,8 +75,8 @@ fn the_order_of_neighbors_does_not_matter() {
 fn settings_tell_what_they_take() {
     let changes = changes(&[(
         "router-id = \"10.0.0.1\"",
-        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\nrib-threads = 3\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\n\
-         [api]\nlisten = \"127.0.0.1:1\"\n[decision]\nmultipath = 4",
+        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\nrib-threads = 3\ncluster-id = \"10.0.0.7\"\nclient-to-client-reflection = false\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\n\
+         [api]\nlisten = \"127.0.0.1:1\"\n[decision]\nmultipath = 4\nmultipath-ibgp = 2\nmultipath-relax = true\nmultipath-weights = \"equal\"\nnext-hop-via-default = true",
     )]);
     let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -85,10 +85,16 @@ fn settings_tell_what_they_take() {
             "~ router.router-id: 10.0.0.1 -> 10.0.0.9 (needs a restart)",
             "~ router.listen: [0.0.0.0:179, [::]:179] -> [10.0.0.9:179] (needs a restart)",
             "~ router.rib-threads: one for each core -> 3 (needs a restart)",
+            "~ router.cluster-id: as router-id -> 10.0.0.7 (needs a restart)",
+            "~ router.client-to-client-reflection: true -> false (needs a restart)",
             "~ fib.interfaces: [] -> [eth0] (needs a restart)",
             "~ fib.xdp-mode: auto -> generic (needs a restart)",
             "~ api.listen: none -> 127.0.0.1:1 (needs a restart)",
             "~ decision.multipath: 1 -> 4 (evaluates routes again)",
+            "~ decision.multipath-ibgp: as multipath -> 2 (evaluates routes again)",
+            "~ decision.multipath-relax: false -> true (evaluates routes again)",
+            "~ decision.multipath-weights: link-bandwidth -> equal (evaluates routes again)",
+            "~ decision.next-hop-via-default: false -> true (needs a restart)",
         ]
     );
     assert_eq!(changes.iter().map(Change::effect).max(), Some(Effect::Restart));

@@ -72,10 +72,7 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
         neighbor("hold_time = 30"),
         "p.toml:7: neighbor.hold_time: unknown key; did you mean \"hold-time\"?"
     );
-    assert_eq!(
-        error("cost = 1\n"),
-        "p.toml:4: router.cost: unknown key; expected one of asn, router-id, hostname, listen, rib-threads"
-    );
+    assert_eq!(error("[api]\ncost = 1\n"), "p.toml:5: api.cost: unknown key; expected one of socket, listen");
     assert_eq!(
         error("[[network]]\nprefix = \"10.0.0.0/8\"\nlabel = 1\n"),
         "p.toml:6: network.label: unknown key; expected one of prefix, policy, only-if-present"
@@ -123,7 +120,7 @@ fn add_path_says_what_it_expects() {
 
 #[test]
 fn keys_of_later_versions_are_refused_not_ignored() {
-    for key in ["bfd = true", "route-reflector-client = true", "route-server-client = true"] {
+    for key in ["bfd = true"] {
         let name = key.split(' ').next().unwrap();
         let expected =
             format!("p.toml:7: neighbor.{name}: not supported by this version; expected no such key");
@@ -198,6 +195,48 @@ fn wrong_keys_of_graceful_restart_are_refused() {
     ] {
         assert_eq!(neighbor(keys), format!("p.toml:{expected}"));
     }
+}
+
+#[test]
+fn a_confederation_has_a_number_of_its_own() {
+    let router = |keys: &str| error(&format!("confederation = {{ {keys} }}\n"));
+    assert_eq!(
+        router("identifier = 65000, members = [65001]"),
+        "p.toml:4: router.confederation.identifier: 65000 is router.asn; expected the number of all member ASes together"
+    );
+    assert_eq!(
+        router("identifier = 64500, members = [65001, 64500]"),
+        "p.toml:4: router.confederation.members: 64500 is the confederation itself; expected one of its members"
+    );
+    assert_eq!(
+        router("identifier = 64500"),
+        "p.toml:4: router.confederation.members: missing; expected the other member ASes"
+    );
+    assert_eq!(
+        error(
+            "confederation = { identifier = 64500, members = [65001] }\n[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 64500\n"
+        ),
+        "p.toml:7: neighbor.asn: 64500 is our own confederation; expected the neighbor's member AS"
+    );
+}
+
+#[test]
+fn only_internal_neighbors_are_clients_of_a_route_reflector() {
+    assert_eq!(
+        neighbor("import = []\nexport = []\nroute-reflector-client = true"),
+        "p.toml:9: neighbor.route-reflector-client: AS 65001 is not ours; expected this only of internal \
+         neighbors (asn = 65000)"
+    );
+    assert_eq!(
+        error("[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65000\nroute-server-client = true\n"),
+        "p.toml:7: neighbor.route-server-client: a route server is in no AS of its clients; expected this only of \
+         external neighbors"
+    );
+    assert_eq!(
+        neighbor("cluster-id = \"0.0.0.0\""),
+        "p.toml:7: neighbor.cluster-id: 0.0.0.0 is no cluster; expected an IPv4 address other than 0.0.0.0, such \
+         as \"10.0.0.1\""
+    );
 }
 
 #[test]

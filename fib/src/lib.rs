@@ -296,7 +296,8 @@ impl Fib {
         self.next_hops.iter()
     }
 
-    /// The set of these members, whatever their order and repetition. The id is good until the next
+    /// The set of these members, whatever their order; one that is there several times has as many shares of
+    /// the traffic. The id is good until the next
     /// commit, and beyond it as long as a route names it.
     pub fn set(&mut self, members: &[NextHopId]) -> Result<SetId, FibError> {
         self.sets.intern(members, &mut self.next_hops)

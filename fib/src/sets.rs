@@ -59,7 +59,7 @@ impl Sets {
         }
     }
 
-    /// The set of these members, whatever their order, each counted once.
+    /// The set of these members, whatever their order; one that is there several times has as many shares.
     pub(crate) fn intern(
         &mut self,
         members: &[NextHopId],
@@ -67,7 +67,6 @@ impl Sets {
     ) -> Result<SetId, FibError> {
         let mut sorted = members.to_vec();
         sorted.sort_unstable();
-        sorted.dedup();
         if let Some(&id) = self.by_members.get(&sorted[..]) {
             return Ok(SetId(id));
         }
@@ -99,7 +98,7 @@ impl Sets {
         Ok(SetId(id))
     }
 
-    /// The members of a set, sorted.
+    /// The members of a set, sorted, each as often as it has shares.
     pub(crate) fn members(&self, id: SetId) -> Option<&[NextHopId]> {
         self.slots.get(id.0 as usize)?.as_ref().map(|set| &*set.members)
     }
@@ -221,6 +220,13 @@ mod tests {
             let (low, high) = (64 / n as usize, 64_usize.div_ceil(n as usize));
             assert!(counts.iter().all(|&count| (low..=high).contains(&count)), "{n}: {counts:?}");
         }
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_has_twice_the_slots() {
+        let members = [1, 1, 2].map(NextHopId);
+        let table = spread(&members, 64);
+        assert_eq!([1, 2].map(|member| count(&table, member)), [43, 21]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use bgp::policy::PolicyChain;
 use bgp::rib::out::{ExportRules, GroupConfig};
-use bgp::rib::{ImportRules, PeerSession, Rib, RibConfig};
+use bgp::rib::{ImportRules, PeerSession, Reflection, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -210,6 +210,7 @@ fn session(peer: u16) -> PeerSession {
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),
         prepend_local_asn: false,
+        reflection: Reflection::default(),
     }
 }
 
@@ -223,6 +224,8 @@ fn group() -> GroupConfig {
         next_hops: own.map(|address| Some(address.into())),
         next_hop_self: false,
         behind_local_asn: None,
+        reflection: Reflection::default(),
+        route_server: false,
         families: FamilySet::ALL,
         long_lived: false,
         limits: Default::default(),

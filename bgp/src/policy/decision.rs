@@ -132,7 +132,8 @@ impl From<PeerKind> for RouteType {
     fn from(kind: PeerKind) -> Self {
         match kind {
             PeerKind::Ebgp => Self::Ebgp,
-            PeerKind::Ibgp => Self::Ibgp,
+            // Within a confederation routes are handled as internal ones (RFC 5065 section 5).
+            PeerKind::Ibgp | PeerKind::Confed => Self::Ibgp,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::wire::{AttributeError, Attributes, Community, NextHop, Origin, parse_
 
 use super::next_hops::NextHops;
 use super::path::{LONG_LIVED_RANK, rank};
+use super::shares::has_bandwidth;
 
 /// The name of an attribute set within one RIB. Valid as long as some path has it: an id from a
 /// [`super::BestChange`] only until the RIB is changed again.
@@ -31,7 +32,9 @@ pub struct AttrId(pub u32);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) asn: Asn,
+    pub(crate) confederation: Option<Asn>,
     pub(crate) router_id: RouterId,
+    pub(crate) cluster_id: Ipv4Addr,
 }
 
 /// What decisions need of an attribute set.
@@ -47,7 +50,8 @@ pub(crate) struct Summary {
     pub(crate) rank: u32,
     pub(crate) as_path_hash: u32,
     pub(crate) as_path_length: u16,
-    pub(crate) cluster_list_length: u8,
+    /// Clusters in `CLUSTER_LIST`, and [`Summary::BANDWIDTH`].
+    clusters: u8,
     /// ORIGIN in the two lowest bits, and the constants.
     bits: u8,
 }
@@ -60,6 +64,13 @@ impl Summary {
     const DISCARDED: u8 = 1 << 5;
     const AIGP: u8 = 1 << 6;
     const ONLY_TO_CUSTOMER: u8 = 1 << 7;
+    /// In the top bit of `clusters`.
+    const BANDWIDTH: u8 = 1 << 7;
+
+    /// How long `CLUSTER_LIST` is, up to 127.
+    pub(crate) fn cluster_list_length(&self) -> u8 {
+        self.clusters & !Self::BANDWIDTH
+    }
 
     pub(crate) fn origin(&self) -> u8 {
         self.bits & 0b11
@@ -93,6 +104,11 @@ impl Summary {
     /// `BLACKHOLE`.
     pub(crate) fn is_marked(&self) -> bool {
         self.bits & Self::MARKED != 0
+    }
+
+    /// Whether it has a link bandwidth community.
+    pub(crate) fn has_bandwidth(&self) -> bool {
+        self.clusters & Self::BANDWIDTH != 0
     }
 
     /// Whether attributes were discarded from the set (RFC 7606).
@@ -205,17 +221,17 @@ impl AttributeStore {
         let origin = origin_code(attributes.origin);
         let length = path.length();
         let mut bits = origin;
-        let cluster = self.identity.router_id.0;
         for (holds, bit) in [
-            (path.contains(self.identity.asn), Summary::OWN_AS),
+            (path.times_through(self.identity.asn, self.identity.confederation) > 0, Summary::OWN_AS),
             (self.is_own_originator(attributes), Summary::OWN_REFLECTION),
-            (attributes.cluster_list.contains(&cluster), Summary::OWN_REFLECTION),
+            (attributes.cluster_list.contains(&self.identity.cluster_id), Summary::OWN_REFLECTION),
             (attributes.aigp.is_some(), Summary::AIGP),
             (attributes.otc.is_some(), Summary::ONLY_TO_CUSTOMER),
             (attributes.communities.iter().any(|community| ORDERS.contains(community)), Summary::MARKED),
         ] {
             bits |= if holds { bit } else { 0 };
         }
+        let clusters = attributes.cluster_list.len().min(usize::from(!Summary::BANDWIDTH)) as u8;
         Summary {
             local_pref,
             med: attributes.med.unwrap_or(0),
@@ -229,9 +245,15 @@ impl AttributeStore {
             },
             as_path_hash: self.hasher.hash_one(path) as u32,
             as_path_length: u16::try_from(length).unwrap_or(u16::MAX),
-            cluster_list_length: u8::try_from(attributes.cluster_list.len()).unwrap_or(u8::MAX),
+            clusters: clusters
+                | if has_bandwidth(&attributes.extended_communities) { Summary::BANDWIDTH } else { 0 },
             bits,
         }
+    }
+
+    /// The router's own cluster.
+    pub(crate) fn cluster_id(&self) -> Ipv4Addr {
+        self.identity.cluster_id
     }
 
     #[inline]

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::session::PeerKind;
 use crate::types::{Asn, Family, PeerId, RouterId};
@@ -23,6 +24,8 @@ use super::out::journal::Journal;
 use super::path::{Ineligible, Path};
 use super::path_ids::PathIds;
 use super::peers::{Peer, PeerCounts};
+use super::reflection::Reflection;
+use super::shares;
 use super::sweep::Sweep;
 use super::table::{Table, pending};
 use super::{RibConfig, ShardSpec};
@@ -31,7 +34,10 @@ use super::{RibConfig, ShardSpec};
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) rules: Rules,
+    /// The rules that were set last share by bandwidth and those before did not, or the other way round.
+    pub(crate) reweigh: bool,
     pub(crate) asn: Asn,
+    pub(crate) confederation: Option<Asn>,
     pub(crate) assume_reachable: bool,
     pub(crate) hold_exports: bool,
     pub(crate) shard: ShardSpec,
@@ -43,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) path_ids: PathIds,
     /// By peer id; the first is [`PeerId::LOCAL`].
     pub(crate) peers: Vec<Option<Peer>>,
+    /// The clusters that clients of ours are in, besides the router's own.
+    pub(crate) other_clusters: Vec<Ipv4Addr>,
     pub(crate) filters: Filters,
     pub(crate) candidates: Vec<Candidate>,
     /// Indexes of the paths that the candidates stand for.
@@ -51,10 +59,17 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: &RibConfig) -> Self {
-        let identity = Identity { asn: config.local_asn, router_id: config.router_id };
+        let identity = Identity {
+            asn: config.local_asn,
+            confederation: config.confederation,
+            router_id: config.router_id,
+            cluster_id: config.cluster_id,
+        };
         Self {
             rules: config.rules,
+            reweigh: false,
             asn: config.local_asn,
+            confederation: config.confederation,
             assume_reachable: config.assume_reachable,
             hold_exports: config.hold_exports,
             shard: config.shard,
@@ -63,6 +78,7 @@ impl Core {
             attrs: AttributeStore::new(identity),
             path_ids: PathIds::default(),
             peers: vec![Some(Peer::local(config.local_asn, config.router_id))],
+            other_clusters: Vec::new(),
             filters: Filters::default(),
             candidates: Vec::new(),
             contenders: Vec::new(),
@@ -115,6 +131,31 @@ impl Core {
         peer.admit(family, Some(path), None);
     }
 
+    /// The peers but the router itself.
+    pub(crate) fn peer_ids(&self) -> Vec<PeerId> {
+        self.peers.iter().flatten().map(|peer| peer.session.id).filter(|id| *id != PeerId::LOCAL).collect()
+    }
+
+    /// Takes note of a client's cluster; whether it is one that the router did not serve before.
+    pub(crate) fn serves_new_cluster(&mut self, reflection: Reflection) -> bool {
+        let cluster = reflection.cluster_id;
+        let known = self.attrs.cluster_id() == cluster || self.other_clusters.contains(&cluster);
+        let new = reflection.client && !known;
+        if new {
+            self.other_clusters.push(cluster);
+        }
+        new
+    }
+
+    /// Whether attributes went through a cluster of ours other than the router's own.
+    pub(crate) fn passed_other_cluster(&self, attr: u32) -> bool {
+        let others = &self.other_clusters;
+        let passed = |attributes: Attributes| attributes.cluster_list.iter().any(|id| others.contains(id));
+        !others.is_empty()
+            && self.attrs.summary(attr).cluster_list_length() > 0
+            && self.attrs.attributes(attr).is_some_and(passed)
+    }
+
     /// The counts of a peer, to be changed.
     #[inline]
     pub(crate) fn count(&mut self, peer: u16, family: Family, change: impl FnOnce(&mut PeerCounts)) {
@@ -155,6 +196,28 @@ impl Core {
         }
     }
 
+    /// The next hops of paths that share the traffic by their bandwidths, if they do.
+    pub(crate) fn weighted<'a>(
+        &self,
+        mut paths: impl Iterator<Item = &'a Path> + Clone,
+    ) -> Option<SmallVec<[IpAddr; 1]>> {
+        // The summary tells most of those that have none.
+        let all = paths.clone().all(|path| self.attrs.summary(path.attr).has_bandwidth());
+        if !self.rules.link_bandwidth || !all || paths.clone().nth(1).is_none() {
+            return None;
+        }
+        let member = |path: &Path| {
+            let next_hop = self.attrs.next_hops.addr(self.attrs.summary(path.attr).next_hop)?;
+            Some((next_hop, shares::bandwidth(&self.attrs.attributes(path.attr)?)?))
+        };
+        paths
+            .try_fold(Vec::new(), |mut members, path| {
+                members.push(member(path)?);
+                Some(members)
+            })
+            .map(shares::shares)
+    }
+
     /// A path as the decision sees it.
     pub(crate) fn candidate(&self, path: Path) -> Candidate {
         let summary = self.attrs.summary(path.attr);
@@ -190,7 +253,7 @@ impl Core {
             external,
             interior_cost,
             router_id,
-            cluster_list_length: u32::from(summary.cluster_list_length),
+            cluster_list_length: u32::from(summary.cluster_list_length()),
             peer_address: session.map_or(Ipv4Addr::UNSPECIFIED.into(), |session| session.address),
             path_id: self.path_id(path).unwrap_or_default(),
             as_path_hash: summary.as_path_hash,
@@ -207,7 +270,8 @@ pub(crate) struct Plane<K> {
     pub(crate) sweep: Sweep,
     /// By group.
     pub(crate) journals: Vec<Option<Journal>>,
-    /// How many of them send several paths of a prefix.
+    /// How many of them are of groups that look at more than the best path: they send several paths of a prefix,
+    /// or choose for themselves.
     pub(crate) paths_journals: usize,
     pub(crate) ahead: Ahead<K>,
     /// The entry of the default route and its attributes, once a group announces one whatever the RIB has.
@@ -277,9 +341,11 @@ impl<K: Bits> Plane<K> {
     #[inline]
     pub(crate) fn export_paths(&mut self, id: u32) {
         if self.paths_journals > 0 {
-            self.journals.iter_mut().flatten().filter(|journal| journal.sent.is_some()).for_each(|journal| {
-                journal.record(id);
-            });
+            self.journals.iter_mut().flatten().filter(|journal| journal.hears_of_paths()).for_each(
+                |journal| {
+                    journal.record(id);
+                },
+            );
         }
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! Paths that equal the best one in all steps before the router id share the traffic when multipath
 //! is on, provided that they came through the same AS path, or through one of the same length when
-//! `relax` is set.
+//! `relax` is set. External paths and internal ones never share, so that each kind has a limit of its own.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -62,15 +62,32 @@ pub struct Candidate {
 pub struct Rules {
     /// Compare MED between paths of different neighbouring ASes too.
     pub always_compare_med: bool,
-    /// Greatest number of paths that share the traffic; 1 is none but the best.
-    pub multipath: usize,
+    /// Greatest number of external paths that share the traffic; 1 is none but the best.
+    pub multipath_external: usize,
+    /// The same of internal ones.
+    pub multipath_internal: usize,
     /// Let AS paths of equal length share the traffic even when they differ.
     pub relax: bool,
+    /// Share by link bandwidth where all paths have one (draft-ietf-idr-link-bandwidth).
+    pub link_bandwidth: bool,
+}
+
+impl Rules {
+    /// Whether several paths may share the traffic of a prefix.
+    pub(crate) fn share(&self) -> bool {
+        self.multipath_external.max(self.multipath_internal) > 1
+    }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { always_compare_med: false, multipath: 1, relax: false }
+        Self {
+            always_compare_med: false,
+            multipath_external: 1,
+            multipath_internal: 1,
+            relax: false,
+            link_bandwidth: false,
+        }
     }
 }
 
@@ -202,10 +219,11 @@ impl Filters {
 
     /// The candidates that carry traffic after [`Filters::run`] found `best`, in order of preference.
     pub(crate) fn multipath(&self, candidates: &[Candidate], rules: &Rules, best: usize) -> Vec<usize> {
-        if rules.multipath <= 1 {
+        let chosen = &candidates[best];
+        let most = if chosen.external { rules.multipath_external } else { rules.multipath_internal };
+        if most <= 1 {
             return vec![best];
         }
-        let chosen = &candidates[best];
         let equal = |&index: &usize| {
             let candidate = &candidates[index];
             self.lost_at[index].is_none_or(|step| step >= DecisionStep::RouterId)
@@ -219,7 +237,7 @@ impl Filters {
             let Candidate { router_id, cluster_list_length, peer_address, path_id, .. } = *candidate;
             (index != best, router_id, cluster_list_length, peer_address, path_id)
         });
-        members.truncate(rules.multipath);
+        members.truncate(most);
         members
     }
 

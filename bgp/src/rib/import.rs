@@ -103,12 +103,12 @@ impl Core {
             let otc = attributes().and_then(|attributes| attributes.otc);
             otc.is_some_and(|otc| role.is_leak(otc, session.asn))
         };
-        if (summary.has_own_as() || session.local_asn != self.asn) && loops() {
+        if (summary.has_own_as() || self.has_other_asn(session)) && loops() {
             Some(Ineligible::AsLoop)
-        } else if summary.has_own_reflection() {
+        } else if summary.has_own_reflection() || self.passed_other_cluster(received) {
             let originated = attributes().is_some_and(|attributes| self.attrs.is_own_originator(&attributes));
             Some(if originated { Ineligible::OriginatorLoop } else { Ineligible::ClusterLoop })
-        } else if external && session.enforce_first_as && summary.first_as != session.asn.0 {
+        } else if session.enforce_first_as && self.begins_elsewhere(session, received) {
             Some(Ineligible::FirstAsMismatch)
         } else if external && summary.has_otc() && session.rules.role.is_some_and(leaks) {
             Some(Ineligible::RouteLeak)
@@ -119,11 +119,28 @@ impl Core {
         }
     }
 
+    /// Whether the AS path begins with another AS than that of the peer it came from.
+    fn begins_elsewhere(&self, session: &PeerSession, received: u32) -> bool {
+        match session.kind {
+            PeerKind::Ebgp => self.attrs.summary(received).first_as != session.asn.0,
+            PeerKind::Confed => {
+                let attributes = self.attrs.attributes(received);
+                attributes.is_some_and(|attributes| attributes.as_path.first_member() != Some(session.asn))
+            }
+            PeerKind::Ibgp => false,
+        }
+    }
+
     /// Whether our own AS numbers are in the AS path more often than is allowed.
     fn is_as_loop(&self, session: &PeerSession, attributes: &Attributes) -> bool {
-        let ours = [self.asn, session.local_asn];
-        let count = attributes.as_path.asns().filter(|asn| ours.contains(asn)).count();
-        count > usize::from(session.rules.allow_own_asn)
+        let path = &attributes.as_path;
+        let other = if self.has_other_asn(session) { path.count(session.local_asn) } else { 0 };
+        path.times_through(self.asn, self.confederation) + other > usize::from(session.rules.allow_own_asn)
+    }
+
+    /// Whether we have an AS number of its own towards a peer, neither ours nor that of our confederation.
+    fn has_other_asn(&self, session: &PeerSession) -> bool {
+        session.local_asn != self.asn && Some(session.local_asn) != self.confederation
     }
 
     /// Asks policy; the caller gets one use of the attributes.
@@ -314,7 +331,9 @@ impl<K: Bits> Plane<K> {
         // Nothing but the marks of its session or policy is new: whatever was chosen stays.
         let same = (old.attr, old.rank) == (path.attr, path.rank)
             && (old.flags ^ path.flags) & !(Path::CHOSEN | Path::GENERATION | Path::POLICY) == 0;
-        if same || (chosen == 0 && self.loses_at_once(id, path)) {
+        // One that was in the running until MED or what comes after it may have kept out others.
+        let loses = chosen == 0 && self.loses_at_once(id, path) && self.loses_at_once(id, old);
+        if same || loses {
             self.table.paths_mut(id)[index] = Path { flags: path.flags | chosen, ..path };
         } else {
             let before = self.choice(core, id);
@@ -342,7 +361,8 @@ impl<K: Bits> Plane<K> {
             counts.stale -= usize::from(old.flags & Path::GENERATION != mark);
         });
         core.outside_limits(K::FAMILY, old);
-        if old.has(Path::CHOSEN) {
+        // Not chosen, it may all the same have kept out others of its neighbouring AS by its MED.
+        if old.has(Path::CHOSEN) || !self.loses_at_once(id, old) {
             self.reselect(core, id, before);
         }
         if old.eligible() {

@@ -29,14 +29,16 @@ pub mod out;
 mod path;
 mod path_ids;
 mod peers;
+mod reflection;
 mod select;
+mod shares;
 mod sweep;
 mod table;
 pub mod view;
 pub mod watch;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use smallvec::SmallVec;
@@ -51,6 +53,7 @@ pub use limits::{LimitNews, PrefixGauge, ReceiveLimits};
 pub use next_hops::{NextHopInterest, NextHopState};
 pub use path::Ineligible;
 pub use peers::{CommunityOrders, ImportRules, PeerCounts, PeerSession, PeerStatistics};
+pub use reflection::Reflection;
 
 use self::core::{Core, Plane};
 use generations::Generations;
@@ -114,8 +117,12 @@ impl ShardSpec {
 pub struct RibConfig {
     /// Our AS number.
     pub local_asn: Asn,
-    /// Our router id; also our cluster id.
+    /// The confederation that this is a member AS of (RFC 5065), by the number that others see.
+    pub confederation: Option<Asn>,
+    /// Our router id.
     pub router_id: RouterId,
+    /// Our cluster id (RFC 4456). Clients may be in other clusters, see [`PeerSession::reflection`].
+    pub cluster_id: Ipv4Addr,
     /// Options of the decision.
     pub rules: Rules,
     /// Use paths whose next hop nothing was said about yet.
@@ -131,7 +138,9 @@ impl RibConfig {
     pub fn new(local_asn: Asn, router_id: RouterId) -> Self {
         Self {
             local_asn,
+            confederation: None,
             router_id,
+            cluster_id: router_id.0,
             rules: Rules::default(),
             assume_reachable: false,
             hold_exports: false,
@@ -147,7 +156,7 @@ pub enum Forwarding {
     Originated,
     /// Nowhere: traffic is dropped (RFC 7999).
     Blackhole,
-    /// To these next hops, in ascending order, each once.
+    /// To these next hops, in ascending order; one that has more of the traffic than others several times.
     Via(SmallVec<[IpAddr; 1]>),
 }
 
@@ -264,6 +273,12 @@ impl Rib {
         if self.core.peers[index].as_ref().is_some_and(|peer| peer.counts.iter().any(|c| c.received > 0)) {
             // Stale paths have the outcome of the policy of before.
             self.set_import(session.id, session.import.clone());
+        }
+        if self.core.serves_new_cluster(session.reflection) {
+            // Routes that have been there are loops now.
+            for other in self.core.peer_ids() {
+                self.reimport(other, |_| ());
+            }
         }
         let slot = &mut self.core.peers[index];
         let peer = match slot {
@@ -558,6 +573,8 @@ impl Rib {
     /// The decision has other options. Every prefix with several paths is decided anew by [`Rib::work`].
     pub fn set_rules(&mut self, rules: Rules) {
         if rules != self.core.rules {
+            // Kept from then on: a round that another one overtakes must not forget it.
+            self.core.reweigh |= self.core.rules.link_bandwidth != rules.link_bandwidth;
             self.core.rules = rules;
             self.v4.sweep_for(Cause::Rules);
             self.v6.sweep_for(Cause::Rules);
@@ -719,7 +736,7 @@ impl<K: Bits> Plane<K> {
             Forwarding::Originated
         } else if best.has(Path::BLACKHOLE) {
             Forwarding::Blackhole
-        } else if core.rules.multipath <= 1 {
+        } else if !core.rules.share() {
             Forwarding::Via(address(&best).into_iter().collect())
         } else {
             let members = self
@@ -727,6 +744,13 @@ impl<K: Bits> Plane<K> {
                 .paths(id)
                 .iter()
                 .filter(|path| path.has(Path::MULTIPATH) && !path.has(Path::BLACKHOLE));
+            if let Some(shares) = core.weighted(members.clone()) {
+                return BestRoute {
+                    peer: PeerId(best.peer),
+                    attr: AttrId(best.attr),
+                    forwarding: Forwarding::Via(shares),
+                };
+            }
             let mut next_hops: SmallVec<[IpAddr; 1]> = members.filter_map(address).collect();
             next_hops.sort_unstable();
             next_hops.dedup();

@@ -16,6 +16,7 @@ use crate::wire::AttributeContext;
 use super::generations::Generations;
 use super::limits::ReceiveLimits;
 use super::path::Path;
+use super::reflection::Reflection;
 
 /// A session that came up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct PeerSession {
     /// Refuse routes whose AS path does not begin with its AS number. Off for route servers, which
     /// do not put themselves into the path.
     pub enforce_first_as: bool,
+    /// What an internal peer is to us as a route reflector.
+    pub reflection: Reflection,
     /// How the attributes of its routes are judged.
     pub rules: ImportRules,
     /// Limits on what it announces, by [`Family::index`]; the same gauges in every shard, new ones for each
@@ -210,6 +213,7 @@ impl Peer {
             rules: ImportRules::default(),
             limits: Default::default(),
             orders: CommunityOrders::default(),
+            reflection: Reflection::default(),
         };
         Self { up: true, ..Self::new(session) }
     }

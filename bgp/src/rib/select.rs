@@ -32,7 +32,7 @@ impl<K: Bits> Plane<K> {
             .first()
             .filter(|path| path.has(Path::BEST))
             .map(|path| (path.peer, path.attr, path.has(Path::BLACKHOLE)));
-        let others = if core.rules.multipath > 1 { self.sharers(id) } else { 0 };
+        let others = if core.rules.share() { self.sharers(id) } else { 0 };
         Choice { best, others }
     }
 
@@ -90,7 +90,7 @@ impl<K: Bits> Plane<K> {
         candidates.clear();
         candidates.extend(core.contenders.iter().map(|&index| core.candidate(paths[index])));
         let best = core.filters.run(&candidates, &core.rules);
-        if let Some(best) = best.filter(|_| core.rules.multipath > 1) {
+        if let Some(best) = best.filter(|_| core.rules.share()) {
             for member in core.filters.multipath(&candidates, &core.rules, best) {
                 paths[core.contenders[member]].flags |= Path::MULTIPATH;
             }

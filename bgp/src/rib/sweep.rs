@@ -136,7 +136,7 @@ impl<K: Bits> Plane<K> {
             // What shared the traffic by the old rules shows in the marks alone.
             let (before, shared) = (self.choice(core, id), self.sharers(id));
             self.reselect(core, id, before);
-            if self.sharers(id) != shared {
+            if core.reweigh || self.sharers(id) != shared {
                 self.mark_changed(core, id);
             }
             self.export_paths(id);

@@ -21,6 +21,7 @@ use super::attrs::AttrId;
 use super::core::{Core, Plane};
 use super::decision::{DecisionStep, decide};
 use super::key::Bits;
+use super::next_hops::NextHopState;
 use super::out::Advertised;
 use super::path::{Ineligible, Path};
 use super::table::pending;
@@ -35,6 +36,8 @@ pub struct RouteView {
     pub paths: Vec<PathView>,
     /// The last step that was needed to find the best path; `None` when there is none.
     pub decided_by: Option<DecisionStep>,
+    /// The interior cost of the best path's next hop.
+    pub best_interior_cost: Option<u32>,
     /// What the forwarding plane said of the best path.
     pub forwarding: ForwardingState,
 }
@@ -80,6 +83,8 @@ pub struct PathView {
     pub blackhole: bool,
     /// Whether it is of the present session.
     pub standing: Standing,
+    /// The interior cost of its next hop, as far as it is known.
+    pub interior_cost: Option<u32>,
 }
 
 /// Which prefixes, and which of their paths, a list is to hold.
@@ -223,9 +228,11 @@ impl Rib {
         };
         let paths = config.encode.add_path.contains(K::FAMILY);
         let default = plane.default_route.filter(|_| config.rules.default_originate.is_some());
-        let wanted = |id| {
-            default.is_some_and(|(default, _)| default == id)
-                || plane.table.best(id).is_some_and(|best| paths || best.peer != peer.0)
+        let others = |id| plane.table.paths(id).iter().any(|path| path.eligible() && path.peer != peer.0);
+        let wanted = |id| match plane.table.best(id) {
+            _ if default.is_some_and(|(default, _)| default == id) => true,
+            Some(best) => paths || best.peer != peer.0 || (config.route_server && others(id)),
+            None => false,
         };
         let ids = plane.table.page(after.as_ref().and_then(K::of_net), None, limit, wanted);
         let next = ids.last().filter(|_| ids.len() == limit).map(|&id| plane.table.prefix(id));
@@ -312,6 +319,7 @@ impl<K: Bits> Plane<K> {
         Some(RouteView {
             prefix,
             paths: shown,
+            best_interior_cost: ranked.as_ref().map(|ranked| candidates[ranked.best].interior_cost),
             decided_by: ranked.map(|ranked| ranked.decided_by),
             forwarding,
         })
@@ -349,6 +357,10 @@ impl Core {
             lost_at,
             blackhole: path.has(Path::BLACKHOLE),
             standing,
+            interior_cost: match self.attrs.next_hops.state(self.attrs.summary(path.attr).next_hop) {
+                NextHopState::Reachable { cost } => Some(cost),
+                NextHopState::Unknown | NextHopState::Unreachable => None,
+            },
         })
     }
 

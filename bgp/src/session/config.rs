@@ -11,11 +11,13 @@ use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use crate::wire::Capability;
 
 /// Configuration of one session. [`Session::reconfigure`](super::Session::reconfigure) replaces it.
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct SessionConfig {
-    /// Our AS number.
+    /// Our AS number: that of the confederation, if we are in one and the peer is not.
     pub local_asn: Asn,
+    /// The peer is in another member AS of our confederation.
+    pub confederation: bool,
     /// The AS number that the peer must have.
     pub peer_asn: Asn,
     /// Our BGP identifier.
@@ -59,6 +61,7 @@ impl SessionConfig {
     pub fn new(local_asn: Asn, peer_asn: Asn, router_id: RouterId, jitter_seed: u64) -> Self {
         Self {
             local_asn,
+            confederation: false,
             peer_asn,
             router_id,
             hold_time: HoldTime::DEFAULT,
@@ -82,7 +85,13 @@ impl SessionConfig {
 
     /// Whether the peer is in our AS or in another.
     pub fn kind(&self) -> PeerKind {
-        if self.local_asn == self.peer_asn { PeerKind::Ibgp } else { PeerKind::Ebgp }
+        if self.local_asn == self.peer_asn {
+            PeerKind::Ibgp
+        } else if self.confederation {
+            PeerKind::Confed
+        } else {
+            PeerKind::Ebgp
+        }
     }
 }
 
@@ -180,6 +189,8 @@ impl Default for Timing {
 pub enum PeerKind {
     /// A peer in our AS.
     Ibgp,
+    /// A peer in another member AS of our confederation (RFC 5065).
+    Confed,
     /// A peer in another AS.
     Ebgp,
 }

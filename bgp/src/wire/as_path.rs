@@ -249,8 +249,9 @@ impl AsPath {
         path
     }
 
-    /// The path without its confederation segments.
-    pub(super) fn without_confederations(&self) -> Self {
+    /// The path without its confederation segments, as it leaves a confederation (RFC 5065 section 4.1).
+    #[must_use]
+    pub fn without_confederations(&self) -> Self {
         let mut path = Self::new();
         for segment in self.segments().filter(|segment| !segment.kind.is_confed()) {
             path.push(segment.kind, segment.asns());
@@ -258,12 +259,12 @@ impl AsPath {
         path
     }
 
-    /// Adds a sequence to the sequence that ends this path, if there is one and there is room.
+    /// Adds a sequence to the sequence of its kind that ends this path, if there is one and there is room.
     fn try_extend_last(&mut self, segment: Segment<'_>) -> bool {
         let Some(last) = self.segments().last() else { return false };
         let count = last.asns().len() + segment.asns().len();
-        if last.kind != SegmentKind::Sequence || segment.kind != SegmentKind::Sequence || count > SEGMENT_MAX
-        {
+        let ordered = matches!(last.kind, SegmentKind::Sequence | SegmentKind::ConfedSequence);
+        if !ordered || segment.kind != last.kind || count > SEGMENT_MAX {
             return false;
         }
         let at = self.bytes.len() - last.bytes.len() - 1;
@@ -312,6 +313,23 @@ impl AsPath {
         self.asns().any(|other| other == asn)
     }
 
+    /// How often the path went through the AS or the confederation that it is a member of, if any: a
+    /// member is looked for in confederation segments, a confederation outside of them (RFC 5065 section 4).
+    pub fn times_through(&self, asn: Asn, confederation: Option<Asn>) -> usize {
+        let Some(identifier) = confederation else { return self.count(asn) };
+        let ours = |segment: Segment<'_>| {
+            let ours = if segment.kind.is_confed() { asn } else { identifier };
+            segment.asns().filter(|other| *other == ours).count()
+        };
+        self.segments().map(ours).sum()
+    }
+
+    /// The member AS that the path comes from: the first of a leading confederation sequence.
+    pub fn first_member(&self) -> Option<Asn> {
+        let segment = self.segments().next()?;
+        (segment.kind == SegmentKind::ConfedSequence).then(|| segment.asns().next())?
+    }
+
     /// How often the AS is in the path.
     pub fn count(&self, asn: Asn) -> usize {
         self.asns().filter(|other| *other == asn).count()
@@ -319,10 +337,21 @@ impl AsPath {
 
     /// Puts an AS number before the path, `times` times (RFC 4271 section 5.1.2). AS 0 is not put.
     pub fn prepend(&mut self, asn: Asn, times: usize) {
+        self.prepend_to(SegmentKind::Sequence, asn, times);
+    }
+
+    /// Puts the number of a member AS before the path, as it goes to another member of the confederation (RFC
+    /// 5065 section 4.1). AS 0 is not put.
+    pub fn prepend_confed(&mut self, member: Asn) {
+        self.prepend_to(SegmentKind::ConfedSequence, member, 1);
+    }
+
+    fn prepend_to(&mut self, kind: SegmentKind, asn: Asn, times: usize) {
         if asn.0 == 0 || times == 0 {
             return;
         }
-        let mut path = Self::sequence(std::iter::repeat_n(asn, times));
+        let mut path = Self::new();
+        path.push(kind, std::iter::repeat_n(asn, times));
         let mut rest = self.segments();
         if let Some(first) = self.segments().next()
             && path.try_extend_last(first)
@@ -418,6 +447,26 @@ mod tests {
         for bad in ["{1", "1 x", "{}", "0", "1 {0}", "-1"] {
             assert!(bad.parse::<AsPath>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_confederation_is_entered_and_left_without_a_trace() {
+        let mut inside = path("65001 1");
+        for member in [64_512, 64_513] {
+            inside.prepend_confed(Asn(member));
+        }
+        assert_eq!(inside.to_string(), "(64513 64512) 65001 1");
+        assert_eq!((inside.first_member(), inside.first_asn()), (Some(Asn(64_513)), Some(Asn(65_001))));
+        assert_eq!(inside.length(), 2);
+        let confederation = Some(Asn(65_000));
+        let through = |path: &AsPath, asn, confederation| path.times_through(Asn(asn), confederation);
+        assert_eq!([64_512, 64_514].map(|asn| through(&inside, asn, confederation)), [1, 0]);
+        // A member's number means something else outside of the confederation.
+        assert_eq!(through(&inside, 65_001, confederation), 0);
+        assert_eq!((through(&inside, 64_514, Some(Asn(65_001))), through(&inside, 65_001, None)), (1, 1));
+        assert_eq!(inside.without_confederations(), path("65001 1"));
+        inside.prepend(Asn(7), 1);
+        assert_eq!((inside.to_string().as_str(), inside.first_member()), ("7 (64513 64512) 65001 1", None));
     }
 
     #[test]

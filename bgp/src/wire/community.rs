@@ -73,10 +73,21 @@ impl ExtendedCommunity {
     pub const ROUTE_TARGET: u8 = 2;
     /// Sub-type of a route origin.
     pub const ROUTE_ORIGIN: u8 = 3;
+    /// Sub-type of a link bandwidth.
+    pub const LINK_BANDWIDTH: u8 = 4;
 
     /// Whether the community stays when the route leaves the AS.
     pub fn is_transitive(self) -> bool {
         self.0[0] & 0x40 == 0
+    }
+
+    /// Bytes per second of a link bandwidth community, of either transitivity (draft-ietf-idr-link-bandwidth
+    /// section 2).
+    pub fn link_bandwidth(self) -> Option<f32> {
+        match self.0 {
+            [0x00 | 0x40, Self::LINK_BANDWIDTH, _, _, value @ ..] => Some(f32::from_be_bytes(value)),
+            _ => None,
+        }
     }
 }
 

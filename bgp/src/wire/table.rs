@@ -219,7 +219,7 @@ fn put_origin(attributes: &Attributes, _: Target, out: &mut Vec<u8>) -> bool {
 
 fn as_path(value: &[u8], source: AttributeContext, draft: &mut Draft) -> Result<(), Fault> {
     let path = AsPath::decode(value, source.as4)?;
-    // This speaker is in no confederation, so every neighbour in another AS is outside of one.
+    // Neighbours in other member ASes of our confederation do not count as external here.
     if source.ebgp && path.segments().any(|segment| segment.kind().is_confed()) {
         return Err(Reason::Confederation.into());
     }

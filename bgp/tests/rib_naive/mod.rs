@@ -74,6 +74,7 @@ pub(crate) fn best(candidates: &[Candidate], rules: &Rules) -> Option<(usize, Ve
         })
         .collect();
     sharing.sort_by_key(|&r| order(r));
-    sharing.truncate(rules.multipath.max(1));
+    let most = if c(winner).external { rules.multipath_external } else { rules.multipath_internal };
+    sharing.truncate(most.max(1));
     Some((winner, sharing))
 }

@@ -1,12 +1,14 @@
 //! What may happen to a RIB, at random: the steps of the model test.
 
+use std::net::Ipv4Addr;
+
 use bgp::rib::Rules;
 use bgp::session::PeerKind;
-use bgp::types::{Asn, Family};
+use bgp::types::{Asn, Family, RouterId};
 use bgp::wire::{AsPath, Attributes, Community, Origin};
 use proptest::prelude::*;
 
-use super::{OURS, PEERS, asn, kind, next_hop};
+use super::{CLUSTER, OURS, PEERS, ROUTER_ID, asn, kind, next_hop};
 
 /// A route as a peer may send it.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub(crate) struct Route {
     pub(crate) med: Option<u32>,
     pub(crate) next_hop: u8,
     pub(crate) community: Option<Community>,
+    pub(crate) originator: Option<RouterId>,
+    pub(crate) clusters: Vec<Ipv4Addr>,
 }
 
 impl Route {
@@ -32,6 +36,8 @@ impl Route {
             med: self.med,
             local_pref: internal.then_some(self.preference),
             communities: self.community.into_iter().collect(),
+            originator_id: self.originator.filter(|_| internal),
+            cluster_list: if internal { self.clusters.clone() } else { Vec::new() },
             ..Attributes::originated(next_hop(self.next_hop, family))
         }
     }
@@ -53,7 +59,7 @@ pub(crate) enum Step {
     Originate(usize, bool),
     Import(u16, u8),
     /// These peers, a bit each, are exported to by another policy.
-    Export(u8, u8),
+    Export(u16, u8),
     Rules(Rules),
     Work(usize),
     Read(u16, usize),
@@ -72,24 +78,38 @@ fn route() -> impl Strategy<Value = Route> {
         1 => Just(Some(Community::NO_ADVERTISE)),
     ];
     let origin = prop_oneof![4 => Just(Origin::Igp), 1 => Just(Origin::Incomplete)];
-    (99..101_u32, path, origin, prop::option::of(0..2_u32), 0..3_u8, community).prop_map(
-        |(preference, path, origin, med, next_hop, community)| Route {
+    let originator = prop_oneof![
+        6 => Just(None),
+        2 => Just(Some(RouterId(Ipv4Addr::new(10, 0, 1, 0)))),
+        1 => Just(Some(RouterId(ROUTER_ID))),
+    ];
+    let cluster =
+        prop_oneof![4 => Just(Ipv4Addr::new(10, 8, 8, 8)), 1 => Just(ROUTER_ID), 1 => Just(CLUSTER)];
+    let reflected = (originator, prop::collection::vec(cluster, 0..3));
+    (99..101_u32, path, origin, prop::option::of(0..2_u32), 0..3_u8, community, reflected).prop_map(
+        |(preference, path, origin, med, next_hop, community, (originator, clusters))| Route {
             preference,
             path,
             origin,
             med,
             next_hop,
             community,
+            originator,
+            clusters,
         },
     )
 }
 
 pub(crate) fn rules() -> impl Strategy<Value = Rules> {
-    (any::<bool>(), 1..4_usize, any::<bool>()).prop_map(|(always_compare_med, multipath, relax)| Rules {
-        always_compare_med,
-        multipath,
-        relax,
-    })
+    (any::<bool>(), 1..4_usize, 1..4_usize, any::<bool>()).prop_map(
+        |(always_compare_med, multipath_external, multipath_internal, relax)| Rules {
+            always_compare_med,
+            multipath_external,
+            multipath_internal,
+            relax,
+            link_bandwidth: true,
+        },
+    )
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -109,7 +129,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_u8, prop::option::of(0..2_u32)).prop_map(|(n, s)| Step::NextHop(n, s)),
         1 => (0..12_usize, any::<bool>()).prop_map(|(n, on)| Step::Originate(n, on)),
         1 => (peer(), 0..5_u8).prop_map(|(p, n)| Step::Import(p, n)),
-        2 => (1..1_u8 << PEERS, 0..5_u8).prop_map(|(peers, n)| Step::Export(peers, n)),
+        2 => (1..1_u16 << PEERS, 0..5_u8).prop_map(|(peers, n)| Step::Export(peers, n)),
         1 => rules().prop_map(Step::Rules),
         3 => (1..20_usize).prop_map(Step::Work),
         8 => (peer(), prop_oneof![Just(1_usize), Just(60), Just(10_000)]).prop_map(|(p, n)| Step::Read(p, n)),

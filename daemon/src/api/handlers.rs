@@ -76,6 +76,7 @@ async fn summarize(app: &App, neighbors: &[NeighborDetail]) -> Result<Summary, R
         router: RouterInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             asn: router.asn.0,
+            confederation: router.confederation.as_ref().map(|all| all.identifier.0),
             router_id: router.router_id.to_string(),
             uptime_seconds: app.started.elapsed().as_secs(),
             resident_bytes: views::resident_bytes(),

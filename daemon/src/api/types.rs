@@ -47,6 +47,8 @@ pub struct RouterInfo {
     pub version: String,
     /// Own AS number.
     pub asn: u32,
+    /// The confederation that it is a member of.
+    pub confederation: Option<u32>,
     /// BGP identifier.
     pub router_id: String,
     /// Seconds since the daemon started.
@@ -166,8 +168,12 @@ pub struct NeighborDetail {
     /// The line of `show summary`.
     #[serde(flatten)]
     pub brief: NeighborBrief,
-    /// `ebgp` or `ibgp`.
+    /// `ebgp`, `ibgp`, or `confederation`: in another member AS of ours.
     pub kind: String,
+    /// Its cluster, when it is a client of ours as a route reflector.
+    pub reflector_cluster: Option<String>,
+    /// Whether it is a client of ours as a route server.
+    pub route_server_client: bool,
     /// Whether we only wait for the neighbour to connect.
     pub passive: bool,
     /// The AS number that we are of towards it, with its options; absent: the router's.
@@ -371,6 +377,8 @@ pub struct Path {
     pub next_hop: String,
     /// The link-local next hop beside a global one (RFC 2545).
     pub link_local_next_hop: Option<String>,
+    /// Interior cost of the next hop, as far as it is known.
+    pub interior_cost: Option<u32>,
     /// AS path as text.
     pub as_path: String,
     /// `igp`, `egp` or `incomplete`.
@@ -433,6 +441,10 @@ pub struct NextHopInfo {
     pub port: Option<String>,
     /// MAC of the neighbour.
     pub mac: Option<String>,
+    /// What a next hop of BGP routes is resolved by: `connected`, `kernel` or `bgp` with a prefix.
+    pub resolved_by: Option<String>,
+    /// Its interior cost; absent while it cannot be reached.
+    pub cost: Option<u32>,
     /// Sets that name it.
     pub sets: u64,
     /// Packets sent to it.

@@ -1,5 +1,6 @@
 //! From the rooms' own types to the API's.
 
+use bgp::rib::DecisionStep;
 use bgp::rib::out::Advertised;
 use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
 use bgp::types::Family;
@@ -19,11 +20,12 @@ pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
     let paths = view.paths.iter().map(|shown| {
         let mut path = attributes(&shown.attributes);
         path.neighbor = shown.neighbor;
-        path.reason = reason(shown, decided, view.forwarding);
+        path.reason = reason(shown, view.best_interior_cost, decided, view.forwarding);
         path.path_id = shown.path_id;
         path.best = shown.best;
         path.multipath = shown.multipath;
         path.usable = shown.ineligible.is_none();
+        path.interior_cost = shown.interior_cost;
         path.stale = shown.standing == Standing::Stale;
         path.blackhole = shown.blackhole;
         if shown.blackhole {
@@ -45,7 +47,7 @@ pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
 }
 
 /// Why a path is what it is, in words.
-fn reason(path: &PathView, decided: &str, forwarding: ForwardingState) -> String {
+fn reason(path: &PathView, best_cost: Option<u32>, decided: &str, forwarding: ForwardingState) -> String {
     if let Some(why) = path.ineligible {
         return match &path.rejected_by {
             Some(policy) => format!("{why}: {policy}"),
@@ -62,6 +64,10 @@ fn reason(path: &PathView, decided: &str, forwarding: ForwardingState) -> String
         };
     }
     match path.lost_at {
+        Some(step @ DecisionStep::InteriorCost) => {
+            let (cost, best) = (path.interior_cost.unwrap_or(0), best_cost.unwrap_or(0));
+            format!("lost by {step} ({cost}, the best has {best})")
+        }
         Some(step) => format!("lost by {step}"),
         None => "not chosen yet".to_owned(),
     }
@@ -95,6 +101,7 @@ fn attributes(of: &Attributes) -> Path {
         reason: String::new(),
         next_hop: of.next_hop.addr.to_string(),
         link_local_next_hop: of.next_hop.link_local.map(|address| address.to_string()),
+        interior_cost: None,
         as_path: of.as_path.to_string(),
         origin: of.origin.as_str().to_owned(),
         local_pref: of.local_pref,
@@ -191,6 +198,8 @@ pub(super) async fn next_hops(forwarding: &ForwardingHandle) -> Result<Vec<NextH
             state: row.state.to_string(),
             port: row.port,
             mac: row.mac.map(|mac| mac.to_string()),
+            resolved_by: row.resolved.and_then(|found| found.by).map(|by| by.to_string()),
+            cost: row.resolved.and_then(|found| found.reachable()),
             sets: u64::from(row.sets),
             packets: row.counter.packets,
             bytes: row.counter.bytes,

@@ -11,6 +11,14 @@ use crate::api::types::{
     StaleInfo,
 };
 
+/// Of what it is a client here.
+fn client(neighbor: &NeighborDetail) -> impl Iterator<Item = (&'static str, String)> {
+    let cluster = neighbor.reflector_cluster.iter();
+    let reflection = cluster.map(|cluster| ("Reflection", format!("a client, in cluster {cluster}")));
+    let served = ("Route server", "a client, with a best path of its own".to_owned());
+    reflection.chain(neighbor.route_server_client.then_some(served))
+}
+
 /// One neighbour in detail.
 pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     let brief = &neighbor.brief;
@@ -31,6 +39,7 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     if let Some(shutdown) = &brief.shutdown {
         lines.push(("Shut down", format!("by {}", by(shutdown))));
     }
+    lines.extend(client(neighbor));
     if let Some(seconds) = neighbor.retry_seconds {
         lines.push(("Next try", format!("in {}", duration(seconds))));
     }
@@ -91,15 +100,7 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
             lines.push(("Not usable", format!("{family}: {}", rejected.join(", "))));
         }
     }
-    for direction in ["received", "sent"] {
-        let of = |(name, count): (&String, &u64)| {
-            let kind = name.strip_prefix(direction)?.trim();
-            (*count > 0).then(|| format!("{count} {kind}"))
-        };
-        let counts: Vec<String> = neighbor.messages.iter().filter_map(of).collect();
-        let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
-        lines.push(("Messages", format!("{direction} {counts}")));
-    }
+    lines.extend(["received", "sent"].map(|direction| ("Messages", messages(neighbor, direction))));
     lines.push(("Established", format!("{} so far", times(neighbor.established_transitions))));
     if neighbor.update_errors > 0 {
         lines.push((
@@ -114,6 +115,17 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     let text: String =
         lines.iter().map(|(name, value)| format!("{name:<13} {}\n", wrap(value, 84, 14))).collect();
     print_text(&text)
+}
+
+/// How many messages of each type went in a direction.
+fn messages(neighbor: &NeighborDetail, direction: &str) -> String {
+    let of = |(name, count): (&String, &u64)| {
+        let kind = name.strip_prefix(direction)?.trim();
+        (*count > 0).then(|| format!("{count} {kind}"))
+    };
+    let counts: Vec<String> = neighbor.messages.iter().filter_map(of).collect();
+    let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
+    format!("{direction} {counts}")
 }
 
 /// What is done when the session ends or too much is sent.

@@ -10,8 +10,11 @@ const WIDTH: usize = 84;
 /// Lines that name every attribute that the path has.
 pub(super) fn attributes(path: &Path) -> String {
     let mut text = format!(
-        "{INDENT}next hop {}, AS path [{}], origin {}, local preference {}, MED {}\n",
+        "{INDENT}next hop {}{}, AS path [{}], origin {}, local preference {}, MED {}\n",
         path.next_hop,
+        path.interior_cost
+            .filter(|cost| *cost > 0)
+            .map_or_else(String::new, |cost| format!(" (cost {cost})")),
         wrap(&path.as_path, WIDTH, 8),
         path.origin,
         optional(path.local_pref),

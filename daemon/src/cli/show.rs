@@ -79,9 +79,10 @@ pub(super) async fn print_json(client: &Client, path: &str) -> Result<(), Client
 fn summary(summary: &Summary) -> Result<(), ClientError> {
     let router = &summary.router;
     let mut text = format!(
-        "Router {} AS {}, peregrine {}, up {}, {} MiB\n\n",
+        "Router {} AS {}{}, peregrine {}, up {}, {} MiB\n\n",
         router.router_id,
         router.asn,
+        router.confederation.map_or_else(String::new, |all| format!(" (confederation {all})")),
         router.version,
         duration(router.uptime_seconds),
         router.resident_bytes >> 20
@@ -314,6 +315,8 @@ fn next_hops(hops: &[NextHopInfo]) -> Result<(), ClientError> {
         ("Next hop", Left),
         ("Port", Left),
         ("MAC", Left),
+        ("Resolved by", Left),
+        ("Cost", Right),
         ("Sets", Right),
         ("Packets", Right),
         ("Bytes", Right),
@@ -325,6 +328,8 @@ fn next_hops(hops: &[NextHopInfo]) -> Result<(), ClientError> {
             hop.name.clone(),
             hop.port.clone().unwrap_or_else(|| "-".into()),
             hop.mac.clone().unwrap_or_else(|| "-".into()),
+            hop.resolved_by.clone().unwrap_or_else(|| "-".into()),
+            optional(hop.cost),
             hop.sets.to_string(),
             hop.packets.to_string(),
             hop.bytes.to_string(),

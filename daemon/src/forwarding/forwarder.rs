@@ -25,6 +25,7 @@ use tracing::{debug, error, info, warn};
 use super::latency::{Arrival, Latency};
 use super::plane::Plane;
 use super::ports::Ports;
+use super::resolve::Resolved;
 use super::topology::{Own, Topology, Way};
 use super::{ForwardingStats, NextHopSink, RouteChange, RouteTarget};
 use crate::netlink::NetEvent;
@@ -44,17 +45,26 @@ const RETRY_ROUTES: usize = 10_000;
 /// The interfaces and neighbours that the kernel is asked to keep resolved.
 pub(super) type Kept = BTreeSet<(u32, IpAddr)>;
 
+/// What the RIB knows of a next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Unreachable,
+    /// Reachable at this interior cost.
+    Cost(u32),
+}
+
 /// A next hop of BGP routes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BgpNextHop {
     /// Its id in the tables, once a route leads there: addresses that nothing is forwarded to, which a
     /// neighbour can name without end, take up no room there.
     pub(super) id: Option<NextHopId>,
-    pub(super) way: Way,
+    pub(super) found: Resolved,
     /// Shards of the RIB that use it or may come to: it is tracked for them.
     tracked: u32,
     /// What the RIB was told last.
-    told: Option<bool>,
+    told: Told,
 }
 
 /// Whether the kernel refused memory for a table.
@@ -122,6 +132,9 @@ pub(super) struct Forwarder<P> {
     arrivals: Vec<Arrival>,
     latency: Latency,
     pub(super) net_changed: bool,
+    /// Next hops that BGP routes may have a say in, and whether one of those routes changed.
+    pub(super) recursive: BTreeSet<IpAddr>,
+    pub(super) recursive_moved: bool,
     kept_changed: bool,
     untracked: BTreeSet<IpAddr>,
     grace_due: Option<Instant>,
@@ -143,12 +156,12 @@ pub(super) struct Outputs {
 }
 
 impl<P: Plane> Forwarder<P> {
-    pub(super) fn new(fib: Fib, plane: P, ports: Ports, outputs: Outputs) -> Self {
+    pub(super) fn new(fib: Fib, plane: P, ports: Ports, topology: Topology, outputs: Outputs) -> Self {
         Self {
             fib,
             plane,
             ports,
-            topology: Topology::default(),
+            topology,
             next_hops: HashMap::new(),
             own: BTreeMap::new(),
             shadowed: HashMap::new(),
@@ -162,6 +175,8 @@ impl<P: Plane> Forwarder<P> {
             arrivals: Vec::new(),
             latency: Latency::default(),
             net_changed: false,
+            recursive: BTreeSet::new(),
+            recursive_moved: false,
             kept_changed: false,
             untracked: BTreeSet::new(),
             grace_due: None,
@@ -226,16 +241,22 @@ impl<P: Plane> Forwarder<P> {
         let next_hop = self.known(addr);
         next_hop.tracked += 1;
         // Whoever asks anew is told anew.
-        next_hop.told = None;
+        next_hop.told = Told::Nothing;
         self.tell(addr);
     }
 
     fn known(&mut self, addr: IpAddr) -> &mut BgpNextHop {
-        let (topology, kept_changed) = (&self.topology, &mut self.kept_changed);
-        self.next_hops.entry(addr).or_insert_with(|| {
-            *kept_changed = true;
-            BgpNextHop { id: None, way: topology.way_to(addr), tracked: 0, told: None }
-        })
+        let found = if let Some(next_hop) = self.next_hops.get(&addr) {
+            next_hop.found
+        } else {
+            let found = self.resolve(addr);
+            if found.is_recursive() {
+                self.recursive.insert(addr);
+            }
+            self.kept_changed = true;
+            found
+        };
+        self.next_hops.entry(addr).or_insert(BgpNextHop { id: None, found, tracked: 0, told: Told::Nothing })
     }
 
     /// Binds the ports to their interfaces, which is otherwise part of [`Self::flush`]; for start-up, where a
@@ -263,7 +284,11 @@ impl<P: Plane> Forwarder<P> {
             self.reconcile_own();
             self.resolve_all();
             self.kept_changed = true;
+        } else if self.recursive_moved {
+            self.resolve_each(self.recursive.iter().copied().collect());
+            self.kept_changed = true;
         }
+        self.recursive_moved = false;
         self.drop_untracked();
         self.write();
         for Arrival { at, updates } in self.arrivals.drain(..) {
@@ -295,6 +320,7 @@ impl<P: Plane> Forwarder<P> {
 
     /// Points a prefix at its target; refused routes are kept for another try.
     pub(super) fn insert(&mut self, prefix: IpNet, target: RouteTarget) {
+        self.route_moved(prefix);
         match self.try_insert(prefix, &target) {
             Ok(()) => {
                 if !self.refused.is_empty() {
@@ -369,6 +395,7 @@ impl<P: Plane> Forwarder<P> {
     }
 
     pub(super) fn remove(&mut self, prefix: IpNet) {
+        self.route_moved(prefix);
         self.fib.remove(prefix);
         if !self.refused.is_empty() {
             self.refused.remove(&prefix);
@@ -381,7 +408,7 @@ impl<P: Plane> Forwarder<P> {
         if let Some(id) = next_hop.id {
             return Ok(id);
         }
-        let (way, tracked) = (next_hop.way, next_hop.tracked);
+        let (way, tracked) = (next_hop.found.way, next_hop.tracked);
         if tracked == 0 {
             self.untracked.insert(addr);
         }
@@ -399,29 +426,38 @@ impl<P: Plane> Forwarder<P> {
         }
     }
 
-    /// Tells the RIB whether a next hop that it tracks can be reached, if it does not know.
+    /// Tells the RIB whether a next hop that it tracks can be reached, and at what cost, if it does not know.
     fn tell(&mut self, addr: IpAddr) {
         let Some(next_hop) = self.next_hops.get_mut(&addr).filter(|next_hop| next_hop.tracked > 0) else {
             return;
         };
-        let reachable = matches!(next_hop.way, Way::OnLink { .. });
-        if next_hop.told.replace(reachable) != Some(reachable) {
-            self.sink.next_hop(addr, reachable);
+        let cost = next_hop.found.reachable();
+        let news = cost.map_or(Told::Unreachable, Told::Cost);
+        if std::mem::replace(&mut next_hop.told, news) != news {
+            self.sink.next_hop(addr, cost);
         }
     }
 
     /// Works out anew how each next hop is reached.
     fn resolve_all(&mut self) {
-        let addresses: Vec<IpAddr> = self.next_hops.keys().copied().collect();
+        self.resolve_each(self.next_hops.keys().copied().collect());
+    }
+
+    fn resolve_each(&mut self, addresses: Vec<IpAddr>) {
         for addr in addresses {
-            let way = self.topology.way_to(addr);
+            let found = self.resolve(addr);
             let Some(next_hop) = self.next_hops.get_mut(&addr) else { continue };
-            if next_hop.way != way {
-                debug!(next_hop = %addr, ?way, "next hop is reached another way");
+            if next_hop.found != found {
+                debug!(next_hop = %addr, ?found, "next hop is reached another way");
             }
-            next_hop.way = way;
+            next_hop.found = found;
+            if found.is_recursive() {
+                self.recursive.insert(addr);
+            } else {
+                self.recursive.remove(&addr);
+            }
             if let Some(id) = next_hop.id
-                && let Err(error) = self.fib.resolve(id, self.topology.resolution(way))
+                && let Err(error) = self.fib.resolve(id, self.topology.resolution(found.way))
             {
                 error!(next_hop = %addr, %error, "cannot resolve a next hop");
             }
@@ -431,7 +467,7 @@ impl<P: Plane> Forwarder<P> {
 
     /// Lets go of next hops that neither the RIB nor a route uses.
     fn drop_untracked(&mut self) {
-        let (next_hops, fib) = (&mut self.next_hops, &mut self.fib);
+        let (next_hops, fib, recursive) = (&mut self.next_hops, &mut self.fib, &mut self.recursive);
         let mut dropped = false;
         self.untracked.retain(|addr| {
             let Some(next_hop) = next_hops.get(addr) else { return false };
@@ -443,6 +479,7 @@ impl<P: Plane> Forwarder<P> {
                     let _ = fib.release_next_hop(id);
                 }
                 next_hops.remove(addr);
+                recursive.remove(addr);
                 dropped = true;
             }
             used
@@ -580,7 +617,7 @@ impl<P: Plane> Forwarder<P> {
 
     /// Tells netlink which neighbours to keep resolved: those that BGP routes or host routes lead to.
     fn report_kept(&mut self) {
-        let ways = self.next_hops.values().filter_map(|next_hop| match next_hop.way {
+        let ways = self.next_hops.values().filter_map(|next_hop| match next_hop.found.way {
             Way::OnLink { ifindex, gateway } => Some((ifindex, gateway)),
             Way::Unreachable(_) => None,
         });
@@ -615,7 +652,9 @@ impl<P: Plane> Forwarder<P> {
     /// What is known of a next hop besides what the FIB says: the neighbour that it leads to.
     pub(super) fn way_of(&self, key: NextHopKey) -> Option<Way> {
         match key {
-            NextHopKey::Via { addr, ifindex: 0 } => self.next_hops.get(&addr).map(|next_hop| next_hop.way),
+            NextHopKey::Via { addr, ifindex: 0 } => {
+                self.next_hops.get(&addr).map(|next_hop| next_hop.found.way)
+            }
             NextHopKey::Via { addr, ifindex } => Some(Way::OnLink { ifindex, gateway: addr }),
             _ => None,
         }

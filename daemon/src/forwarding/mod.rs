@@ -18,6 +18,7 @@ mod own;
 mod plane;
 mod ports;
 mod query;
+mod resolve;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -48,7 +49,9 @@ pub use ports::PortStatus;
 use ports::{PortSpec, Ports};
 use query::Query;
 pub use query::{FibRow, NextHopRow, NextHopState, PAGE, PlaneCounters, RouteFilter, RouteSource};
+pub use resolve::{Resolved, Resolver};
 use thread::Inputs;
+use topology::Topology;
 pub use topology::{Reason, Way};
 
 /// Batches of the RIB that may wait: one, while another is worked on. Changes that find no room wait in the
@@ -68,6 +71,8 @@ pub struct ForwardingConfig {
     pub router_id: Ipv4Addr,
     /// Sizes of the tables.
     pub tables: FibConfig,
+    /// Default routes resolve next hops too.
+    pub next_hop_via_default: bool,
     /// Seed of the flow hash.
     pub hash_seed: u32,
 }
@@ -85,6 +90,7 @@ impl ForwardingConfig {
                 conf::XdpMode::Generic => XdpMode::Generic,
             },
             router_id,
+            next_hop_via_default: config.decision.next_hop_via_default,
             tables: FibConfig {
                 engine: match fib.lookup {
                     conf::Lookup::Auto => EngineChoice::Auto,
@@ -169,7 +175,7 @@ pub struct RouteChange {
 pub enum RouteTarget {
     /// Nowhere: there is no route.
     Withdrawn,
-    /// To these next hops, which share the traffic.
+    /// To these next hops, which share the traffic; one that is there several times has more of it.
     Via(Vec<IpAddr>),
     /// To this router, which originates the prefix: what no more specific route takes is dropped. Else it
     /// would follow a default route back to where it came from.
@@ -203,8 +209,9 @@ impl Room<'_> {
 
 /// Hears from the FIB thread, on that thread. Must not wait for anything that may wait for the FIB thread.
 pub trait NextHopSink: Send {
-    /// A tracked next hop can or can not be reached. Said once when it is new, then at each change.
-    fn next_hop(&mut self, addr: IpAddr, reachable: bool);
+    /// A tracked next hop can be reached at this interior cost, or not at all. Said once when it is new, then
+    /// at each change.
+    fn next_hop(&mut self, addr: IpAddr, cost: Option<u32>);
 
     /// A route that was given ceased to be in the tables (full, write failed), or is again.
     fn route_status(&mut self, prefix: IpNet, installed: bool) {
@@ -331,7 +338,8 @@ pub async fn start(
     let stats = Arc::new(RwLock::new(ForwardingStats::default()));
     let outputs = Outputs { sink, kept: kept_sender, stats: Arc::clone(&stats) };
     let ports = Ports::new(specs(&config), config.mode);
-    let mut forwarder = Forwarder::new(Fib::new(config.tables), plane, ports, outputs);
+    let topology = Topology::new(config.next_hop_via_default);
+    let mut forwarder = Forwarder::new(Fib::new(config.tables), plane, ports, topology, outputs);
     // The router's own addresses first: packets to them must not be lost when the hook is in place.
     forwarder.net_all(netlink.mirror().events());
     forwarder.flush(false);
@@ -345,7 +353,7 @@ pub async fn start(
     let (rib, rib_inputs) = mpsc::channel(RIB_QUEUE);
     let (queries, query_inputs) = mpsc::channel(QUEUE);
     let inputs = Inputs { net: net_inputs, queries: query_inputs, rib: rib_inputs, stop: stopped.clone() };
-    let (netlink, thread) = match finish(netlink, forwarder, inputs).await {
+    let (netlink, thread) = match Box::pin(finish(netlink, forwarder, inputs)).await {
         Ok(done) => done,
         Err(error) => {
             host.tear_down().await;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::forwarder::Forwarder;
 use super::plane::Plane;
+use super::resolve::Resolved;
 use super::topology::{Reason, Way};
 use crate::netlink::Mac;
 
@@ -119,6 +120,10 @@ pub struct NextHopRow {
     pub port: Option<String>,
     /// MAC of the neighbour.
     pub mac: Option<Mac>,
+    /// How it is reached, where it is a next hop of BGP routes.
+    pub resolved: Option<Resolved>,
+    /// Its shares of the traffic of a route, against those of the route's other next hops.
+    pub shares: usize,
     /// Number of sets that name it.
     pub sets: u32,
     /// What was forwarded by it.
@@ -140,6 +145,9 @@ impl fmt::Display for NextHopRow {
         }
         if let Some(port) = &self.port {
             write!(f, " dev {port}")?;
+        }
+        if self.shares > 1 {
+            write!(f, " ({} shares)", self.shares)?;
         }
         Ok(())
     }
@@ -190,14 +198,19 @@ impl<P: Plane> Forwarder<P> {
 
     fn row(&self, route: RouteView) -> FibRow {
         let members = self.fib.set_members(route.set).unwrap_or_default();
-        let views = members.iter().filter_map(|&id| self.fib.next_hop_view(id));
+        // Sorted, each as often as it has shares.
+        let each = members.chunk_by(|a, b| a == b);
+        let row = |equal: &[NextHopId]| {
+            let view = self.fib.next_hop_view(*equal.first()?)?;
+            Some(NextHopRow { shares: equal.len(), ..self.next_hop_row(view) })
+        };
         FibRow {
             prefix: route.prefix,
             source: self.source(route.prefix),
             status: route.status.to_string(),
             installed: route.status.is_installed(),
             set: route.set.0,
-            next_hops: views.map(|view| self.next_hop_row(view)).collect(),
+            next_hops: each.filter_map(row).collect(),
         }
     }
 
@@ -249,6 +262,8 @@ impl<P: Plane> Forwarder<P> {
             }),
             port: port.map(str::to_owned),
             mac,
+            resolved: self.resolved(view.key),
+            shares: 1,
             sets: view.sets,
             counter: self.next_hop_counter(view.id),
         }
@@ -258,7 +273,7 @@ impl<P: Plane> Forwarder<P> {
     fn unused_next_hops(&self) -> impl Iterator<Item = NextHopRow> + '_ {
         let unused = self.next_hops.iter().filter(|(_, next_hop)| next_hop.id.is_none());
         unused.map(|(&addr, next_hop)| {
-            let (state, gateway, ifindex) = match next_hop.way {
+            let (state, gateway, ifindex) = match next_hop.found.way {
                 Way::OnLink { ifindex, gateway } => {
                     (NextHopState::Unused, Some(gateway).filter(|gateway| *gateway != addr), Some(ifindex))
                 }
@@ -271,10 +286,19 @@ impl<P: Plane> Forwarder<P> {
                 gateway,
                 port: ifindex.and_then(|ifindex| self.interface_name(ifindex)).map(str::to_owned),
                 mac: None,
+                resolved: Some(next_hop.found),
+                shares: 1,
                 sets: 0,
                 counter: Counter::default(),
             }
         })
+    }
+
+    fn resolved(&self, key: NextHopKey) -> Option<Resolved> {
+        match key {
+            NextHopKey::Via { addr, ifindex: 0 } => Some(self.next_hops.get(&addr)?.found),
+            _ => None,
+        }
     }
 
     fn interface_name(&self, ifindex: u32) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! The FIB thread's state against a data plane that is only written down.
 
 mod limits;
+mod recursion;
 mod shards;
 mod tables;
 mod thread;
@@ -21,6 +22,7 @@ use super::forwarder::{Forwarder, Kept, Outputs};
 use super::plane::Plane;
 use super::ports::{PortSpec, Ports};
 use super::query::{Query, RouteFilter, RouteSource};
+use super::topology::Topology;
 use super::{ForwardingConfig, ForwardingStats, NextHopSink, NextHopState, Reason, RouteChange, RouteTarget};
 use crate::netlink::{Link, Mac, Neighbour, NetEvent, RouteHop, VlanLink};
 use crate::xdp::{AttachedMode, XdpError, XdpMode};
@@ -205,15 +207,18 @@ impl Plane for Paper {
     }
 }
 
+/// A next hop and its interior cost, if it can be reached.
+type Cost = (IpAddr, Option<u32>);
+
 #[derive(Clone, Debug, Default)]
 struct Heard {
-    next_hops: Arc<Mutex<Vec<(IpAddr, bool)>>>,
+    next_hops: Arc<Mutex<Vec<Cost>>>,
     routes: Arc<Mutex<Vec<(IpNet, bool)>>>,
 }
 
 impl Heard {
     fn next_hops(&self) -> Vec<(IpAddr, bool)> {
-        std::mem::take(&mut self.next_hops.lock().unwrap())
+        self.costs().into_iter().map(|(addr, cost)| (addr, cost.is_some())).collect()
     }
 
     fn routes(&self) -> Vec<(IpNet, bool)> {
@@ -222,8 +227,8 @@ impl Heard {
 }
 
 impl NextHopSink for Heard {
-    fn next_hop(&mut self, addr: IpAddr, reachable: bool) {
-        self.next_hops.lock().unwrap().push((addr, reachable));
+    fn next_hop(&mut self, addr: IpAddr, cost: Option<u32>) {
+        self.next_hops.lock().unwrap().push((addr, cost));
     }
 
     fn route_status(&mut self, prefix: IpNet, installed: bool) {
@@ -262,7 +267,7 @@ fn link(ifindex: u32, name: &str) -> Link {
 }
 
 fn connected(prefix: &str, ifindex: u32) -> NetEvent {
-    NetEvent::Route { prefix: net(prefix), hops: vec![RouteHop { ifindex, gateway: None }] }
+    NetEvent::Route { prefix: net(prefix), metric: 0, hops: vec![RouteHop { ifindex, gateway: None }] }
 }
 
 fn address(text: &str, ifindex: u32) -> NetEvent {
@@ -304,7 +309,8 @@ impl Lab {
             ports.iter().map(|name| PortSpec { name: (*name).to_owned(), host: false }).collect();
         specs.push(PortSpec { name: "pg-xdp".to_owned(), host: true });
         let ports = Ports::new(specs, XdpMode::Auto);
-        let mut forwarder = Forwarder::new(Fib::new(tables), paper.clone(), ports, outputs);
+        let mut forwarder =
+            Forwarder::new(Fib::new(tables), paper.clone(), ports, Topology::new(false), outputs);
         forwarder.net_all(vec![
             NetEvent::Link(link(ETH0, "eth0")),
             NetEvent::Link(link(ETH1, "eth1")),
@@ -491,16 +497,16 @@ fn a_next_hop_behind_a_gateway_uses_the_gateways_mac_and_follows_the_kernels_rou
     assert_eq!(lab.heard.next_hops(), [(ip("10.255.0.1"), false)]);
 
     let hops = vec![RouteHop { ifindex: ETH1, gateway: Some(ip("10.1.0.2")) }];
-    lab.net(NetEvent::Route { prefix: net("10.255.0.0/16"), hops });
+    lab.net(NetEvent::Route { prefix: net("10.255.0.0/16"), metric: 0, hops });
     assert_eq!(lab.adjacency("192.0.2.1").ifindex, ETH1);
     assert_eq!(lab.heard.next_hops(), [(ip("10.255.0.1"), true)]);
 
     let hops = vec![RouteHop { ifindex: ETH0, gateway: Some(ip("10.0.0.2")) }];
-    lab.net(NetEvent::Route { prefix: net("10.255.0.1/32"), hops });
+    lab.net(NetEvent::Route { prefix: net("10.255.0.1/32"), metric: 0, hops });
     assert_eq!(lab.kind("192.0.2.1"), Some(NextHopKind::Glean), "the new gateway is not resolved yet");
     assert!(lab.kept.borrow().contains(&(ETH0, ip("10.0.0.2"))));
 
-    lab.net(NetEvent::Route { prefix: net("10.255.0.1/32"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.255.0.1/32"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.kind("192.0.2.1"), Some(NextHopKind::Forward), "back to the less specific route");
 }
 
@@ -511,17 +517,17 @@ fn a_connected_subnet_goes_before_a_bgp_route_which_takes_over_when_it_goes() {
     lab.route("10.0.0.0/24", &["10.1.0.2"]);
     assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Glean));
 
-    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.adjacency("10.0.0.77").ifindex, ETH1);
 
     lab.net(connected("10.0.0.0/24", ETH0));
     assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Glean));
-    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.adjacency("10.0.0.77").ifindex, ETH1, "it was put aside");
 
     lab.net(connected("10.0.0.0/24", ETH0));
     lab.route("10.0.0.0/24", &[]);
-    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.kind("10.0.0.77"), None, "withdrawn while it was hidden");
 }
 
@@ -643,10 +649,10 @@ fn an_originated_network_rejects_what_nothing_more_specific_takes() {
     let row = &lab.ask(|reply| Query::Routes(RouteFilter::Exact(net("10.0.0.0/16")), reply))[0];
     assert_eq!(row.next_hops[0].to_string(), "reject");
 
-    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Reject), "it was put aside");
     lab.net(connected("10.0.0.0/24", ETH0));
-    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Reject), "and again");
     lab.change("10.0.0.0/16", RouteTarget::Withdrawn);
     assert_eq!(lab.kind("10.0.9.1"), Some(NextHopKind::Forward), "the default route");
@@ -661,13 +667,13 @@ fn a_static_route_of_the_kernel_goes_before_bgp_and_up_to_the_kernel() {
     let row =
         |lab: &Lab| lab.ask(|reply| Query::Routes(RouteFilter::Exact(net("192.0.2.0/24")), reply)).remove(0);
     for (ifindex, gateway) in [(ETH0, "10.0.0.2"), (MGMT, "172.16.0.2")] {
-        lab.net(NetEvent::Route { prefix: net("192.0.2.0/24"), hops: by(ifindex, gateway) });
+        lab.net(NetEvent::Route { prefix: net("192.0.2.0/24"), metric: 0, hops: by(ifindex, gateway) });
         assert_eq!(lab.kind("192.0.2.1"), Some(NextHopKind::Glean));
         assert_eq!(row(&lab).source.to_string(), "kernel");
     }
     lab.track("192.0.2.9");
     assert_eq!(lab.heard.next_hops(), [(ip("192.0.2.9"), false)], "resolved by it: off the ports");
-    lab.net(NetEvent::Route { prefix: net("192.0.2.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("192.0.2.0/24"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.kind("192.0.2.1"), Some(NextHopKind::Forward));
     assert_eq!(row(&lab).source, RouteSource::Bgp);
 }

@@ -16,8 +16,8 @@ use crate::xdp::{AttachedMode, XdpMode};
 struct Heard(tokio::sync::mpsc::UnboundedSender<(IpAddr, bool)>);
 
 impl NextHopSink for Heard {
-    fn next_hop(&mut self, addr: IpAddr, reachable: bool) {
-        let _ = self.0.send((addr, reachable));
+    fn next_hop(&mut self, addr: IpAddr, cost: Option<u32>) {
+        let _ = self.0.send((addr, cost.is_some()));
     }
 }
 
@@ -28,6 +28,7 @@ fn config(interfaces: &[&str]) -> ForwardingConfig {
         mode: XdpMode::Auto,
         router_id: Ipv4Addr::new(10, 99, 0, 1),
         tables,
+        next_hop_via_default: false,
         hash_seed: 1,
     }
 }

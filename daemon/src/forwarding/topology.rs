@@ -4,8 +4,9 @@
 //!   is delivered locally; a neighbour whose MAC is known, on a routed port, has a route of its own; the
 //!   rest of a connected subnet goes up to the kernel, which resolves the destination (glean), and so
 //!   does what the operator's static routes cover.
-//! - [`Topology::way_to`]: how a next hop is reached. By longest match over the kernel's routes it is on a
-//!   connected subnet, or behind a gateway that is; the way must leave by a routed port that is up.
+//! - [`Topology::resolve`]: how a next hop is reached. By longest match over the kernel's routes it is on a
+//!   connected subnet, or behind a gateway that is; the way must leave by a routed port that is up. What BGP
+//!   routes add to that is in `resolve`.
 //!
 //! Links, addresses, routes and neighbours are as the kernel reported them; nothing here is remembered
 //! beyond that, so the answers depend on the present state alone.
@@ -17,6 +18,8 @@ use std::net::IpAddr;
 use fib::Resolution;
 use fib_abi::Adjacency;
 use ipnet::IpNet;
+
+use super::resolve::{Resolved, Resolver};
 
 use crate::netlink::{Link, Mac, NetEvent, RouteHop, is_link_local};
 
@@ -64,7 +67,7 @@ pub enum Way {
 pub enum Reason {
     /// It is an address of this router.
     OwnAddress,
-    /// No connected subnet and no kernel route other than a default leads there.
+    /// No connected subnet, kernel route or BGP route leads there; default routes count only if asked for.
     NoRoute,
     /// The way leaves by an interface that is down.
     LinkDown,
@@ -76,7 +79,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OwnAddress => "an address of this router",
-            Self::NoRoute => "no connected subnet or kernel route",
+            Self::NoRoute => "no route",
             Self::LinkDown => "link down",
             Self::NotRouted => "interface is not in [fib] interfaces",
         })
@@ -92,9 +95,20 @@ pub(super) struct Topology {
     neighbours: HashMap<(u32, IpAddr), Mac>,
     /// Routed ports by the interface index that addresses and routes are on.
     egress: HashMap<u32, Egress>,
+    /// Default routes resolve next hops too.
+    via_default: bool,
 }
 
 impl Topology {
+    /// Nothing is known yet; `via_default` says whether default routes resolve next hops.
+    pub(super) fn new(via_default: bool) -> Self {
+        Self { via_default, ..Self::default() }
+    }
+
+    pub(super) fn resolves_by_default(&self) -> bool {
+        self.via_default
+    }
+
     pub(super) fn apply(&mut self, event: NetEvent) {
         match event {
             NetEvent::Link(link) => {
@@ -116,7 +130,7 @@ impl Topology {
                     None => self.neighbours.remove(&key),
                 };
             }
-            NetEvent::Route { prefix, hops } => self.routes.set(prefix, hops),
+            NetEvent::Route { prefix, metric, hops } => self.routes.set(prefix, metric, hops),
         }
     }
 
@@ -131,7 +145,8 @@ impl Topology {
     /// The routes that the FIB holds whatever BGP says.
     pub(super) fn own_routes(&self) -> BTreeMap<IpNet, Own> {
         let mut own = BTreeMap::new();
-        for (prefix, hops) in self.routes.iter() {
+        // A default is the operator's own way out: packets that no route covers are not for it.
+        for (prefix, hops) in self.routes.iter().filter(|(prefix, _)| prefix.prefix_len() > 0) {
             let own_route = match *hops {
                 [RouteHop { ifindex, gateway: None }, ..] => {
                     self.is_up(ifindex).then_some(Own::Connected { ifindex })
@@ -147,7 +162,7 @@ impl Topology {
         }
         let addresses: HashSet<IpAddr> = self.addresses.iter().map(|(_, net)| net.addr()).collect();
         for &(ifindex, ip) in self.neighbours.keys() {
-            let reached = matches!(self.way_to(ip), Way::OnLink { ifindex: by, gateway }
+            let reached = matches!(self.resolve(ip).way, Way::OnLink { ifindex: by, gateway }
                 if by == ifindex && gateway == ip);
             if reached && !is_link_local(ip) && !addresses.contains(&ip) {
                 own.insert(IpNet::from(ip), Own::Host { ifindex });
@@ -161,29 +176,36 @@ impl Topology {
         own
     }
 
-    /// How packets get to a next hop.
-    pub(super) fn way_to(&self, next_hop: IpAddr) -> Way {
+    /// How a next hop is reached by the kernel's routes.
+    pub(super) fn resolve(&self, next_hop: IpAddr) -> Resolved {
+        let unreachable = |reason| Resolved { way: Way::Unreachable(reason), cost: 0, by: None };
         if self.addresses.iter().any(|(_, net)| net.addr() == next_hop) {
-            return Way::Unreachable(Reason::OwnAddress);
+            return unreachable(Reason::OwnAddress);
         }
-        let (ifindex, gateway) = if is_link_local(next_hop) {
+        let (ifindex, gateway, cost, by) = if is_link_local(next_hop) {
             match self.link_of(next_hop) {
-                Some(ifindex) => (ifindex, next_hop),
-                None => return Way::Unreachable(Reason::NoRoute),
+                Some(ifindex) => (ifindex, next_hop, 0, Resolver::Link),
+                None => return unreachable(Reason::NoRoute),
             }
         } else {
-            match self.routes.longest_match(next_hop) {
-                Some(&RouteHop { ifindex, gateway }) => (ifindex, gateway.unwrap_or(next_hop)),
-                None => return Way::Unreachable(Reason::NoRoute),
+            match self.routes.longest_match(next_hop, u8::from(!self.via_default)) {
+                Some((prefix, _, RouteHop { ifindex, gateway: None })) => {
+                    (ifindex, next_hop, 0, Resolver::Connected(prefix))
+                }
+                Some((prefix, metric, RouteHop { ifindex, gateway: Some(gateway) })) => {
+                    (ifindex, gateway, metric, Resolver::Kernel(prefix))
+                }
+                None => return unreachable(Reason::NoRoute),
             }
         };
-        if !self.egress.contains_key(&ifindex) {
+        let way = if !self.egress.contains_key(&ifindex) {
             Way::Unreachable(Reason::NotRouted)
         } else if self.is_up(ifindex) {
             Way::OnLink { ifindex, gateway }
         } else {
             Way::Unreachable(Reason::LinkDown)
-        }
+        };
+        Resolved { way, cost, by: Some(by) }
     }
 
     /// What the tables say of a next hop.
@@ -233,13 +255,14 @@ impl Topology {
 /// The kernel's routes, for longest match. Few: connected subnets and static routes.
 #[derive(Debug, Default)]
 struct Routes {
-    by_prefix: HashMap<IpNet, Vec<RouteHop>>,
+    /// With their metrics.
+    by_prefix: HashMap<IpNet, (u32, Vec<RouteHop>)>,
     /// Number of prefixes by family (IPv6 second) and length.
     lengths: [BTreeMap<u8, usize>; 2],
 }
 
 impl Routes {
-    fn set(&mut self, prefix: IpNet, hops: Vec<RouteHop>) {
+    fn set(&mut self, prefix: IpNet, metric: u32, hops: Vec<RouteHop>) {
         let lengths = &mut self.lengths[usize::from(prefix.addr().is_ipv6())];
         let length = prefix.prefix_len();
         if hops.is_empty() {
@@ -251,21 +274,22 @@ impl Routes {
                     lengths.remove(&length);
                 }
             }
-        } else if self.by_prefix.insert(prefix, hops).is_none() {
+        } else if self.by_prefix.insert(prefix, (metric, hops)).is_none() {
             *lengths.entry(length).or_default() += 1;
         }
     }
 
-    /// The first hop of the most specific route.
-    fn longest_match(&self, ip: IpAddr) -> Option<&RouteHop> {
+    /// The most specific route of at least this length: its prefix, its metric, its first hop.
+    fn longest_match(&self, ip: IpAddr, shortest: u8) -> Option<(IpNet, u32, RouteHop)> {
         let lengths = &self.lengths[usize::from(ip.is_ipv6())];
-        lengths.keys().rev().find_map(|&length| {
+        lengths.range(shortest..).rev().find_map(|(&length, _)| {
             let prefix = IpNet::new(ip, length).ok()?.trunc();
-            self.by_prefix.get(&prefix)?.first()
+            let (metric, hops) = self.by_prefix.get(&prefix)?;
+            Some((prefix, *metric, *hops.first()?))
         })
     }
 
     fn iter(&self) -> impl Iterator<Item = (IpNet, &[RouteHop])> {
-        self.by_prefix.iter().map(|(prefix, hops)| (*prefix, hops.as_slice()))
+        self.by_prefix.iter().map(|(prefix, (_, hops))| (*prefix, hops.as_slice()))
     }
 }

@@ -106,7 +106,7 @@ impl Mirror {
             Change::Route(route) => {
                 let merged = route.merged;
                 let prefix = route.prefix;
-                let before = self.best_hops(prefix).cloned();
+                let before = self.best(prefix);
                 self.routes.entry(prefix).or_default().insert(route.metric, route.hops);
                 self.report_route(prefix, before.as_ref(), events);
                 if merged { Trust::Lost } else { Trust::Kept }
@@ -135,10 +135,10 @@ impl Mirror {
             events.push(NetEvent::Address { ifindex, net, added: true });
         }
         for prefix in self.routes.keys().filter(|prefix| !fresh.routes.contains_key(prefix)) {
-            events.push(NetEvent::Route { prefix: *prefix, hops: Vec::new() });
+            events.push(NetEvent::Route { prefix: *prefix, metric: 0, hops: Vec::new() });
         }
         for &prefix in fresh.routes.keys() {
-            fresh.report_route(prefix, self.best_hops(prefix), &mut events);
+            fresh.report_route(prefix, self.best(prefix).as_ref(), &mut events);
         }
         for (&(ifindex, ip), old) in &self.neighbours {
             if old.usable && !fresh.neighbours.contains_key(&(ifindex, ip)) {
@@ -179,7 +179,7 @@ impl Mirror {
             .map(|(prefix, _)| *prefix)
             .collect();
         for prefix in over {
-            let before = self.best_hops(prefix).cloned();
+            let before = self.best(prefix);
             if let Some(by_metric) = self.routes.get_mut(&prefix) {
                 by_metric.retain(|_, hops| {
                     hops.retain(|hop| hop.ifindex != ifindex);
@@ -196,7 +196,7 @@ impl Mirror {
 
     fn remove_route(&mut self, route: &Route, events: &mut Vec<NetEvent>) -> Trust {
         let prefix = route.prefix;
-        let before = self.best_hops(prefix).cloned();
+        let before = self.best(prefix);
         let Some(by_metric) = self.routes.get_mut(&prefix) else { return Trust::Kept };
         let Some(known) = by_metric.get_mut(&route.metric) else { return Trust::Kept };
         // One of several: the message names only the hops that went.
@@ -217,14 +217,17 @@ impl Mirror {
         self.routes.get(&route.prefix).is_some_and(|by_metric| by_metric.contains_key(&route.metric))
     }
 
-    fn best_hops(&self, prefix: IpNet) -> Option<&Vec<RouteHop>> {
-        self.routes.get(&prefix)?.values().next()
+    /// Metric and hops of the route that the kernel uses.
+    fn best(&self, prefix: IpNet) -> Option<(u32, Vec<RouteHop>)> {
+        let (metric, hops) = self.routes.get(&prefix)?.first_key_value()?;
+        Some((*metric, hops.clone()))
     }
 
-    fn report_route(&self, prefix: IpNet, before: Option<&Vec<RouteHop>>, events: &mut Vec<NetEvent>) {
-        let now = self.best_hops(prefix);
-        if now != before {
-            events.push(NetEvent::Route { prefix, hops: now.cloned().unwrap_or_default() });
+    fn report_route(&self, prefix: IpNet, before: Option<&(u32, Vec<RouteHop>)>, events: &mut Vec<NetEvent>) {
+        let now = self.best(prefix);
+        if now.as_ref() != before {
+            let (metric, hops) = now.unwrap_or_default();
+            events.push(NetEvent::Route { prefix, metric, hops });
         }
     }
 }

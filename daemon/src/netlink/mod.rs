@@ -10,8 +10,8 @@
 //! IPv4 removes routes without a word when their device goes down or their source address is
 //! deleted. In both cases [`Netlink`] dumps everything anew and reports the difference.
 //!
-//! Routes are those of the main table, unicast, without default routes: next hops are resolved by them, and
-//! the operator's own static routes are among them.
+//! Routes are those of the main table, unicast: next hops are resolved by them, and the operator's own static
+//! routes are among them.
 //! Of several routes to a prefix the one with the lowest metric is reported.
 
 mod connection;
@@ -133,6 +133,8 @@ pub enum NetEvent {
     Route {
         /// Destination.
         prefix: IpNet,
+        /// The metric of the route; 0 when it is gone.
+        metric: u32,
         /// Where it leads, multipath hops in the kernel's order.
         hops: Vec<RouteHop>,
     },

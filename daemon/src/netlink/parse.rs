@@ -4,7 +4,7 @@
 //! A message from the kernel that lacks what it must have is ignored the same way: the next dump
 //! shows what is true.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_REPLACE};
@@ -184,13 +184,20 @@ fn route(m: &RouteMessage, flags: u16) -> Option<Route> {
             other => gateway = gateway.or(gateway_of(other)),
         }
     }
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) || m.header.destination_prefix_length == 0 {
+    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
         return None;
     }
     if let Some(ifindex) = oif.filter(|_| hops.is_empty()) {
         hops.push(RouteHop { ifindex, gateway });
     }
-    let prefix = IpNet::new(destination?, m.header.destination_prefix_length).ok()?.trunc();
+    let length = m.header.destination_prefix_length;
+    // A default route names no destination.
+    let destination = destination.or(match m.header.address_family {
+        AddressFamily::Inet if length == 0 => Some(Ipv4Addr::UNSPECIFIED.into()),
+        AddressFamily::Inet6 if length == 0 => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    });
+    let prefix = IpNet::new(destination?, length).ok()?.trunc();
     if hops.is_empty() || is_link_local(prefix.addr()) || prefix.addr().is_multicast() {
         return None;
     }

@@ -98,11 +98,12 @@ fn a_neighbour_whose_state_alone_changes_is_no_news() {
 fn of_several_routes_to_a_prefix_the_one_with_the_lowest_metric_counts() {
     let mut mirror = Mirror::default();
     let (low, high) = (route("192.0.2.0/24", 10, (2, None)), route("192.0.2.0/24", 20, (3, None)));
-    let event = |hops: &Route| NetEvent::Route { prefix: hops.prefix, hops: hops.hops.clone() };
+    let event =
+        |hops: &Route| NetEvent::Route { prefix: hops.prefix, metric: hops.metric, hops: hops.hops.clone() };
     assert_eq!(apply(&mut mirror, [Change::Route(high.clone())]).0, [event(&high)]);
     assert_eq!(apply(&mut mirror, [Change::Route(low.clone())]).0, [event(&low)]);
     assert_eq!(apply(&mut mirror, [Change::RouteGone(low)]).0, [event(&high)]);
-    let none = NetEvent::Route { prefix: high.prefix, hops: Vec::new() };
+    let none = NetEvent::Route { prefix: high.prefix, metric: 0, hops: Vec::new() };
     assert_eq!(apply(&mut mirror, [Change::RouteGone(high)]).0, [none]);
 }
 
@@ -129,8 +130,8 @@ fn a_link_that_vanishes_takes_along_what_is_on_it_and_is_reported_last() {
     for expected in [
         NetEvent::Neighbour(neighbour("10.0.0.9", None)),
         NetEvent::Address { ifindex: 2, net: net("10.0.0.1/24"), added: false },
-        NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() },
-        NetEvent::Route { prefix: net("198.51.100.0/24"), hops },
+        NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() },
+        NetEvent::Route { prefix: net("198.51.100.0/24"), metric: 0, hops },
     ] {
         assert!(events.contains(&expected), "{expected:?} in {events:?}");
     }
@@ -195,8 +196,8 @@ fn catching_up_reports_the_difference_and_nothing_else() {
             NetEvent::LinkGone { ifindex: 3 },
             NetEvent::Address { ifindex: 2, net: net("10.0.0.1/24"), added: false },
             NetEvent::Address { ifindex: 2, net: net("10.1.0.1/24"), added: true },
-            NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() },
-            NetEvent::Route { prefix: net("10.1.0.0/24"), hops },
+            NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() },
+            NetEvent::Route { prefix: net("10.1.0.0/24"), metric: 0, hops },
             NetEvent::Neighbour(neighbour("10.0.0.8", None)),
         ]
     );
@@ -220,15 +221,17 @@ fn route_message(to: &str, table: u8, attributes: Vec<RouteAttribute>) -> RouteN
 }
 
 #[test]
-fn only_unicast_routes_of_the_main_table_other_than_defaults_are_read() {
+fn only_unicast_routes_of_the_main_table_are_read() {
     let out = || vec![RouteAttribute::Oif(2)];
     assert_eq!(
         change(&route_message("192.0.2.0/24", 254, out()), 0),
         Some(Change::Route(route("192.0.2.0/24", 0, (2, None))))
     );
+    for default in ["0.0.0.0/0", "::/0"] {
+        let read = change(&route_message(default, 254, out()), 0);
+        assert_eq!(read, Some(Change::Route(route(default, 0, (2, None)))));
+    }
     for ignored in [
-        route_message("0.0.0.0/0", 254, out()),
-        route_message("::/0", 254, out()),
         route_message("192.0.2.0/24", 255, out()),
         route_message("192.0.2.0/24", 0, vec![RouteAttribute::Table(5179), RouteAttribute::Oif(2)]),
         route_message("fe80::/64", 254, out()),
@@ -369,7 +372,7 @@ fn the_life_of_a_veth_is_followed() {
 
         sh("ip addr add 10.0.0.1/24 dev p1");
         let hops = vec![RouteHop { ifindex: a, gateway: None }];
-        let connected = NetEvent::Route { prefix: net("10.0.0.0/24"), hops };
+        let connected = NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops };
         let seen = until(&mut netlink, |event| *event == connected).await;
         assert!(seen.contains(&NetEvent::Address { ifindex: a, net: net("10.0.0.1/24"), added: true }));
 
@@ -394,7 +397,7 @@ fn routes_that_the_kernel_drops_silently_are_missed() {
         sh("ip link add p1 type veth peer name x1 && ip link set p1 up && ip link set x1 up");
         sh("ip addr add 10.0.0.1/24 dev p1 && ip route add 192.0.2.0/24 via 10.0.0.9 dev p1");
         let mut netlink = Netlink::connect().await.unwrap();
-        let gone = NetEvent::Route { prefix: net("192.0.2.0/24"), hops: Vec::new() };
+        let gone = NetEvent::Route { prefix: net("192.0.2.0/24"), metric: 0, hops: Vec::new() };
         assert!(
             netlink.mirror().events().iter().any(
                 |event| matches!(event, NetEvent::Route { prefix, .. } if *prefix == net("192.0.2.0/24"))

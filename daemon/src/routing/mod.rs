@@ -92,18 +92,22 @@ pub(crate) fn shards(config: &conf::Config) -> u16 {
 
 /// The options of the decision that a configuration asks for.
 pub(crate) fn rules(config: &conf::Config) -> Rules {
+    let decision = &config.decision;
+    let paths = |of_kind: Option<u8>| usize::from(of_kind.unwrap_or(decision.multipath));
     Rules {
-        always_compare_med: config.decision.always_compare_med,
-        multipath: usize::from(config.decision.multipath),
-        ..Rules::default()
+        always_compare_med: decision.always_compare_med,
+        multipath_external: paths(decision.multipath_ebgp),
+        multipath_internal: paths(decision.multipath_ibgp),
+        relax: decision.multipath_relax,
+        link_bandwidth: decision.multipath_weights == conf::MultipathWeights::LinkBandwidth,
     }
 }
 
 /// News from the FIB thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FibNews {
-    /// A next hop can be reached, or cannot.
-    NextHop { address: IpAddr, reachable: bool },
+    /// A next hop can be reached at this interior cost, or cannot.
+    NextHop { address: IpAddr, cost: Option<u32> },
     /// The route of a prefix is in the tables, or did not fit.
     Route { prefix: IpNet, installed: bool },
 }
@@ -120,10 +124,10 @@ pub(crate) fn news(shards: u16) -> (NewsSink, Vec<mpsc::UnboundedReceiver<FibNew
 }
 
 impl NextHopSink for NewsSink {
-    fn next_hop(&mut self, address: IpAddr, reachable: bool) {
+    fn next_hop(&mut self, address: IpAddr, cost: Option<u32>) {
         for shard in &self.0 {
             // The RIB thread may have ended already.
-            let _ = shard.send(FibNews::NextHop { address, reachable });
+            let _ = shard.send(FibNews::NextHop { address, cost });
         }
     }
 

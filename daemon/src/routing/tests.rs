@@ -115,10 +115,10 @@ async fn sessions_with_much_to_say_get_on_evenly() {
 async fn news_of_next_hops_reach_all_shards_and_of_a_route_the_one_that_has_it() {
     let (mut sink, mut inboxes) = news(5);
     let address = Ipv4Addr::new(192, 0, 2, 1).into();
-    sink.next_hop(address, true);
+    sink.next_hop(address, Some(0));
     for inbox in &mut inboxes {
         let heard = inbox.try_recv().unwrap();
-        assert!(matches!(heard, FibNews::NextHop { address: of, reachable: true } if of == address));
+        assert!(matches!(heard, FibNews::NextHop { address: of, cost: Some(0) } if of == address));
     }
     for octet in 1..100 {
         let prefix: ipnet::IpNet = format!("10.{octet}.0.0/24").parse().unwrap();

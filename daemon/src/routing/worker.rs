@@ -72,6 +72,8 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
 fn new_rib(config: &conf::Config, shard: ShardSpec, assume_reachable: bool) -> Rib {
     let mut settings = RibConfig::new(config.router.asn, config.router.router_id);
     settings.rules = super::rules(config);
+    settings.confederation = config.router.confederation.as_ref().map(|all| all.identifier);
+    settings.cluster_id = config.router.cluster_id();
     settings.assume_reachable = assume_reachable;
     settings.shard = shard;
     let mut rib = Rib::new(settings);
@@ -169,11 +171,9 @@ impl Worker {
 
     fn take_news(&mut self, news: FibNews) {
         match news {
-            FibNews::NextHop { address, reachable: true } => {
-                self.rib.next_hop_changed(address, NextHopState::Reachable { cost: 0 });
-            }
-            FibNews::NextHop { address, reachable: false } => {
-                self.rib.next_hop_changed(address, NextHopState::Unreachable);
+            FibNews::NextHop { address, cost } => {
+                let state = cost.map_or(NextHopState::Unreachable, |cost| NextHopState::Reachable { cost });
+                self.rib.next_hop_changed(address, state);
             }
             FibNews::Route { prefix, installed } => {
                 let best = self.rib.best(prefix).map(|best| (best.peer, best.attr));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bgp::policy::{PolicyChain, PolicyNeighbor};
 use bgp::rib::out::{ExportRules, GroupConfig, SharedLan};
-use bgp::rib::{CommunityOrders, PeerSession};
+use bgp::rib::{CommunityOrders, PeerSession, Reflection};
 use bgp::session::{LastNotification, MessageCounts, Negotiated, PeerKind, PeerRestart, Session, State};
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
@@ -31,6 +31,7 @@ pub(super) fn routing(
     limits: &Limits,
 ) -> (PeerSession, GroupConfig) {
     let local_asn = neighbor.session_asn(&config.router);
+    let reflection = reflection(&config.router, neighbor);
     let session = PeerSession {
         id,
         address: neighbor.address,
@@ -43,13 +44,14 @@ pub(super) fn routing(
         as4: negotiated.as4,
         import: neighbor.import.clone(),
         families: negotiated.families,
-        enforce_first_as: negotiated.kind == PeerKind::Ebgp && neighbor.attributes.enforce_first_as,
+        enforce_first_as: negotiated.kind != PeerKind::Ibgp && neighbor.attributes.enforce_first_as,
         rules: neighbor.attributes.import_rules(negotiated.kind == PeerKind::Ebgp),
         limits: limits.receive(),
         orders: CommunityOrders {
             graceful_shutdown: neighbor.honor_graceful_shutdown.unwrap_or(negotiated.kind == PeerKind::Ebgp),
             blackhole: neighbor.accept_blackhole,
         },
+        reflection,
     };
     let own = |family: Family| {
         let configured = neighbor.attributes.next_hops[family.index()];
@@ -76,13 +78,13 @@ pub(super) fn routing(
             .local_asn
             .is_some_and(|local| !local.replace_as)
             .then_some(config.router.asn),
-        neighbor: neighbor
-            .export
-            .depends_on_neighbor()
+        neighbor: (neighbor.export.depends_on_neighbor() || neighbor.route_server_client)
             .then_some(PolicyNeighbor { address: neighbor.address, asn: negotiated.peer_asn }),
         next_hops,
         next_hop_self: neighbor.attributes.next_hop_self
             || neighbor.attributes.next_hops.iter().any(Option::is_some),
+        reflection,
+        route_server: neighbor.route_server_client,
         families: negotiated.families,
         limits: limits.advertise(),
         long_lived: negotiated.restart.long_lived_aware,
@@ -129,6 +131,20 @@ fn shared_lan(config: &conf::Config, address: IpAddr, local: IpAddr) -> SharedLa
     }
     let neighbors = config.neighbors.iter().map(|neighbor| neighbor.address).filter(is_on_it).collect();
     SharedLan { subnets, neighbors }
+}
+
+/// The cluster of a neighbour that is a client of ours as a route reflector.
+pub(super) fn reflector_cluster(router: &conf::Router, neighbor: &conf::Neighbor) -> Option<String> {
+    neighbor.route_reflector_client.then(|| reflection(router, neighbor).cluster_id.to_string())
+}
+
+/// What a neighbour is to us as a route reflector.
+fn reflection(router: &conf::Router, neighbor: &conf::Neighbor) -> Reflection {
+    Reflection {
+        client: neighbor.route_reflector_client,
+        cluster_id: neighbor.cluster_id.unwrap_or(router.cluster_id()),
+        between_clients: router.client_to_client_reflection,
+    }
 }
 
 /// Messages in a run of whole ones.
@@ -188,8 +204,11 @@ pub(super) fn neighbor(
         },
         kind: match session.config().kind() {
             PeerKind::Ebgp => "ebgp".to_owned(),
+            PeerKind::Confed => "confederation".to_owned(),
             PeerKind::Ibgp => "ibgp".to_owned(),
         },
+        reflector_cluster: None,
+        route_server_client: neighbor.route_server_client,
         passive: neighbor.passive,
         local_asn: neighbor.local_asn.map(|local| local.to_string()),
         ttl: options.ttl,

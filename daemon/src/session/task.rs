@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
-use bgp::session::{ConnId, Negotiated, Output, Session, SessionConfig, State, StopReason};
+use bgp::session::{ConnId, Negotiated, Output, PeerKind, Session, SessionConfig, State, StopReason};
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::notification::codes;
 use bgp::wire::{self, Message, Notification};
@@ -661,7 +661,7 @@ impl Task {
             .find(|known| Some(known.id) == established)
             .map(|connection| (connection.local, connection.remote));
         let (malformed, limits) = (self.malformed.as_ref(), self.limits.as_ref());
-        report::neighbor(
+        let detail = report::neighbor(
             &self.neighbor,
             &self.session,
             self.shut_down.as_deref(),
@@ -669,7 +669,9 @@ impl Task {
             now,
             ends,
             limits,
-        )
+        );
+        let reflector_cluster = report::reflector_cluster(&self.config.router, &self.neighbor);
+        crate::api::types::NeighborDetail { reflector_cluster, ..detail }
     }
 }
 
@@ -679,6 +681,7 @@ fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) 
     // Jitter wants to differ between neighbours and between restarts; it is no secret.
     let seed = unix_time().to_bits() ^ u64::from(id.0).rotate_left(48);
     let mut settings = SessionConfig::new(neighbor.session_asn(router), neighbor.asn, router.router_id, seed);
+    settings.confederation = neighbor.kind(router) == PeerKind::Confed;
     settings.hold_time = neighbor.hold_time;
     settings.keepalive = neighbor.keepalive;
     settings.min_hold_time = neighbor.min_hold_time;
@@ -702,7 +705,8 @@ fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) 
 }
 
 fn socket_options(config: &conf::Config, neighbor: &conf::Neighbor) -> SocketOptions {
-    SocketOptions::new(neighbor, neighbor.is_external(&config.router))
+    let external = neighbor.kind(&config.router) != PeerKind::Ibgp;
+    SocketOptions::new(neighbor, external)
 }
 
 /// The first message of some octets, or all of them where its length makes no sense.

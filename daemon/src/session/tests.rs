@@ -139,7 +139,7 @@ impl Neighbor {
     }
 
     fn announcement(&self, prefixes: &[IpNet], hops: u32) -> BytesMut {
-        let next_hop: IpAddr = Ipv4Addr::new(127, 0, 0, self.id as u8 + 1).into();
+        let next_hop: IpAddr = Ipv4Addr::new(192, 0, 2, self.id as u8 + 1).into();
         let mut path = vec![self.asn()];
         path.extend((0..hops).map(|hop| Asn(100 + hop)));
         let attributes = Attributes { as_path: AsPath::sequence(path), ..Attributes::originated(next_hop) };

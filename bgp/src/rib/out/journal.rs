@@ -122,6 +122,8 @@ pub(crate) struct Journal {
     readers: Vec<Reader>,
     /// Nothing ever goes out: nothing is recorded, and End-of-RIB is all that a peer gets.
     silent: bool,
+    /// The group chooses among all paths of an entry, and so hears of each that changes.
+    pub(crate) chooses: bool,
     chunks: VecDeque<Chunk>,
     /// Where several paths of a prefix are sent.
     pub(crate) sent: Option<SentPaths>,
@@ -130,9 +132,15 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// An empty journal; `silent` when nothing can ever go out, `paths` when several of a prefix may.
-    pub(crate) fn new(silent: bool, paths: bool) -> Self {
-        Self { silent, sent: (paths && !silent).then(SentPaths::default), ..Self::default() }
+    /// An empty journal; `silent` when nothing can ever go out, `paths` when several of a prefix may, `chooses` when
+    /// the group chooses for itself.
+    pub(crate) fn new(silent: bool, paths: bool, chooses: bool) -> Self {
+        Self { silent, chooses, sent: (paths && !silent).then(SentPaths::default), ..Self::default() }
+    }
+
+    /// Whether paths other than the best one matter to the group.
+    pub(crate) fn hears_of_paths(&self) -> bool {
+        self.sent.is_some() || self.chooses
     }
 
     /// One past the last place.

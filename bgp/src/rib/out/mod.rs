@@ -10,6 +10,7 @@
 //! that it has caught up with what changed before it came, is said for each family ([`Batch::end_of_rib`]). ROUTE-REFRESH (RFC 2918) is one more walk. A group that can never announce anything (export
 //! `none`) keeps nothing.
 
+mod choose;
 pub(crate) mod journal;
 mod pack;
 mod reexport;
@@ -133,6 +134,7 @@ impl Rib {
         self.export_down(peer);
         config = self.with_conditions(config);
         let (families, silent, paths) = (config.families, config.is_silent(), config.encode.add_path);
+        let chooses = config.route_server;
         let index = self.groups.find_or_make(config);
         if let Some(Some(group)) = self.groups.groups.get_mut(index) {
             group.members += 1;
@@ -143,7 +145,7 @@ impl Rib {
         }
         self.groups.members[place] = Some(Member { group: index, turn: 0 });
         for family in families.iter() {
-            on_plane!(self, family, |plane| plane.join(index, silent, paths.contains(family), peer));
+            on_plane!(self, family, |plane| plane.join(index, silent, paths.contains(family), chooses, peer));
         }
     }
 
@@ -271,12 +273,12 @@ impl<K: Bits> Plane<K> {
         self.journals.get_mut(group)?.as_mut()
     }
 
-    fn join(&mut self, group: usize, silent: bool, paths: bool, peer: PeerId) {
+    fn join(&mut self, group: usize, silent: bool, paths: bool, chooses: bool, peer: PeerId) {
         if self.journals.len() <= group {
             self.journals.resize_with(group + 1, || None);
         }
         let end = self.table.end();
-        self.journals[group].get_or_insert_with(|| Journal::new(silent, paths)).join(peer.0, end);
+        self.journals[group].get_or_insert_with(|| Journal::new(silent, paths, chooses)).join(peer.0, end);
         self.count_paths_journals();
     }
 
@@ -296,7 +298,8 @@ impl<K: Bits> Plane<K> {
     }
 
     fn count_paths_journals(&mut self) {
-        self.paths_journals = self.journals.iter().flatten().filter(|journal| journal.sent.is_some()).count();
+        self.paths_journals =
+            self.journals.iter().flatten().filter(|journal| journal.hears_of_paths()).count();
     }
 
     /// Settles with the store what was noted of attributes while a group was told of changes.
@@ -369,7 +372,13 @@ impl<K: Bits> Plane<K> {
 
     /// The paths of an entry that a group is told of, before export has its say: the best one, or several in
     /// order of preference.
-    pub(crate) fn chosen_for(&self, core: &Core, config: &GroupConfig, id: u32) -> SmallVec<[Path; 4]> {
+    pub(crate) fn chosen_for(
+        &self,
+        core: &Core,
+        config: &GroupConfig,
+        client: Option<PeerId>,
+        id: u32,
+    ) -> SmallVec<[Path; 4]> {
         if !config.families.contains(K::FAMILY) {
             return SmallVec::new();
         }
@@ -385,6 +394,9 @@ impl<K: Bits> Plane<K> {
         }
         if config.encode.add_path.contains(K::FAMILY) {
             self.best_paths(core, id, config.most_paths)
+        } else if let Some(client) = client.filter(|_| config.route_server) {
+            let passes = |path| self.passes(core, config, path, id);
+            self.best_for_client(core, client.0, id, passes).into_iter().collect()
         } else {
             self.table.best(id).into_iter().collect()
         }
@@ -428,7 +440,7 @@ impl<K: Bits> Plane<K> {
         let (bits, length) = self.table.prefix(id);
         let prefix = bits.net(length);
         let path_ids = config.encode.add_path.contains(K::FAMILY);
-        let paths = self.chosen_for(core, config, id);
+        let paths = self.chosen_for(core, config, peer, id);
         let others = paths.into_iter().filter(|path| peer != Some(PeerId(path.peer)));
         let exported = others.filter_map(|path| {
             let attributes =

@@ -8,7 +8,7 @@
 
 use bytes::BytesMut;
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::types::PeerId;
@@ -57,6 +57,10 @@ struct Gathering<'a, K> {
     plane: &'a Plane<K>,
     journal: &'a mut Journal,
     core: &'a Core,
+    /// For whom, when the group chooses for itself.
+    client: u16,
+    /// Whether peer and attributes of a path pass a policy that does not ask for the prefix.
+    passing: HashMap<(u16, u32), bool, RandomState>,
     routes: Vec<Route>,
     /// For whom, entry, path identifier.
     withdrawals: Vec<(Audience, u32, u32)>,
@@ -83,6 +87,8 @@ pub(crate) fn make_chunk<K: Bits>(
         plane,
         journal,
         core,
+        client: reader.peer,
+        passing: HashMap::default(),
         routes: Vec::new(),
         withdrawals: Vec::new(),
         seen: HashSet::default(),
@@ -154,7 +160,7 @@ impl<K: Bits> Gathering<'_, K> {
         }
         let (bits, length) = table.prefix(id);
         let held_back = table.is_pending(id, pending::NOT_INSTALLED) || self.core.is_suppressed(bits, length);
-        match table.best(id).filter(|_| !held_back) {
+        match self.chosen(id).filter(|_| !held_back) {
             Some(best) => self.route(id, best, 0, holder, reading),
             None => self.withdraw(id, holder, reading),
         }
@@ -177,7 +183,7 @@ impl<K: Bits> Gathering<'_, K> {
     /// The same where several paths of a prefix are sent: those that are not as all readers have them, and
     /// the withdrawal of those that somebody may have and nobody should.
     fn add_paths(&mut self, id: u32, reading: Reading, settled: bool) {
-        let paths = self.plane.chosen_for(self.core, self.config, id);
+        let paths = self.plane.chosen_for(self.core, self.config, None, id);
         for &path in &paths {
             let unchanged = settled
                 && reading == Reading::First
@@ -215,6 +221,20 @@ impl<K: Bits> Gathering<'_, K> {
         if let Some((gauge, _)) = self.limit.filter(|_| held && !self.is_held(id)) {
             gauge.release(1);
         }
+    }
+
+    /// The path that the group is sent.
+    fn chosen(&mut self, id: u32) -> Option<Path> {
+        let Self { plane, core, config, passing, .. } = self;
+        if !config.route_server {
+            return plane.table.best(id);
+        }
+        plane.best_for_client(core, self.client, id, |path| {
+            if config.export.depends_on_prefix() {
+                return plane.passes(core, config, path, id);
+            }
+            *passing.entry((path.peer, path.attr)).or_insert_with(|| plane.passes(core, config, path, id))
+        })
     }
 
     /// There is no route for the group.

@@ -36,7 +36,10 @@ pub(super) struct Reexport {
 impl GroupConfig {
     /// Whether both can be of one session that stayed up: what only a new session changes is equal.
     fn is_same_session(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.families == other.families && self.encode == other.encode
+        self.kind == other.kind
+            && self.families == other.families
+            && self.encode == other.encode
+            && self.route_server == other.route_server
     }
 }
 
@@ -179,7 +182,7 @@ impl<K: Bits> Plane<K> {
     ) -> (Option<u32>, usize) {
         // Put back below; with it in place, the rest of the plane could not be read.
         let Some(mut journal) = self.journals.get_mut(group).and_then(Option::take) else { return (None, 0) };
-        let everything = earlier.len() > MOST_EARLIER;
+        let everything = earlier.len() > MOST_EARLIER || config.route_server;
         let mut seen = Seen::default();
         let (mut next, mut looked_at) = (next, 0);
         let stopped = loop {

@@ -1,10 +1,13 @@
 //! What a route looks like on its way out, for one update group.
 //!
-//! In order: what must not go out at all (RFC 4271 section 9.2, RFC 1997, RFC 9234); what only made sense where
-//! the route came from is taken off (MED of another AS, section 5.1.4; extended communities that are not
-//! transitive, RFC 4360 section 6); export policy; then what every route of that direction has: our AS number
-//! in front, our next hop, `LOCAL_PREF` for internal peers and never for others. Policy may thus set a MED, and
-//! add communities meant for the receiver.
+//! In order: what must not go out at all (RFC 4271 section 9.2, RFC 4456 section 6, RFC 1997, RFC 9234); what
+//! only made sense where the route came from is taken off (MED of another AS, section 5.1.4; extended communities
+//! that are not transitive, RFC 4360 section 6); export policy; then what every route of that direction has: our
+//! AS number in front, our next hop, `LOCAL_PREF` for internal peers and never for others. Policy may thus set a
+//! MED, and add communities meant for the receiver. What is reflected keeps its next hop unless policy says
+//! otherwise (RFC 4456 section 10). Other member ASes of a confederation (RFC 5065) get routes as internal peers
+//! do, with our AS in a confederation segment; all such segments are taken off where a route leaves the
+//! confederation. Clients of a route server (RFC 7947) get routes as they are.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,13 +16,14 @@ use ipnet::IpNet;
 
 use crate::policy::{Decision, NextHopChoice, PolicyChain, PolicyContext, PolicyNeighbor, RouteType};
 use crate::session::PeerKind;
-use crate::types::{Asn, Family, FamilySet, PeerId};
+use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use crate::wire::{Attributes, Community, EncodeContext, NextHop};
 
 use super::super::attrs::DEFAULT_LOCAL_PREF;
 use super::super::core::Core;
 use super::super::limits::PrefixGauge;
 use super::super::path::Path;
+use super::super::reflection::Reflection;
 use super::rewrite::ExportRules;
 
 /// All that the routes sent to a peer depend on. Peers with equal ones form an update group: their
@@ -30,7 +34,7 @@ pub struct GroupConfig {
     pub export: PolicyChain,
     /// External or internal.
     pub kind: PeerKind,
-    /// Our AS number towards the peers.
+    /// Our AS number towards the peers: that of the confederation, if we are in one and they are not.
     pub local_asn: Asn,
     /// The router's own AS number, when it is to be seen in paths behind another `local_asn`.
     pub behind_local_asn: Option<Asn>,
@@ -40,8 +44,13 @@ pub struct GroupConfig {
     /// Our own next hop for each family, by [`Family::index`]. Without one, routes that need it are
     /// not sent.
     pub next_hops: [Option<NextHop>; Family::ALL.len()],
-    /// Give internal peers our own next hop too.
+    /// Give internal peers our own next hop too, save with reflected routes.
     pub next_hop_self: bool,
+    /// What an internal peer is to us as a route reflector.
+    pub reflection: Reflection,
+    /// The peer is a client of ours as a route server (RFC 7947): nothing of us is put on its routes, and it
+    /// gets the best one of those that pass. Such a peer has a group of its own.
+    pub route_server: bool,
     /// Families negotiated.
     pub families: FamilySet,
     /// Send long-lived stale routes too: the peers know what that is (RFC 9494 section 4.3).
@@ -71,6 +80,9 @@ pub(crate) enum Source {
 pub(crate) struct Learned {
     pub(crate) kind: PeerKind,
     pub(crate) neighbor: PolicyNeighbor,
+    pub(crate) router_id: RouterId,
+    /// What it is to us as a route reflector.
+    pub(crate) reflection: Reflection,
     /// Its AS, if what comes from it goes to customers only (RFC 9234 section 5).
     pub(crate) otc: Option<Asn>,
     /// Cost of reaching the route's next hop.
@@ -87,6 +99,8 @@ impl Core {
         Source::Peer(Learned {
             kind: session.kind,
             neighbor: PolicyNeighbor { address: session.address, asn: session.asn },
+            router_id: session.router_id,
+            reflection: session.reflection,
             otc: session.otc(),
             interior_cost: self.interior_cost(path.attr),
         })
@@ -115,21 +129,23 @@ impl GroupConfig {
             return None;
         }
         let chain = chain.unwrap_or(&self.export);
-        // Without route reflection, internal routes are the business of the peer they came from
-        // (RFC 4271 section 9.2.1).
         let learned = match source {
             Source::Originated => None,
             Source::Peer(learned) => Some(learned),
         };
-        let internal = learned.is_some_and(|learned| learned.kind == PeerKind::Ibgp);
-        if !external && internal {
+        // An internal route is the business of the peer it came from (RFC 4271 section 9.2.1), or of ours
+        // as a route reflector.
+        let internal = |learned: &Learned| learned.kind == PeerKind::Ibgp;
+        let reflected = learned.filter(internal).filter(|_| self.kind == PeerKind::Ibgp);
+        if reflected.is_some_and(|from| !self.reflection.takes_from(from.reflection)) {
             return None;
         }
         let held_back = |community: &Community| {
             *community == Community::NO_ADVERTISE
                 || (*community == Community::LLGR_STALE && !self.long_lived)
-                || (external
-                    && (*community == Community::NO_EXPORT || *community == Community::NO_EXPORT_SUBCONFED))
+                // A route server is a part of no way that a route takes: it is for its clients to obey.
+                || (external && !self.route_server && *community == Community::NO_EXPORT)
+                || (self.kind != PeerKind::Ibgp && *community == Community::NO_EXPORT_SUBCONFED)
         };
         if route.communities.iter().any(held_back) {
             return None;
@@ -137,7 +153,8 @@ impl GroupConfig {
         let otc = route.otc.or_else(|| learned?.otc);
         let otc = if external { self.rules.only_to_customer(otc, self.local_asn).ok()? } else { otc };
         let mut route = Cow::Borrowed(route);
-        if external {
+        let transparent = self.route_server && learned.is_some();
+        if external && !transparent {
             self.leave_as(&mut route, learned.is_some());
         }
         let (from, route_type) = match learned {
@@ -155,16 +172,34 @@ impl GroupConfig {
             Decision::Accept(accepted) => (accepted.attributes.into_owned(), accepted.next_hop),
             Decision::Reject(_) => return None,
         };
-        if external {
-            if let Some(asn) = self.behind_local_asn {
-                route.as_path.prepend(asn, 1);
+        match self.kind {
+            PeerKind::Ebgp => {
+                if route.as_path.segments().any(|segment| segment.kind().is_confed()) {
+                    route.as_path = route.as_path.without_confederations();
+                }
+                // An empty path would be a lie: a route always comes from some AS.
+                if !transparent || route.as_path.is_empty() {
+                    if let Some(asn) = self.behind_local_asn {
+                        route.as_path.prepend(asn, 1);
+                    }
+                    route.as_path.prepend(self.local_asn, 1);
+                }
+                route.local_pref = None;
             }
-            route.as_path.prepend(self.local_asn, 1);
-            route.local_pref = None;
+            PeerKind::Confed => {
+                route.as_path.prepend_confed(self.local_asn);
+                route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+            }
+            PeerKind::Ibgp => {
+                route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+            }
+        }
+        if self.kind != PeerKind::Ibgp {
             route.originator_id = None;
             route.cluster_list.clear();
-        } else {
-            route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+        }
+        if let Some(from) = reflected {
+            self.reflection.mark(from.reflection, from.router_id, &mut route);
         }
         route.otc = otc;
         let family = Family::of(&prefix);
@@ -175,9 +210,11 @@ impl GroupConfig {
             || route.next_hop.addr.is_unspecified()
             || match next_hop {
                 NextHopChoice::Usual if external => {
-                    self.next_hop_self || !self.rules.keeps_next_hop(&route, learned)
+                    self.next_hop_self || !(transparent || self.rules.keeps_next_hop(&route, learned))
                 }
-                NextHopChoice::Usual => self.next_hop_self && (!internal || self.rules.next_hop_self_force),
+                NextHopChoice::Usual => {
+                    self.next_hop_self && (reflected.is_none() || self.rules.next_hop_self_force)
+                }
                 NextHopChoice::AsInAttributes => false,
                 NextHopChoice::Own => true,
             };
@@ -232,6 +269,8 @@ mod tests {
             neighbor: None,
             next_hops: [Some(own().into()), None],
             next_hop_self: false,
+            reflection: Reflection::default(),
+            route_server: false,
             families: FamilySet::ALL,
             long_lived: false,
             limits: Default::default(),
@@ -268,9 +307,20 @@ mod tests {
 
     const FROM: PolicyNeighbor =
         PolicyNeighbor { address: std::net::IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)), asn: Asn(65_001) };
-    const LEARNED: Learned = Learned { kind: PeerKind::Ebgp, neighbor: FROM, otc: None, interior_cost: 0 };
+    const LEARNED: Learned = Learned {
+        kind: PeerKind::Ebgp,
+        neighbor: FROM,
+        router_id: RouterId(Ipv4Addr::new(9, 9, 9, 9)),
+        reflection: Reflection { client: false, cluster_id: Ipv4Addr::UNSPECIFIED, between_clients: true },
+        otc: None,
+        interior_cost: 0,
+    };
     const EXTERNAL: Source = Source::Peer(LEARNED);
     const INTERNAL: Source = Source::Peer(Learned { kind: PeerKind::Ibgp, ..LEARNED });
+
+    fn source(kind: PeerKind) -> Source {
+        Source::Peer(Learned { kind, ..LEARNED })
+    }
 
     #[test]
     fn an_external_peer_gets_our_as_and_next_hop_and_nothing_internal() {
@@ -309,6 +359,53 @@ mod tests {
     }
 
     #[test]
+    fn a_client_gets_internal_routes_marked_and_otherwise_as_they_are() {
+        let cluster = Ipv4Addr::new(7, 7, 7, 7);
+        let client = GroupConfig { reflection: Reflection::client(cluster), ..config(PeerKind::Ibgp) };
+        let out = client.exported(INTERNAL, &route(), prefix()).unwrap();
+        let list = vec![cluster, [2, 2, 2, 2].into()];
+        assert_eq!(out, Attributes { cluster_list: list, ..route() });
+        let fresh = Attributes { originator_id: None, cluster_list: vec![], ..route() };
+        let out = client.exported(INTERNAL, &fresh, prefix()).unwrap();
+        assert_eq!(out.originator_id, Some(RouterId([9, 9, 9, 9].into())));
+        // Next-hop-self is for what comes from outside.
+        let own_next_hop = GroupConfig { next_hop_self: true, ..client };
+        let next_hop = |source| own_next_hop.exported(source, &fresh, prefix()).unwrap().next_hop.addr;
+        assert_eq!((next_hop(INTERNAL), next_hop(EXTERNAL)), (fresh.next_hop.addr, own()));
+        let out = own_next_hop.exported(EXTERNAL, &fresh, prefix()).unwrap();
+        assert!(out.cluster_list.is_empty() && out.originator_id.is_none(), "that was not reflected");
+    }
+
+    #[test]
+    fn a_member_of_the_confederation_gets_what_an_internal_peer_gets_and_our_as_in_its_segment() {
+        let member = GroupConfig { local_asn: Asn(64_512), ..config(PeerKind::Confed) };
+        for source in [EXTERNAL, INTERNAL, source(PeerKind::Confed)] {
+            let out = member.exported(source, &route(), prefix()).unwrap();
+            assert_eq!(out.as_path.to_string(), "(64512) 65001 174");
+            assert_eq!((out.med, out.local_pref, out.next_hop), (Some(50), Some(200), route().next_hop));
+            assert!(out.originator_id.is_none() && out.cluster_list.is_empty());
+            // And beyond the confederation nothing of it is seen.
+            let beyond = config(PeerKind::Ebgp).exported(source, &out, prefix()).unwrap();
+            assert_eq!(beyond.as_path.to_string(), "65000 65001 174");
+            assert_eq!((beyond.med, beyond.local_pref, beyond.next_hop.addr), (None, None, own()));
+        }
+    }
+
+    #[test]
+    fn a_client_of_a_route_server_gets_routes_as_they_are() {
+        let client = GroupConfig { route_server: true, ..config(PeerKind::Ebgp) };
+        let out = client.exported(EXTERNAL, &route(), prefix()).unwrap();
+        assert_eq!((out.as_path, out.med, out.next_hop), (route().as_path, route().med, route().next_hop));
+        assert_eq!((out.local_pref, out.originator_id), (None, None));
+        let unspecified: std::net::IpAddr = "0.0.0.0".parse().unwrap();
+        let ours = Attributes::originated(unspecified);
+        let out = client.exported(Source::Originated, &ours, prefix()).unwrap();
+        assert_eq!((out.as_path.to_string().as_str(), out.next_hop.addr), ("65000", own()));
+        let no_export = Attributes { communities: vec![Community::NO_EXPORT], ..route() };
+        assert!(client.exported(EXTERNAL, &no_export, prefix()).is_some());
+    }
+
+    #[test]
     fn well_known_communities_hold_routes_back() {
         for (community, external, internal) in [
             (Community::NO_EXPORT, false, true),
@@ -316,9 +413,11 @@ mod tests {
             (Community::NO_ADVERTISE, false, false),
             (Community::BLACKHOLE, true, true),
         ] {
+            let subconfed = community != Community::NO_EXPORT_SUBCONFED && internal;
             let route = Attributes { communities: vec![community], ..route() };
             let goes = |kind| config(kind).exported(EXTERNAL, &route, prefix()).is_some();
             assert_eq!((goes(PeerKind::Ebgp), goes(PeerKind::Ibgp)), (external, internal), "{community}");
+            assert_eq!(goes(PeerKind::Confed), subconfed, "{community}");
         }
         let stale = Attributes { communities: vec![Community::LLGR_STALE], ..route() };
         for long_lived in [false, true] {

@@ -23,6 +23,7 @@ fn every_port_and_the_device_below_it_fit_into_the_port_maps() {
         mode: XdpMode::Auto,
         router_id: Ipv4Addr::new(10, 99, 0, 1),
         tables: small_tables(),
+        next_hop_via_default: false,
         hash_seed: 0,
     };
     assert_eq!(config.plane().ports, 5);
@@ -31,11 +32,11 @@ fn every_port_and_the_device_below_it_fit_into_the_port_maps() {
 #[test]
 fn a_blackhole_is_a_drop_of_its_own_and_comes_back_when_the_kernels_route_goes() {
     let mut lab = Lab::new();
-    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() });
     lab.change("10.0.0.0/24", RouteTarget::Blackhole);
     assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Blackhole));
     lab.net(connected("10.0.0.0/24", ETH0));
     assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Glean), "connected");
-    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), hops: Vec::new() });
+    lab.net(NetEvent::Route { prefix: net("10.0.0.0/24"), metric: 0, hops: Vec::new() });
     assert_eq!(lab.kind("10.0.0.77"), Some(NextHopKind::Blackhole), "it was put aside");
 }

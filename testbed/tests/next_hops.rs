@@ -1,0 +1,103 @@
+//! Next hops that kernel routes and BGP routes resolve, with their interior costs, and traffic by them.
+//!
+//! An internal neighbour on link 1 announces a network behind a far next hop; a second one on link 2 the
+//! same behind another. Which of them forwards, and whether, follows the ways to these next hops.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
+use testbed::daemon::{self, Daemon};
+use testbed::peers::bird::{self, Bird};
+use testbed::process::wait_until;
+use testbed::topology::Star;
+
+const SESSION: Duration = Duration::from_secs(40);
+const ROUTES: Duration = Duration::from_secs(15);
+
+/// An internal BIRD on link `n`: `10.98.0.0/24` behind `192.0.2.n`, and what else it announces.
+fn bird_config(n: u8, more: &str) -> String {
+    format!(
+        "router id 10.99.{n}.2;\n\
+         protocol static far {{ ipv4; route 10.98.0.0/24 blackhole; }}\n\
+         protocol static near {{ ipv4; {more} }}\n\
+         protocol bgp pg {{\n  local 10.99.{n}.2 as 64500;\n  neighbor 10.99.{n}.1 as 64500;\n  \
+         connect delay time 1;\n  error wait time 1, 5;\n  ipv4 {{ import none; export filter {{\n    \
+         if proto = \"far\" then {{ bgp_next_hop = 192.0.2.{n}; accept; }}\n    \
+         if proto = \"near\" then accept;\n    reject;\n  }}; }};\n}}\n"
+    )
+}
+
+const DAEMON: &str = "[router]\nasn = 64500\nrouter-id = \"10.99.0.1\"\n\n\
+    [fib]\ninterfaces = [\"wan1\", \"wan2\"]\n\n\
+    [[neighbor]]\naddress = \"10.99.1.2\"\nasn = 64500\n\n[[neighbor]]\naddress = \"10.99.2.2\"\nasn = 64500\n";
+
+/// The path of a neighbour to the far network.
+fn path(daemon: &Daemon, from: &str) -> Result<Value> {
+    let paths = daemon.paths("10.98.0.0/24")?;
+    paths.into_iter().find(|path| path["neighbor"] == from).with_context(|| format!("no path of {from}"))
+}
+
+fn wait_reason(daemon: &Daemon, from: &str, reason: &str) -> Result<()> {
+    wait_until(&format!("the path of {from}: {reason}"), ROUTES, || {
+        let path = path(daemon, from)?;
+        if path["reason"] == reason { Ok(()) } else { Err(anyhow!("{path}")) }
+    })
+}
+
+/// What `show nexthops` says of an address: by what it is resolved, and its cost.
+fn resolved(daemon: &Daemon, address: &str) -> Result<(Value, Value)> {
+    let all = daemon.show_json(&["nexthops"])?;
+    let all = all.as_array().context("show nexthops is no list")?;
+    let row = all.iter().find(|row| row["name"].as_str().is_some_and(|name| name.starts_with(address)));
+    let row = row.with_context(|| format!("no next hop {address} in {all:?}"))?;
+    Ok((row["resolved_by"].clone(), row["cost"].clone()))
+}
+
+#[test]
+fn the_ways_to_next_hops_decide() -> Result<()> {
+    if !daemon::ready("next_hops::the_ways_to_next_hops_decide", &bird::PROGRAMS) {
+        return Ok(());
+    }
+    let star = Star::build("next-hops", 2)?;
+    let first = Bird::start(&star.sandbox, &star.neighbors[0], "first", &bird_config(1, ""))?;
+    let route = "route 192.0.2.2/32 blackhole;";
+    let second = Bird::start(&star.sandbox, &star.neighbors[1], "second", &bird_config(2, route))?;
+    second.query("disable near")?;
+    let daemon = Daemon::start(&star.sandbox, &star.router, DAEMON)?;
+    for n in 1..=2 {
+        daemon.wait_established(&format!("10.99.{n}.2"), SESSION)?;
+    }
+
+    // Nobody knows how to get there.
+    for n in 1..=2 {
+        wait_reason(&daemon, &format!("10.99.{n}.2"), "next hop unreachable")?;
+    }
+    daemon.wait_installed("10.98.0.0/24", false, ROUTES)?;
+    // The operator's static route: usable at once, at the cost of its metric.
+    star.router.ip(&["route", "add", "192.0.2.1/32", "via", "10.99.1.2", "metric", "20"])?;
+    wait_reason(&daemon, "10.99.1.2", "only path")?;
+    daemon.wait_installed("10.98.0.0/24", true, ROUTES)?;
+    ensure!(resolved(&daemon, "192.0.2.1")? == ("kernel 192.0.2.1/32".into(), 20.into()));
+    // A BGP route resolves the other one: nearer, since its own next hop is on the link.
+    second.query("enable near")?;
+    wait_reason(&daemon, "10.99.1.2", "lost by interior cost (20, the best has 0)")?;
+    wait_reason(&daemon, "10.99.2.2", "best by interior cost")?;
+    ensure!(resolved(&daemon, "192.0.2.2")? == ("bgp 192.0.2.2/32".into(), 0.into()));
+    wait_until("the route leaves by the second link", ROUTES, || {
+        let fib = daemon.show(&["fib", "10.98.0.0/24"])?;
+        if fib.contains("192.0.2.2 via 10.99.2.2 dev wan2") { Ok(()) } else { Err(anyhow!("{fib}")) }
+    })?;
+    // Gone with the route that resolved it, and back with it.
+    second.query("disable near")?;
+    wait_reason(&daemon, "10.99.2.2", "next hop unreachable")?;
+    wait_reason(&daemon, "10.99.1.2", "only path")?;
+    second.query("enable near")?;
+    wait_reason(&daemon, "10.99.2.2", "best by interior cost")?;
+    // A metric that changes is a cost that changes; here both are equal, and the router id decides.
+    star.router.ip(&["route", "del", "192.0.2.1/32"])?;
+    wait_reason(&daemon, "10.99.2.2", "only path")?;
+    first.query("disable far")?;
+    star.router.ip(&["link", "set", "wan2", "down"])?;
+    daemon.wait_installed("10.98.0.0/24", false, ROUTES)
+}
