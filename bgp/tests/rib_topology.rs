@@ -16,7 +16,8 @@ use bytes::BytesMut;
 use ipnet::IpNet;
 
 const OURS: Asn = Asn(65_000);
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const ENCODE: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 
 fn rib(change: impl FnOnce(&mut RibConfig)) -> Rib {
     let mut config = RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99)));
@@ -40,6 +41,7 @@ fn up(rib: &mut Rib, peer: u16, kind: PeerKind) {
         rules: ImportRules::default(),
         orders: bgp::rib::CommunityOrders::default(),
         limits: Default::default(),
+        prepend_local_asn: false,
         reflection: Reflection::default(),
     });
 }

@@ -120,12 +120,8 @@ fn add_path_says_what_it_expects() {
 
 #[test]
 fn keys_of_later_versions_are_refused_not_ignored() {
-    for key in ["bfd = true"] {
-        let name = key.split(' ').next().unwrap();
-        let expected =
-            format!("p.toml:7: neighbor.{name}: not supported by this version; expected no such key");
-        assert_eq!(neighbor(key), expected);
-    }
+    let expected = "p.toml:7: neighbor.bfd: not supported by this version; expected no such key";
+    assert_eq!(neighbor("bfd = true"), expected);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn wait_imported(bird: &Bird, routes: u64) -> Result<()> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one router's day, in order")]
 fn a_reload_touches_what_it_says_and_nothing_else() -> Result<()> {
     if !daemon::ready("reload::a_reload_touches_what_it_says_and_nothing_else", &bird::PROGRAMS) {
         return Ok(());
@@ -168,8 +169,8 @@ fn a_reload_touches_what_it_says_and_nothing_else() -> Result<()> {
     ensure!(code == 1 && said.contains("is not shut down"), "{said}");
     birds[2].query("disable uplink \"gone fishing\"")?;
     daemon.wait_down("10.99.3.2", ROUTES)?;
-    let received = detail(&daemon, 3)?["last_notification_received"].clone();
-    ensure!(received["text"].as_str().is_some_and(|text| text.contains("gone fishing")), "{received}");
+    let farewell = detail(&daemon, 3)?["last_notification_received"].clone();
+    ensure!(farewell["text"].as_str().is_some_and(|text| text.contains("gone fishing")), "{farewell}");
     let history = daemon.run(&["show", "history", "10.99.3.2"])?;
     for event in ["established", "shutdown", "configuration", "enable", "gone fishing"] {
         ensure!(history.contains(event), "{event} in {history}");

@@ -305,7 +305,6 @@ impl Peers {
                         gone.extend(peer.map(|peer| (address, peer, reason)));
                     }
                     Fate::Goes(neighbor, reset) => {
-                        let neighbor = *neighbor;
                         let Some(peer) = registry.by_address.get_mut(&address) else { continue };
                         peer.neighbor = Arc::new((*neighbor).clone());
                         let configuration =

@@ -21,12 +21,14 @@ use super::Peers;
 use crate::monitor::Monitor;
 use crate::routing::{self, Outlets, RibHandle};
 
-const ENCODE: EncodeContext = EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY };
+const ENCODE: EncodeContext =
+    EncodeContext { as4: true, extended: false, add_path: FamilySet::EMPTY, extended_next_hop: false };
 const DECODE: DecodeContext = DecodeContext {
     as4: true,
     families: FamilySet::ALL,
     extended: false,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: false,
     ebgp: true,
 };
 /// Enough for a debug build on a busy machine.
@@ -42,6 +44,11 @@ struct Daemon {
 impl Daemon {
     /// Its neighbours are 127.0.0.2 and following, external ones, which give and get everything.
     fn start(rib_threads: u16, neighbors: u8) -> Self {
+        Self::start_with(rib_threads, neighbors, "")
+    }
+
+    /// The same, with more keys for each neighbour.
+    fn start_with(rib_threads: u16, neighbors: u8, keys: &str) -> Self {
         let mut text = format!(
             "[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\nlisten = []\nrib-threads = {rib_threads}\n\
              [[network]]\nprefix = \"203.0.113.0/24\"\n"
@@ -49,7 +56,7 @@ impl Daemon {
         for index in 2..2 + neighbors {
             text.push_str(&format!(
                 "[[neighbor]]\naddress = \"127.0.0.{index}\"\nasn = 6500{index}\n\
-                 passive = true\nimport = [\"all\"]\nexport = [\"all\"]\nnext-hop = \"192.0.2.254\"\n"
+                 passive = true\nimport = [\"all\"]\nexport = [\"all\"]\nnext-hop = \"192.0.2.254\"\n{keys}"
             ));
         }
         let config = Arc::new(conf::parse("test.toml", &text, []).unwrap());
@@ -64,9 +71,10 @@ impl Daemon {
         let rib = routing::start(&config, outlets).unwrap();
         assert_eq!(rib.shards(), usize::from(rib_threads));
         let peers = Peers::start(&config, &rib, &monitor);
-        let listener = super::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(super::accept(listener, Arc::clone(&peers)));
+        let listeners = super::Listeners::open(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]).unwrap();
+        listeners.protect(&config).unwrap();
+        listeners.accept(&peers);
+        let address = listeners.address();
         Self { rib, peers, address }
     }
 
@@ -102,9 +110,17 @@ struct Neighbor {
 impl Neighbor {
     /// The first neighbour is 127.0.0.2 of AS 65002, and so on.
     async fn connect(daemon: &Daemon, id: u16) -> Self {
+        Self::connect_with(daemon, id, None).await
+    }
+
+    /// The same, with a buffer of so many octets for what it receives.
+    async fn connect_with(daemon: &Daemon, id: u16, buffer: Option<u32>) -> Self {
         let host = id as u8 + 1;
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+        if let Some(octets) = buffer {
+            socket.set_recv_buffer_size(octets).unwrap();
+        }
         let stream = socket.connect(daemon.address).await.unwrap();
         let mut neighbor = Self { id, stream, received: BytesMut::new() };
         let mut out = BytesMut::new();
@@ -123,7 +139,7 @@ impl Neighbor {
     }
 
     fn announcement(&self, prefixes: &[IpNet], hops: u32) -> BytesMut {
-        let next_hop: IpAddr = Ipv4Addr::new(192, 0, 2, self.id as u8 + 1).into();
+        let next_hop: IpAddr = Ipv4Addr::new(127, 0, 0, self.id as u8 + 1).into();
         let mut path = vec![self.asn()];
         path.extend((0..hops).map(|hop| Asn(100 + hop)));
         let attributes = Attributes { as_path: AsPath::sequence(path), ..Attributes::originated(next_hop) };
@@ -310,4 +326,41 @@ async fn answers_are_the_same_for_any_number_of_threads() {
 fn paths(route: &bgp::rib::view::RouteView) -> Vec<(PeerId, String, bool)> {
     let shown = |path: &bgp::rib::view::PathView| (path.peer, path.attributes.as_path.to_string(), path.best);
     route.paths.iter().map(shown).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbor_that_stops_reading_is_let_go_although_it_keeps_talking() {
+    let daemon = Daemon::start_with(1, 2, "hold-time = 3\nsend-hold-time = 4\n");
+    let mut feeder = Neighbor::connect(&daemon, 1).await;
+    let mut deaf = Neighbor::connect_with(&daemon, 2, Some(4096)).await;
+    deaf.hear(|heard| ends(heard) == 2).await;
+    // More than socket buffers hold.
+    let all = prefixes(60);
+    for round in 0..1000 {
+        let mut burst = BytesMut::new();
+        for (hops, prefix) in (round % 7..).zip(&all) {
+            burst.unsplit(feeder.announcement(&[*prefix], hops));
+        }
+        feeder.send(&burst).await;
+        if round % 100 == 0 {
+            let mut keepalive = BytesMut::new();
+            encode_keepalive(&mut keepalive);
+            deaf.send(&keepalive).await;
+        }
+    }
+    let address: IpAddr = "127.0.0.3".parse().unwrap();
+    let since = Instant::now();
+    let error = loop {
+        let reports = daemon.peers.reports().await;
+        let report = reports.into_iter().find(|(_, report)| report.brief.address == address).unwrap().1;
+        if report.brief.state != "Established" {
+            break report.brief.last_error.unwrap();
+        }
+        assert!(since.elapsed() < PATIENCE, "still Established");
+        let mut keepalive = BytesMut::new();
+        encode_keepalive(&mut keepalive);
+        deaf.send(&keepalive).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(error, "sent Send Hold Timer Expired: the peer took nothing for 4 s");
 }
