@@ -118,7 +118,7 @@ fn distance_password_and_addresses_decide_who_gets_through() -> Result<()> {
         bird.wait_established(name, SESSION)?;
         daemon.wait_established(address, SESSION)?;
     }
-    let far = daemon.show_json(&["neighbors", "10.88.1.1"])?["established_transitions"].clone();
+    let far = daemon.show_json(&["neighbors", "10.88.1.1"])?[0]["established_transitions"].clone();
     ensure!(far == 1, "the far session came up {far} times");
 
     // Neither the right password alone nor the right distance alone is enough.
@@ -160,12 +160,12 @@ fn a_neighbor_may_see_another_as_and_our_name() -> Result<()> {
             "router id 10.99.{number}.2;\n\
              protocol static announced {{ ipv4; route {prefix}.0.0/16 blackhole; route {prefix}.1.0/24 blackhole; \
              route {prefix}.2.0/24 blackhole; }}\n\
-             filter out {{\n  if source != RTS_STATIC then reject;\n  \
+             filter announcing {{\n  if source != RTS_STATIC then reject;\n  \
              if net = {prefix}.1.0/24 then bgp_path.prepend(64500);\n  \
              if net = {prefix}.2.0/24 then bgp_path.prepend(64499);\n  accept;\n}}\n\
              protocol bgp uplink {{\n  local 10.99.{number}.2 as {asn};\n  neighbor 10.99.{number}.1 as 64499;\n  \
              connect delay time 1;\n  error wait time 1, 2;\n  \
-             ipv4 {{ import all; export filter out; next hop self; }};\n}}\n"
+             ipv4 {{ import all; export filter announcing; next hop self; }};\n}}\n"
         );
         birds.push(Bird::start(
             &star.sandbox,
@@ -225,7 +225,7 @@ fn a_neighbor_may_see_another_as_and_our_name() -> Result<()> {
         }
     }
 
-    let theirs = daemon.show_json(&["neighbors", "10.99.3.2"])?["capabilities"].to_string();
+    let theirs = daemon.show_json(&["neighbors", "10.99.3.2"])?[0]["capabilities"].to_string();
     ensure!(theirs.contains("fqdn frr-three"), "FRR offers {theirs}");
     let ours = frr.query_json("show bgp neighbors 10.99.3.1 json")?;
     let name = &ours["10.99.3.1"]["neighborCapabilities"]["hostName"]["rcvHostName"];

@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::options::{set_minimum_ttl, set_password};
-use super::socket::minimum_ttl;
+use super::socket::{TOS_NETWORK_CONTROL, minimum_ttl};
 use super::{Peers, dynamic};
 
 /// Pause after an error of `accept` itself, such as too many open files.
@@ -170,8 +170,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
         socket.set_unicast_hops_v6(TTL.into())?;
+        socket.set_tclass_v6(TOS_NETWORK_CONTROL)?;
     } else {
         socket.set_ttl_v4(TTL.into())?;
+        socket.set_tos_v4(TOS_NETWORK_CONTROL)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
