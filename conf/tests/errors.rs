@@ -574,7 +574,7 @@ fn a_password_fits_the_kernel_and_is_not_shown() {
         neighbor("password = \"x\"\npassword-file = \"key\""),
         "p.toml:8: neighbor.password-file: there is a password too; expected one of the two"
     );
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("key");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("password-key");
     let keys = format!("asn = 65001\npassword-file = \"{}\"", file.display());
     let body = with_router(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\n{keys}\n"));
     std::fs::write(&file, "\n").unwrap();
