@@ -4,7 +4,7 @@
 //! session/    one tokio task per neighbour: sockets, the session state machine's clock
 //! routing/    the RIB threads: routes in, best paths to the FIB, updates out
 //! forwarding/ the FIB thread: best paths and neighbours to edits of the BPF maps
-//! xdp/        the BPF maps and programs (the one module here with `unsafe`)
+//! xdp/        the BPF maps and programs (the one module here with `unsafe`, but for one call in `session/syn`)
 //! netlink/    links, addresses, neighbours and connected routes of the kernel
 //! reload      another configuration while the daemon runs
 //! host/       the way out for the router's own traffic

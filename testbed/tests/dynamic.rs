@@ -109,3 +109,34 @@ fn neighbors_in_a_range_come_within_its_limit_and_go() -> Result<()> {
     daemon.wait_established("10.99.1.2", SESSION)?;
     daemon.terminate()
 }
+
+#[test]
+fn who_is_too_far_away_gets_no_place_in_a_range() -> Result<()> {
+    if !daemon::ready("dynamic::who_is_too_far_away_gets_no_place_in_a_range", &bird::PROGRAMS) {
+        return Ok(());
+    }
+    let star = Star::build("dynamic-far", 1)?;
+    let bird = Bird::start(&star.sandbox, &star.neighbors[0], "bird", &bird_config(1))?;
+    // The other range is why connections from anywhere may begin.
+    let config = [
+        ROUTER.to_owned(),
+        range("10.99.1.0/24", "64501", "ttl-security = true"),
+        range("10.99.9.0/24", "64509", ""),
+    ]
+    .concat();
+    let daemon = Daemon::start(&star.sandbox, &star.router, &config)?;
+    wait_until("the neighbor is refused", SESSION, || {
+        let summary = daemon.show_json(&["summary"])?;
+        if summary["ranges"][0]["too_far"].as_u64() > Some(0) { Ok(()) } else { Err(anyhow!("{summary}")) }
+    })?;
+    ensure!(daemon.neighbor("10.99.1.2").is_err(), "it is a neighbor");
+    ensure!(daemon.show(&["summary"])?.contains("from too far away"));
+    // Not a word was said to it.
+    let shown = bird.query("show protocols all uplink")?;
+    ensure!(!shown.contains("Received:"), "{shown}");
+
+    bird.reconfigure(&bird_config(1).replace("connect delay", "ttl security on;\n  connect delay"))?;
+    daemon.wait_established("10.99.1.2", SESSION)?;
+    ensure!(daemon.show_json(&["neighbors", "10.99.1.2"])?[0]["minimum_ttl"] == 255);
+    Ok(())
+}

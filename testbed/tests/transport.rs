@@ -82,7 +82,7 @@ fn distance_password_and_addresses_decide_who_gets_through() -> Result<()> {
         &neighbor("10.88.1.1", "multihop = 3\npassword = \"f4r\"\nlocal-address = \"10.88.0.1\"\n"),
         // FRR connects to where we listen.
         &neighbor("10.99.2.2", "ttl-security = true\npassword = \"fr33\"\npassive = true\n"),
-        &neighbor("10.99.3.2", "ttl-security = true\npassword = \"th1rd\"\n"),
+        &neighbor("10.99.3.2", "ttl-security = true\npassword = \"th1rd\"\npassive = true\n"),
     ]
     .concat();
     let daemon = Daemon::start(&star.sandbox, &star.router, &config)?;
@@ -122,14 +122,43 @@ fn distance_password_and_addresses_decide_who_gets_through() -> Result<()> {
     ensure!(far == 1, "the far session came up {far} times");
 
     // Neither the right password alone nor the right distance alone is enough.
+    let capture = Capture::start(&star.sandbox, third, "wan", "tcp port 179 and src 10.99.3.1")?;
     for options in ["", "ttl security on;", "password \"th1rd\";", "ttl security on;\n  password \"th1rD\";"]
     {
         stranger.reconfigure(&careless(options))?;
         stranger.query("restart third")?;
         std::thread::sleep(Duration::from_secs(3));
         let state = daemon.neighbor("10.99.3.2")?["state"].clone();
-        ensure!(state != "Established", "{options}: {state}");
+        ensure!(
+            state != "Established" && state != "OpenConfirm" && state != "OpenSent",
+            "{options}: {state}"
+        );
     }
+    // Only with the password a connection can begin at all, and be seen to come from too far away.
+    let refused = daemon.show_json(&["neighbors", "10.99.3.2"])?[0]["refused_too_far"].as_u64();
+    ensure!(refused.is_some_and(|count| count > 0), "refused: {refused:?}");
+    let history = daemon.show(&["history", "10.99.3.2"])?;
+    ensure!(history.contains("its SYN arrived with a TTL of 1, and ttl-security wants 255"), "{history}");
+    let answers = capture.stop(&["tcp.flags.syn", "tcp.flags.reset", "tcp.len"])?;
+    ensure!(answers.iter().any(|answer| answer[1] == "1" || answer[1] == "True"), "{answers:?}");
+    ensure!(answers.iter().all(|answer| answer[2] == "0"), "something was said to the stranger: {answers:?}");
+    let shown = daemon.show(&["neighbors", "10.99.3.2"])?;
+    ensure!(shown.contains("connections from further away refused"), "{shown}");
+
+    // Where we connect, the stranger's system answers as who is near does; what BIRD says then is too far away.
+    stranger.reconfigure(&careless("password \"th1rd\";"))?;
+    let active =
+        |text: &str| other(text).replace("password = \"th1rd\"\npassive = true", "password = \"th1rd\"");
+    daemon.rewrite(&active(&config))?;
+    daemon.run(&["reload"])?;
+    wait_until("the stranger does not get beyond our OPEN", SESSION, || {
+        let state = daemon.neighbor("10.99.3.2")?["state"].clone();
+        ensure!(state == "OpenSent", "{state}");
+        Ok(())
+    })?;
+    std::thread::sleep(Duration::from_secs(3));
+    let state = daemon.neighbor("10.99.3.2")?["state"].clone();
+    ensure!(state != "Established" && state != "OpenConfirm", "the stranger got to {state}");
     stranger.reconfigure(&careless("ttl security on;\n  password \"th1rd\";"))?;
     stranger.wait_established("third", SESSION)
 }

@@ -75,6 +75,14 @@ fn describe() {
     let counters = [
         ("peregrine_session_established_total", "How often the session with the neighbor came up."),
         ("peregrine_range_refused_total", "Connections refused because the range was full."),
+        (
+            "peregrine_range_too_far_total",
+            "Connections refused since they came from further away than ttl-security of the range lets them.",
+        ),
+        (
+            "peregrine_session_too_far_total",
+            "Connections refused since they came from further away than ttl-security of the neighbor lets them.",
+        ),
         ("peregrine_session_messages_total", "BGP messages by direction and type."),
         (
             "peregrine_session_unsendable_routes_total",
@@ -115,6 +123,7 @@ pub(crate) fn sample_summary(summary: &Summary) {
         gauge!("peregrine_range_neighbors", "range" => range.prefix.clone()).set(float(range.neighbors));
         gauge!("peregrine_range_limit_neighbors", "range" => range.prefix.clone()).set(float(range.limit));
         counter!("peregrine_range_refused_total", "range" => range.prefix.clone()).absolute(range.refused);
+        counter!("peregrine_range_too_far_total", "range" => range.prefix.clone()).absolute(range.too_far);
     }
     for (family, rib) in &summary.rib {
         gauge!("peregrine_rib_prefixes", "family" => family.clone()).set(float(rib.prefixes));
@@ -145,6 +154,7 @@ pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
     let labels = [("neighbor", brief.address.to_string()), ("asn", brief.asn.to_string())];
     gauge!("peregrine_session_up", &labels).set(if brief.state == "Established" { 1.0 } else { 0.0 });
     counter!("peregrine_session_established_total", &labels).absolute(neighbor.established_transitions);
+    counter!("peregrine_session_too_far_total", &labels).absolute(neighbor.refused_too_far);
     counter!("peregrine_session_update_errors_total", &labels).absolute(neighbor.update_errors);
     counter!("peregrine_session_unsendable_routes_total", &labels).absolute(neighbor.unsendable);
     for family in bgp::types::Family::ALL {

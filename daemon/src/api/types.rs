@@ -38,6 +38,9 @@ pub struct RangeInfo {
     pub neighbors: u64,
     /// Connections that were refused because there were as many.
     pub refused: u64,
+    /// Connections that were refused since they came from further away than `ttl-security` lets them.
+    #[serde(default)]
+    pub too_far: u64,
 }
 
 /// Who answers.
@@ -182,6 +185,9 @@ pub struct NeighborDetail {
     pub ttl: u8,
     /// The neighbour's packets are dropped if they arrive with less (RFC 5082).
     pub minimum_ttl: Option<u8>,
+    /// Connections from its address that were refused since they came from further away than that.
+    #[serde(default)]
+    pub refused_too_far: u64,
     /// Our configured address: connections come and go there only.
     pub local_address: Option<IpAddr>,
     /// Whether segments are signed with a password (RFC 2385).
@@ -292,7 +298,7 @@ pub struct MalformedMessage {
 pub struct HistoryEvent {
     /// When it was last, in seconds since the Unix epoch.
     pub time: f64,
-    /// `established`, `down`, `error`, `configuration`, `shutdown`, `enable`, `stop` or `refresh`.
+    /// `established`, `down`, `error`, `configuration`, `shutdown`, `enable`, `stop`, `refresh` or `refused`.
     pub event: String,
     /// What happened, in words.
     pub text: String,

@@ -197,6 +197,9 @@ fn timers(neighbor: &NeighborDetail) -> Option<String> {
 fn transport(neighbor: &NeighborDetail) -> String {
     let mut parts = vec![format!("TTL {} out", neighbor.ttl)];
     parts.extend(neighbor.minimum_ttl.map(|least| format!("{least} or more in")));
+    if neighbor.refused_too_far > 0 {
+        parts.push(format!("{} connections from further away refused", neighbor.refused_too_far));
+    }
     parts.extend(neighbor.password.then(|| "TCP MD5".to_owned()));
     parts.extend(neighbor.local_address.map(|local| format!("from {local} only")));
     parts.join(", ")

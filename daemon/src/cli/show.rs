@@ -90,12 +90,13 @@ fn summary(summary: &Summary) -> Result<(), ClientError> {
     text.push_str(&neighbor_table(&summary.neighbors).render());
     for range in &summary.ranges {
         text.push_str(&format!(
-            "Range {} AS {}: {} of {} neighbors, {} refused\n",
+            "Range {} AS {}: {} of {} neighbors, {} refused{}\n",
             range.prefix,
             range.asns.join(", "),
             range.neighbors,
             range.limit,
-            range.refused
+            range.refused,
+            if range.too_far > 0 { format!(", {} from too far away", range.too_far) } else { String::new() }
         ));
     }
     let mut tables = Table::new(&[

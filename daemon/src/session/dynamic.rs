@@ -18,6 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Peers;
+use super::options::set_minimum_ttl;
+use super::socket::reset;
+use super::syn::{Incoming, TooFar};
 
 /// How long a connection may take to say who it is.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +35,9 @@ pub(super) enum NotAdmitted {
     /// Nobody knows it.
     #[error("no neighbor, and in no neighbor-range")]
     Stranger,
+    /// It is further away than the range lets it.
+    #[error("{1} of the neighbor-range {0}")]
+    TooFar(IpNet, TooFar),
     /// The range is closed.
     #[error("the neighbor-range {0} is shut down")]
     ShutDown(IpNet),
@@ -47,6 +53,8 @@ pub(super) enum NotAdmitted {
 pub(super) struct Place {
     pub(super) peers: Arc<Peers>,
     pub(super) address: IpAddr,
+    /// Least TTL of its packets; 0: any.
+    pub(super) minimum_ttl: u8,
 }
 
 impl Drop for Place {
@@ -56,9 +64,15 @@ impl Drop for Place {
 }
 
 /// Makes a neighbour of a connection, once it has sent its OPEN.
-pub(super) async fn admit(mut stream: TcpStream, place: Place) {
+pub(super) async fn admit(incoming: Incoming, place: Place) {
     let (address, peers) = (place.address, Arc::clone(&place.peers));
-    let admitted = match tokio::time::timeout(OPEN_PATIENCE, open(&stream)).await {
+    if place.minimum_ttl > 0
+        && let Err(error) = set_minimum_ttl(&incoming.stream, address, place.minimum_ttl)
+    {
+        tracing::warn!(%address, %error, "cannot set the least TTL of a connection");
+        return reset(incoming.stream);
+    }
+    let admitted = match tokio::time::timeout(OPEN_PATIENCE, open(&incoming.stream)).await {
         Ok(Ok(Some(asn))) => peers.admit(place, asn),
         Ok(Ok(None)) => return,
         Ok(Err(error)) => Err(error.notification()),
@@ -66,7 +80,7 @@ pub(super) async fn admit(mut stream: TcpStream, place: Place) {
     };
     let refusal = match admitted {
         Ok(()) => {
-            if let Err(error) = peers.incoming(address, stream).await {
+            if let Err(error) = peers.incoming(address, incoming).await {
                 tracing::debug!(%address, %error, "connection of a dynamic neighbor");
             }
             return;
@@ -74,6 +88,7 @@ pub(super) async fn admit(mut stream: TcpStream, place: Place) {
         Err(refusal) => refusal,
     };
     tracing::info!(%address, reason = %refusal, "dynamic neighbor refused");
+    let mut stream = incoming.stream;
     refuse(&mut stream, &refusal).await;
 }
 

@@ -1,14 +1,16 @@
 //! Listening: the sockets, what the kernel checks on them, and whose task each connection goes to.
 //!
 //! The kernel checks signatures (RFC 2385) from the first segment on, by keys that the listening sockets hold
-//! for each neighbour and each range of them, the longest prefix counts. The least TTL (RFC 5082) is one for all that a socket listens to: the one that even the
-//! laxest neighbour of its family meets. The neighbour's own is set once its connection is accepted.
+//! for each neighbour and each range of them, the longest prefix counts. The least TTL (RFC 5082) is one for all
+//! that a socket listens to: the one that even the laxest neighbour of its family meets. The neighbour's own is
+//! asked of the SYN once its connection is accepted ([`super::syn`]), before a word is said, and of all segments
+//! from then on.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bgp::wire::Notification;
 use bgp::wire::notification::codes;
@@ -16,16 +18,17 @@ use conf::Password;
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
+use super::Peers;
+use super::dynamic::{self, NotAdmitted};
 use super::options::{set_minimum_ttl, set_password};
-use super::socket::{TOS_NETWORK_CONTROL, minimum_ttl};
-use super::{Peers, dynamic};
+use super::seldom::Seldom;
+use super::socket::{TOS_NETWORK_CONTROL, minimum_ttl, reset};
+use super::syn::{Incoming, keep_syns};
 
 /// Pause after an error of `accept` itself, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
-/// At most one line in the log about strangers, or about failures to accept, in this time.
-const LOG_PAUSE: Duration = Duration::from_secs(10);
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 256;
 /// Of answers to those who connect: a neighbour with `ttl-security` takes no less.
@@ -178,6 +181,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    keep_syns(&socket)?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -187,7 +191,9 @@ async fn accept(listener: Arc<TcpListener>, peers: Arc<Peers>) {
     let (mut strangers, mut failures) = (Seldom::default(), Seldom::default());
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => hand_over(stream, remote, &peers, &mut strangers).await,
+            Ok((stream, remote)) => {
+                hand_over(Incoming::new(stream), remote, &peers, &mut strangers).await;
+            }
             Err(error) => {
                 if let Some(unsaid) = failures.say() {
                     tracing::warn!(%error, unsaid, "cannot accept a BGP connection");
@@ -198,40 +204,25 @@ async fn accept(listener: Arc<TcpListener>, peers: Arc<Peers>) {
     }
 }
 
-/// Keeps what outsiders can cause at will from filling the log.
-#[derive(Default)]
-struct Seldom {
-    last: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Seldom {
-    /// Whether it may be said now, and how often it was not since the last time.
-    fn say(&mut self) -> Option<u64> {
-        if self.last.is_some_and(|last| last.elapsed() < LOG_PAUSE) {
-            self.unsaid += 1;
-            return None;
-        }
-        self.last = Some(Instant::now());
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
-
-async fn hand_over(mut stream: TcpStream, remote: SocketAddr, peers: &Arc<Peers>, strangers: &mut Seldom) {
+async fn hand_over(incoming: Incoming, remote: SocketAddr, peers: &Arc<Peers>, strangers: &mut Seldom) {
     let address = canonical(remote.ip());
     if peers.id(address).is_none() {
-        match peers.place(address) {
-            Ok(place) => drop(tokio::spawn(dynamic::admit(stream, place))),
+        match peers.place(address, &incoming) {
+            Ok(place) => drop(tokio::spawn(dynamic::admit(incoming, place))),
             Err(reason) => {
                 if let Some(unsaid) = strangers.say() {
                     tracing::info!(%remote, %reason, unsaid, "connection refused");
+                }
+                let mut stream = incoming.stream;
+                if matches!(reason, NotAdmitted::TooFar(..)) {
+                    return reset(stream);
                 }
                 // RFC 4486: Connection Rejected.
                 let refusal = Notification::cease(codes::cease::CONNECTION_REJECTED);
                 tokio::spawn(async move { dynamic::refuse(&mut stream, &refusal).await });
             }
         }
-    } else if let Err(error) = peers.incoming(address, stream).await {
+    } else if let Err(error) = peers.incoming(address, incoming).await {
         tracing::debug!(%remote, %error, "connection while the daemon stops");
     }
 }

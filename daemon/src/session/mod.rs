@@ -16,8 +16,10 @@ mod listener;
 mod local;
 mod options;
 mod report;
+mod seldom;
 mod socket;
 mod stale;
+mod syn;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,6 @@ use bgp::wire::Notification;
 use bgp::wire::notification::codes;
 use ipnet::IpNet;
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::types::{HistoryEvent, NeighborDetail, RangeInfo};
@@ -45,6 +46,7 @@ use crate::routing::{Input, RibHandle, RibStopped};
 use dynamic::NotAdmitted;
 use ids::Ids;
 use stale::StaleClock;
+use syn::Incoming;
 
 pub(crate) use listener::Listeners;
 
@@ -54,7 +56,7 @@ const COMMAND_QUEUE: usize = 16;
 /// What a session's task is asked to do.
 pub(crate) enum Command {
     /// The neighbour has connected to us.
-    Incoming(TcpStream),
+    Incoming(Incoming),
     /// End the session as the reason says.
     Stop(StopReason, oneshot::Sender<()>),
     /// Go on under another configuration. The answer comes when the RIB knows the present session, if one is
@@ -123,6 +125,8 @@ struct Registry {
     waiting: HashMap<IpAddr, IpNet>,
     /// Connections refused for want of a place, by range.
     refused: HashMap<IpNet, u64>,
+    /// Connections refused since they came from too far away, by range.
+    too_far: HashMap<IpNet, u64>,
 }
 
 /// What becomes of a neighbour under another configuration.
@@ -190,6 +194,7 @@ impl Peers {
             by_address: HashMap::new(),
             waiting: HashMap::new(),
             refused: HashMap::new(),
+            too_far: HashMap::new(),
         };
         let peers = Arc::new(Self {
             registry: RwLock::new(registry),
@@ -226,11 +231,16 @@ impl Peers {
     }
 
     /// A place for a connection from an address that is no neighbour, if it is in a range with room.
-    fn place(self: &Arc<Self>, address: IpAddr) -> Result<dynamic::Place, NotAdmitted> {
+    fn place(self: &Arc<Self>, address: IpAddr, incoming: &Incoming) -> Result<dynamic::Place, NotAdmitted> {
         let mut registry = self.write();
         let range = registry.config.range(address).ok_or(NotAdmitted::Stranger)?;
-        let (prefix, limit) = (range.prefix, range.limit);
-        if range.is_shut_down() {
+        let (prefix, limit, is_shut_down) = (range.prefix, range.limit, range.is_shut_down());
+        let minimum_ttl = socket::minimum_ttl(&range.template);
+        if let Err(why) = incoming.check_distance(minimum_ttl) {
+            *registry.too_far.entry(prefix).or_default() += 1;
+            return Err(NotAdmitted::TooFar(prefix, why));
+        }
+        if is_shut_down {
             return Err(NotAdmitted::ShutDown(prefix));
         }
         if registry.waiting.contains_key(&address) {
@@ -241,7 +251,7 @@ impl Peers {
             return Err(NotAdmitted::Full { prefix, limit });
         }
         registry.waiting.insert(address, prefix);
-        Ok(dynamic::Place { peers: Arc::clone(self), address })
+        Ok(dynamic::Place { peers: Arc::clone(self), address, minimum_ttl })
     }
 
     /// Makes a neighbour of who has a place and says that it is of this AS; or what it is to be told.
@@ -274,6 +284,7 @@ impl Peers {
             limit: u64::from(range.limit),
             neighbors: registry.dynamic().filter(|(_, of)| *of == range.prefix).count() as u64,
             refused: registry.refused.get(&range.prefix).copied().unwrap_or_default(),
+            too_far: registry.too_far.get(&range.prefix).copied().unwrap_or_default(),
         };
         registry.config.ranges.iter().map(info).collect()
     }
@@ -297,7 +308,9 @@ impl Peers {
             let mut registry = self.write();
             let fates = registry.fates(config);
             registry.config = Arc::clone(config);
-            registry.refused.retain(|prefix, _| config.ranges.iter().any(|range| range.prefix == *prefix));
+            let is_range = |prefix: &IpNet| config.ranges.iter().any(|range| range.prefix == *prefix);
+            registry.refused.retain(|prefix, _| is_range(prefix));
+            registry.too_far.retain(|prefix, _| is_range(prefix));
             for (address, fate) in fates {
                 match fate {
                     Fate::Ends(reason) => {
@@ -382,8 +395,8 @@ impl Peers {
     }
 
     /// Hands a connection to the neighbour's task that it came from.
-    pub(crate) async fn incoming(&self, address: IpAddr, stream: TcpStream) -> Result<(), PeerError> {
-        self.send(address, Command::Incoming(stream)).await
+    pub(crate) async fn incoming(&self, address: IpAddr, incoming: Incoming) -> Result<(), PeerError> {
+        self.send(address, Command::Incoming(incoming)).await
     }
 
     /// Resets a session; it comes back by itself.

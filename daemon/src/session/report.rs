@@ -202,17 +202,14 @@ pub(super) fn neighbor(
                 .map(|error| now.saturating_duration_since(error.at).as_secs()),
             families,
         },
-        kind: match session.config().kind() {
-            PeerKind::Ebgp => "ebgp".to_owned(),
-            PeerKind::Confed => "confederation".to_owned(),
-            PeerKind::Ibgp => "ibgp".to_owned(),
-        },
+        kind: kind(session.config().kind()).to_owned(),
         reflector_cluster: None,
         route_server_client: neighbor.route_server_client,
         passive: neighbor.passive,
         local_asn: neighbor.local_asn.map(|local| local.to_string()),
         ttl: options.ttl,
         minimum_ttl: (options.minimum_ttl > 0).then_some(options.minimum_ttl),
+        refused_too_far: 0,
         local_address: neighbor.local_address,
         password: neighbor.password.is_some(),
         router_id: up.map(|negotiated| negotiated.peer_router_id.to_string()),
@@ -270,6 +267,14 @@ pub(super) fn neighbor(
         update_errors: 0,
         last_update_error: None,
         retry_seconds: retry.filter(|_| up.is_none()).map(|pause| pause.as_secs()),
+    }
+}
+
+fn kind(kind: PeerKind) -> &'static str {
+    match kind {
+        PeerKind::Ebgp => "ebgp",
+        PeerKind::Confed => "confederation",
+        PeerKind::Ibgp => "ibgp",
     }
 }
 

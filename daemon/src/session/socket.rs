@@ -2,7 +2,8 @@
 //!
 //! A neighbour is directly connected unless told otherwise, so external sessions leave with a TTL of 1
 //! (as BIRD and FRR do), internal ones with 64, and with `multihop` as many as it says. With `ttl-security`
-//! they leave with 255, and what has come further than it says is dropped by the kernel (RFC 5082). Packets
+//! they leave with 255, and what has come further than it says is dropped by the kernel (RFC 5082), save
+//! the SYN, which [`super::syn`] looks at. Packets
 //! carry DSCP CS6, network control. Nagle's algorithm is off: keepalives are small and must not wait.
 //!
 //! There is no `TCP_USER_TIMEOUT`: hold timers in both directions (RFC 4271, RFC 9687) end what is dead. Without
@@ -99,6 +100,13 @@ pub(super) fn minimum_ttl(neighbor: &conf::Neighbor) -> u8 {
 /// Changes the key of a connection in the middle of the stream.
 pub(super) fn change_password(stream: &TcpStream, password: Option<&Password>) -> io::Result<()> {
     set_password(stream, IpNet::from(stream.peer_addr()?.ip()), password)
+}
+
+/// Ends a connection without a word.
+pub(super) fn reset(stream: TcpStream) {
+    // Without it the end is only less abrupt.
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    drop(stream);
 }
 
 /// Makes TCP ask whether the neighbour is still there, for sessions without a hold time.

@@ -32,8 +32,10 @@ use super::exports::{Exports, Routes};
 use super::history::History;
 use super::ids::Lease;
 use super::limits::Limits;
-use super::socket::{SocketOptions, connect};
+use super::seldom::Seldom;
+use super::socket::{SocketOptions, connect, reset};
 use super::stale::StaleClock;
+use super::syn::Incoming;
 use super::{Command, Configuration, dynamic, report};
 use crate::monitor::{Monitor, unix_time};
 use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
@@ -54,6 +56,13 @@ pub(super) struct Malformed {
     pub(super) reason: String,
     /// Its octets, as far as they are kept.
     pub(super) message: Bytes,
+}
+
+/// Connections that were not taken.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    log: Seldom,
 }
 
 /// What is being told to the RIB.
@@ -82,6 +91,7 @@ pub(super) struct Task {
     last_down: Option<String>,
     stale: Arc<StaleClock>,
     was_connected: bool,
+    too_far: Refused,
     history: History,
     /// When the last error was that the history knows.
     noted_error: Option<Instant>,
@@ -133,6 +143,7 @@ impl Task {
             last_down: None,
             stale,
             was_connected: false,
+            too_far: Refused::default(),
             history: History::default(),
             noted_error: None,
             malformed: None,
@@ -269,7 +280,7 @@ impl Task {
 
     fn command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Incoming(stream) => self.incoming(now, stream),
+            Command::Incoming(incoming) => self.incoming(now, incoming),
             Command::Stop(reason, done) => {
                 self.history.note("stop", reason.notification().to_string());
                 self.session.stop(now, &reason);
@@ -405,7 +416,9 @@ impl Task {
         Ok(())
     }
 
-    fn incoming(&mut self, now: Instant, stream: TcpStream) {
+    fn incoming(&mut self, now: Instant, incoming: Incoming) {
+        let distance = incoming.check_distance(self.options.minimum_ttl);
+        let stream = incoming.stream;
         if let Ok(local) = stream.local_addr()
             && !self.options.is_local(local.ip())
         {
@@ -414,6 +427,14 @@ impl Task {
             let refusal = Notification::cease(codes::cease::CONNECTION_REJECTED);
             drop(tokio::spawn(async move { dynamic::refuse(&mut stream, &refusal).await }));
             return;
+        }
+        if let Err(why) = distance {
+            self.too_far.count += 1;
+            self.history.note("refused", format!("connection from too far away: {why}"));
+            if let Some(unsaid) = self.too_far.log.say() {
+                tracing::warn!(neighbor = %self.neighbor.address, %why, unsaid, "connection from too far away refused");
+            }
+            return reset(stream);
         }
         self.was_connected = true;
         let conn = self.session.accept(now);
@@ -671,7 +692,8 @@ impl Task {
             limits,
         );
         let reflector_cluster = report::reflector_cluster(&self.config.router, &self.neighbor);
-        crate::api::types::NeighborDetail { reflector_cluster, ..detail }
+        let refused_too_far = self.too_far.count;
+        crate::api::types::NeighborDetail { reflector_cluster, refused_too_far, ..detail }
     }
 }
 
