@@ -1,14 +1,18 @@
 //! Sockets: who gets through, and what leaves; OPENs: who we say we are. With BIRD and FRR.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use testbed::capture::{self, Capture};
 use testbed::daemon::{self, Daemon};
+use testbed::feeder::{Feeder, FeederConfig, handshake};
 use testbed::netns::Sandbox;
 use testbed::peers::bird::{self, Bird};
 use testbed::peers::frr::{self, Frr};
 use testbed::process::wait_until;
+use testbed::speaker;
+use testbed::table::{Announcer, Table};
 use testbed::tools;
 use testbed::topology::{Star, Topology};
 
@@ -121,8 +125,20 @@ fn distance_password_and_addresses_decide_who_gets_through() -> Result<()> {
     let far = daemon.show_json(&["neighbors", "10.88.1.1"])?[0]["established_transitions"].clone();
     ensure!(far == 1, "the far session came up {far} times");
 
+    strangers_stay_out(&star, &stranger, careless, &daemon, &other(&config))
+}
+
+/// Tries all that is not enough, which only lacks the right thing for 10.99.3.2, where `stranger` is configured by
+/// `careless`; and then what is.
+fn strangers_stay_out(
+    star: &Star,
+    stranger: &Bird,
+    careless: impl Fn(&str) -> String,
+    daemon: &Daemon,
+    config: &str,
+) -> Result<()> {
     // Neither the right password alone nor the right distance alone is enough.
-    let capture = Capture::start(&star.sandbox, third, "wan", "tcp port 179 and src 10.99.3.1")?;
+    let capture = Capture::start(&star.sandbox, &star.neighbors[2], "wan", "tcp port 179 and src 10.99.3.1")?;
     for options in ["", "ttl security on;", "password \"th1rd\";", "ttl security on;\n  password \"th1rD\";"]
     {
         stranger.reconfigure(&careless(options))?;
@@ -147,9 +163,7 @@ fn distance_password_and_addresses_decide_who_gets_through() -> Result<()> {
 
     // Where we connect, the stranger's system answers as who is near does; what BIRD says then is too far away.
     stranger.reconfigure(&careless("password \"th1rd\";"))?;
-    let active =
-        |text: &str| other(text).replace("password = \"th1rd\"\npassive = true", "password = \"th1rd\"");
-    daemon.rewrite(&active(&config))?;
+    daemon.rewrite(&config.replace("password = \"th1rd\"\npassive = true", "password = \"th1rd\""))?;
     daemon.run(&["reload"])?;
     wait_until("the stranger does not get beyond our OPEN", SESSION, || {
         let state = daemon.neighbor("10.99.3.2")?["state"].clone();
@@ -297,5 +311,73 @@ fn ipv4_packets_follow_ipv6_next_hops() -> Result<()> {
         Ok(())
     })?;
     wait_until("host B answers", ROUTES, || tools::ping_all(&topology.host_a, None, "10.99.20.2", 5))?;
+    Ok(())
+}
+
+#[test]
+fn a_neighbor_that_stops_reading_is_let_go_and_the_operator_sees_why() -> Result<()> {
+    if !daemon::ready("transport::a_neighbor_that_stops_reading_is_let_go_and_the_operator_sees_why", &[]) {
+        return Ok(());
+    }
+    let star = Star::build("transport-deaf", 3)?;
+    // The kernel takes little of what a neighbor does not read.
+    star.router.run(&["sysctl", "-qw", "net.ipv4.tcp_wmem=4096 16384 131072"])?;
+    let neighbor = |number: u8| {
+        format!(
+            "[[neighbor]]\naddress = \"10.99.{number}.2\"\nasn = 6450{number}\npassive = true\nimport = [\"all\"]\n\
+             export = [\"all\"]\nfamilies = [\"ipv4-unicast\"]\nhold-time = 6\nsend-hold-time = 8\n"
+        )
+    };
+    let config =
+        ["[router]\nasn = 64500\nrouter-id = \"10.99.0.1\"\n", &neighbor(1), &neighbor(2), &neighbor(3)];
+    let daemon = Daemon::start(&star.sandbox, &star.router, &config.concat())?;
+    let session = |number: u8| FeederConfig {
+        local: [10, 99, number, 2].into(),
+        remote: ([10, 99, number, 1], 179).into(),
+        asn: 64_500 + u32::from(number),
+        router_id: [10, 99, number, 2].into(),
+        hold_time: 6,
+    };
+    let connect = |number: u8| {
+        star.neighbors[usize::from(number) - 1].enter(|| Feeder::connect(&session(number), SESSION))
+    };
+    let (feeder, receiver) = (connect(1)?, connect(2)?);
+    let deaf = star.neighbors[2].enter(|| handshake(&session(3), SESSION))?;
+    daemon.wait_established("10.99.3.2", SESSION)?;
+
+    let announcer = Announcer {
+        asn: 64_501,
+        next_hop_v4: [10, 99, 1, 2].into(),
+        next_hop_v6: [0xfd99, 1, 0, 0, 0, 0, 0, 2].into(),
+        seed: 1,
+    };
+    let table = Table::generate(60_000, 0, 1);
+    feeder.send(&table.encode(&announcer).messages)?;
+    // It says all the time that it is there.
+    let mut talking = deaf.stream.try_clone()?;
+    let talker = std::thread::spawn(move || {
+        while talking.write_all(&speaker::keepalive()).is_ok() {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    });
+    wait_until("the one who reads has it all", SESSION, || {
+        let heard = receiver.inbox().routes.len();
+        ensure!(heard == table.routes.len(), "{heard} routes");
+        Ok(())
+    })?;
+    let state = &daemon.neighbor("10.99.3.2")?["state"];
+    ensure!(state == "Established", "the one who does not read is {state} before its time");
+    let shown = daemon.show(&["neighbors", "10.99.3.2"])?;
+    ensure!(shown.contains("send hold 8s ("), "{shown}");
+    daemon.wait_down("10.99.3.2", SESSION)?;
+    talker.join().map_err(|_| anyhow!("the talker panicked"))?;
+
+    let last = daemon.show_json(&["neighbors", "10.99.3.2"])?[0]["last_notification_sent"].clone();
+    ensure!(last["code"] == 8 && last["detail"] == "the peer took nothing for 8 s", "{last}");
+    let history = daemon.show(&["history", "10.99.3.2"])?;
+    ensure!(history.contains("Send Hold Timer Expired: the peer took nothing for 8 s"), "{history}");
+    for (number, other) in [(1, &feeder), (2, &receiver)] {
+        ensure!(other.closed().is_none(), "neighbor {number}: {:?}", other.closed());
+    }
     Ok(())
 }
