@@ -272,6 +272,10 @@ impl Journal {
     /// Starts a walk for a peer that asked for everything again.
     pub(crate) fn walk_again(&mut self, peer: u16, end: u32) -> bool {
         let end = if self.silent { 0 } else { end };
+        if self.sent.is_some() {
+            // They leave out what all readers had when they were made; this one wants everything.
+            self.chunks.clear();
+        }
         self.readers
             .iter_mut()
             .find(|reader| reader.peer == peer)
