@@ -21,10 +21,16 @@
 //!
 //! A new reader walks the table first, and starts to read at `front`: what changed since then, or has not
 //! been read by anybody, is left to the journal.
+//!
+//! A reader that is owed the end of something (End-of-RIB, or that of a refresh) drops what it was not told
+//! by then. So the end moves on when an entry that is ahead of the reader gets a new place, and waits for
+//! entries that nothing can be said of before the forwarding plane has answered.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 
 use super::sent::SentPaths;
 
@@ -127,6 +133,10 @@ pub(crate) struct Journal {
     chunks: VecDeque<Chunk>,
     /// Where several paths of a prefix are sent.
     pub(crate) sent: Option<SentPaths>,
+    /// Entries that nothing was said of, as they wait for the forwarding plane, while a reader is owed an end.
+    waiting: HashSet<u32, RandomState>,
+    /// No reader is owed an end beyond this position.
+    owed: u32,
     /// Routes that no message could carry.
     pub(crate) unsendable: u64,
 }
@@ -168,12 +178,39 @@ impl Journal {
             // Nobody has read this place yet: whoever does finds the entry as it is then.
             place if place >= self.front => return,
             // It would be gone if all had read it.
-            _ => self.doubt(id),
+            place => {
+                self.doubt(id);
+                if place < self.owed {
+                    self.postpone(|reader| place >= reader.position);
+                }
+            }
+        }
+        if !self.waiting.is_empty() && self.waiting.remove(&id) {
+            self.postpone(|_| true);
         }
         self.places[index] = self.end();
         self.log.push_back(id);
         if self.log.len() > 2 * self.live + SLACK || self.base > u32::MAX / 2 {
             self.compact();
+        }
+    }
+
+    /// The next place is to be read by these readers before the end that they are owed.
+    fn postpone(&mut self, whose: impl Fn(&Reader) -> bool) {
+        self.owed = self.end() + 1;
+        for reader in self.readers.iter_mut().filter(|reader| whose(reader)) {
+            reader.end_of_rib = reader.end_of_rib.map(|_| self.owed);
+            if let Some(Refresh::Until(due)) = &mut reader.refresh {
+                *due = self.owed;
+            }
+        }
+    }
+
+    /// An entry waits for the forwarding plane, and is recorded again when that has answered: until then nobody
+    /// gets to an end.
+    pub(crate) fn wait_for(&mut self, id: u32) {
+        if self.readers.iter().any(|reader| reader.end_of_rib.is_some() || reader.refresh.is_some()) {
+            self.waiting.insert(id);
         }
     }
 
@@ -217,6 +254,7 @@ impl Journal {
             }
         }
         self.front = moved(self.front);
+        self.owed = log.len() as u32;
         self.base = 0;
         self.log = log;
         self.chunks.clear();
@@ -227,6 +265,7 @@ impl Journal {
         // Without readers nothing has been read, nor does anybody hold anything.
         self.chunks.clear();
         let due = self.end();
+        self.owed = self.owed.max(due);
         let end = if self.silent { 0 } else { end };
         self.readers.push(Reader {
             peer,
@@ -296,10 +335,8 @@ impl Journal {
 
     /// Whether a peer has anything to read.
     pub(crate) fn is_behind(&self, reader: &Reader) -> bool {
-        reader.walk.is_some()
-            || reader.end_of_rib.is_some()
-            || reader.refresh.is_some()
-            || reader.position < self.end()
+        let owed = reader.end_of_rib.is_some() || reader.refresh.is_some();
+        reader.walk.is_some() || reader.position < self.end() || (owed && self.waiting.is_empty())
     }
 
     /// Whether a chunk made earlier serves a reader.
@@ -340,6 +377,7 @@ impl Journal {
                 if reader.walk.is_none() {
                     reader.settled_from = end;
                     reader.refresh = reader.refresh.map(|_| Refresh::Until(end));
+                    self.owed = self.owed.max(end);
                 }
             }
         }
@@ -348,7 +386,9 @@ impl Journal {
     /// Whether End-of-RIB is due for a peer; it is from then on not any more.
     pub(crate) fn take_end_of_rib(&mut self, peer: u16) -> bool {
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.peer == peer) else { return false };
-        let due = reader.walk.is_none() && reader.end_of_rib.is_some_and(|due| reader.position >= due);
+        let due = reader.walk.is_none()
+            && self.waiting.is_empty()
+            && reader.end_of_rib.is_some_and(|due| reader.position >= due);
         if due {
             reader.end_of_rib = None;
         }
@@ -358,7 +398,8 @@ impl Journal {
     /// Whether a peer has got everything again that it asked for; said once.
     pub(crate) fn take_end_of_refresh(&mut self, peer: u16) -> bool {
         let Some(reader) = self.readers.iter_mut().find(|reader| reader.peer == peer) else { return false };
-        let due = matches!(reader.refresh, Some(Refresh::Until(due)) if reader.position >= due);
+        let due = self.waiting.is_empty()
+            && matches!(reader.refresh, Some(Refresh::Until(due)) if reader.position >= due);
         if due {
             reader.refresh = None;
         }

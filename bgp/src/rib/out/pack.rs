@@ -138,10 +138,11 @@ impl<K: Bits> Gathering<'_, K> {
         let paths = self.journal.sent.is_some();
         if table.is_pending(id, pending::FORWARDING) {
             // It gets a new place when the forwarding plane has answered. Who read the present place
-            // earlier saw more than who reads it now, or than who walks past it.
-            if reading == Reading::Again || (paths && reading == Reading::Walk) {
+            // earlier saw more than who reads it now, or than who walked past it or does so now.
+            if reading == Reading::Again || (paths && !settled) {
                 self.journal.doubt(id);
             }
+            self.journal.wait_for(id);
             return;
         }
         if paths {
