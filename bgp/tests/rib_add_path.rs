@@ -201,7 +201,6 @@ struct Receiver {
 
 struct Bench {
     rib: Union,
-    hold: bool,
     up: HashSet<u16>,
     import: HashMap<u16, u8>,
     routes: BTreeMap<IpNet, BTreeMap<Key, Attributes>>,
@@ -229,7 +228,6 @@ impl Bench {
             RibConfig { hold_exports: hold, ..RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99))) };
         Self {
             rib: Union::new(config, shards),
-            hold,
             up: HashSet::new(),
             import: HashMap::new(),
             routes: BTreeMap::new(),

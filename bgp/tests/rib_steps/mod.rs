@@ -8,7 +8,7 @@ use bgp::types::{Asn, Family, RouterId};
 use bgp::wire::{AsPath, Attributes, Community, Origin};
 use proptest::prelude::*;
 
-use super::{CLUSTER, OURS, PEERS, ROUTER_ID, asn, kind, next_hop};
+use super::rib_peers::{CLUSTER, OURS, PEERS, ROUTER_ID, asn, kind, next_hop};
 
 /// A route as a peer may send it.
 #[derive(Clone, Debug)]
