@@ -2,7 +2,7 @@
 
 mod refused;
 
-use refused::{error, errors, neighbor, parse, rule, with_router};
+use refused::{error, errors, neighbor, rule, with_router};
 
 #[test]
 fn text_that_is_not_toml_is_refused_with_its_line() {
