@@ -2,7 +2,7 @@
 
 use conf::Config;
 
-fn parse(text: &str) -> Result<Config, Vec<String>> {
+pub(crate) fn parse(text: &str) -> Result<Config, Vec<String>> {
     conf::parse("p.toml", text, []).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
