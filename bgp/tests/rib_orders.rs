@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bgp::policy::{Disposition, Modify, Policy, PolicyChain, Statement};
-use bgp::rib::{CommunityOrders, Forwarding, NextHopState, PeerSession, Rib, RibConfig};
+use bgp::rib::{CommunityOrders, Forwarding, ImportRules, NextHopState, PeerSession, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -32,10 +32,8 @@ fn policy(actions: Vec<Modify>) -> PolicyChain {
     })])
 }
 
-/// A RIB with one route with these communities, by this policy.
-fn rib(orders: CommunityOrders, import: PolicyChain, communities: &[Community]) -> Rib {
-    let mut rib = Rib::new(RibConfig::new(Asn(65_000), RouterId(Ipv4Addr::new(10, 0, 0, 99))));
-    rib.peer_up(PeerSession {
+fn session(orders: CommunityOrders, import: PolicyChain) -> PeerSession {
+    PeerSession {
         id: PEER,
         address: Ipv4Addr::new(192, 0, 2, 1).into(),
         asn: Asn(65_001),
@@ -47,11 +45,21 @@ fn rib(orders: CommunityOrders, import: PolicyChain, communities: &[Community]) 
         families: FamilySet::ALL,
         prepend_local_asn: false,
         enforce_first_as: true,
-        rules: bgp::rib::ImportRules::default(),
+        rules: ImportRules::default(),
         orders,
         limits: Default::default(),
         reflection: bgp::rib::Reflection::default(),
-    });
+    }
+}
+
+/// A RIB with one route with these communities, by this policy.
+fn rib(orders: CommunityOrders, import: PolicyChain, communities: &[Community]) -> Rib {
+    rib_of(session(orders, import), communities)
+}
+
+fn rib_of(session: PeerSession, communities: &[Community]) -> Rib {
+    let mut rib = Rib::new(RibConfig::new(Asn(65_000), RouterId(Ipv4Addr::new(10, 0, 0, 99))));
+    rib.peer_up(session);
     let next_hop: IpAddr = Ipv4Addr::new(192, 0, 2, 1).into();
     let attributes = Attributes {
         as_path: AsPath::sequence([Asn(65_001)]),
@@ -96,6 +104,21 @@ fn graceful_shutdown_is_the_last_choice_whatever_policy_prefers() {
     }
     // A route that policy rejects stays rejected.
     assert!(rib(on, PolicyChain::none(), &asks).lookup(prefix()).unwrap().paths[0].ineligible.is_some());
+}
+
+#[test]
+fn what_comes_over_a_session_about_to_end_is_the_last_choice() {
+    let prefers = || policy(vec![Modify::LocalPref(200)]);
+    for (last_choice, import, expected) in [
+        (true, prefers(), Some(0)),
+        (false, prefers(), Some(200)),
+        (true, PolicyChain::all(), Some(0)),
+        (false, PolicyChain::all(), None),
+    ] {
+        let rules = ImportRules { last_choice, ..ImportRules::default() };
+        let rib = rib_of(PeerSession { rules, ..session(NO_ORDERS, import) }, &[]);
+        assert_eq!(attributes(&rib).local_pref, expected);
+    }
 }
 
 #[test]

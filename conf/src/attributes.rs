@@ -102,6 +102,7 @@ impl AttributeOptions {
             aigp: self.aigp.unwrap_or(!external),
             refuse_as_sets: self.refuse_as_sets,
             role: self.role,
+            last_choice: false,
         }
     }
 }

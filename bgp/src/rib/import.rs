@@ -167,16 +167,19 @@ impl Core {
         }
     }
 
-    /// Does what communities of an accepted route ask for, received ones and those that policy added; takes
-    /// a use of the attributes and gives one of what became of them.
+    /// Does what communities of an accepted route ask for, received ones and those that policy added, and what
+    /// the end of the session asks for that is near; takes a use of the attributes and gives one of what became of them.
     fn follow_orders(&mut self, peer: u16, received: u32, (attr, flags): (u32, u16)) -> (u32, u16) {
         let marked = self.attrs.summary(received).is_marked() || self.attrs.summary(attr).is_marked();
-        let orders = self.peer(peer).map(|peer| peer.session.orders).unwrap_or_default();
-        if !marked || flags != 0 || orders == CommunityOrders::default() {
+        let session = self.peer(peer).map(|peer| &peer.session);
+        let (orders, last_choice) =
+            session.map(|session| (session.orders, session.rules.last_choice)).unwrap_or_default();
+        let ordered = marked && orders != CommunityOrders::default();
+        if flags != 0 || !(ordered || last_choice) {
             return (attr, flags);
         }
         let asks = |community| self.has_community(received, community) || self.has_community(attr, community);
-        let lowers = orders.graceful_shutdown && asks(Community::GRACEFUL_SHUTDOWN);
+        let lowers = last_choice || orders.graceful_shutdown && asks(Community::GRACEFUL_SHUTDOWN);
         // What policy took off is no order to drop traffic any more.
         let drops = orders.blackhole && self.has_community(attr, Community::BLACKHOLE);
         if !lowers && !drops {

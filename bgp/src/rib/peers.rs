@@ -83,6 +83,9 @@ pub struct ImportRules {
     pub refuse_as_sets: bool,
     /// What we are towards it (RFC 9234).
     pub role: Option<Role>,
+    /// Its routes are the last choice, with a `LOCAL_PREF` of 0 whatever policy says: the session is about to be
+    /// shut down by us (RFC 8326 section 4.1).
+    pub last_choice: bool,
 }
 
 /// Well-known communities on which import acts once policy has accepted a route.

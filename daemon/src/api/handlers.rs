@@ -223,6 +223,43 @@ pub(super) async fn enable(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct UndoQuery {
+    #[serde(default)]
+    undo: bool,
+}
+
+pub(super) async fn graceful_shutdown(
+    State(app): State<Arc<App>>,
+    Path(text): Path<String>,
+    Query(UndoQuery { undo }): Query<UndoQuery>,
+) -> Answer<serde_json::Value> {
+    let address = neighbor_address(&app, &text)?;
+    app.peers.leave_one(address, !undo).await.map_err(|error| Refusal::unavailable(&error))?;
+    let done = if undo {
+        format!("graceful shutdown of {address} undone")
+    } else {
+        format!("routes to and from {address} are the last choice until this is undone")
+    };
+    Ok(Json(json!({ "done": done })))
+}
+
+pub(super) async fn graceful_shutdown_all(
+    State(app): State<Arc<App>>,
+    Query(UndoQuery { undo }): Query<UndoQuery>,
+) -> Answer<serde_json::Value> {
+    let sessions = app.peers.leave_all(!undo).await?;
+    let done = if undo {
+        format!("graceful shutdown undone, of {sessions} sessions that are up")
+    } else {
+        format!(
+            "routes of {sessions} sessions, and of those to come, are the last choice until this is undone"
+        )
+    };
+    Ok(Json(json!({ "done": done })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ReloadQuery {
     #[serde(default)]
     check: bool,

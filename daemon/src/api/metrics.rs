@@ -37,6 +37,10 @@ fn describe() {
         ("peregrine_resident_memory_bytes", "Resident memory of the daemon."),
         ("peregrine_uptime_seconds", "Time since the daemon started."),
         ("peregrine_session_up", "1 while the session with the neighbor is Established, else 0."),
+        (
+            "peregrine_session_graceful_shutdown",
+            "1 while routes of the session are marked as about to go (RFC 8326), else 0.",
+        ),
         ("peregrine_session_routes_received", "Routes in the Adj-RIB-In of the neighbor."),
         (
             "peregrine_session_routes_accepted",
@@ -153,6 +157,11 @@ pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
     let brief = &neighbor.brief;
     let labels = [("neighbor", brief.address.to_string()), ("asn", brief.asn.to_string())];
     gauge!("peregrine_session_up", &labels).set(if brief.state == "Established" { 1.0 } else { 0.0 });
+    gauge!("peregrine_session_graceful_shutdown", &labels).set(if brief.graceful_shutdown {
+        1.0
+    } else {
+        0.0
+    });
     counter!("peregrine_session_established_total", &labels).absolute(neighbor.established_transitions);
     counter!("peregrine_session_too_far_total", &labels).absolute(neighbor.refused_too_far);
     counter!("peregrine_session_update_errors_total", &labels).absolute(neighbor.update_errors);

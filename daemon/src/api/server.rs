@@ -96,6 +96,8 @@ impl Listeners {
             .route("/v1/neighbors/{address}/clear", post(handlers::clear))
             .route("/v1/neighbors/{address}/shutdown", post(handlers::shutdown))
             .route("/v1/neighbors/{address}/enable", post(handlers::enable))
+            .route("/v1/neighbors/{address}/graceful-shutdown", post(handlers::graceful_shutdown))
+            .route("/v1/graceful-shutdown", post(handlers::graceful_shutdown_all))
             .route("/v1/reload", post(handlers::reload));
         let everything = reading.clone().merge(writing).fallback(unknown).with_state(Arc::clone(&app));
         let unix = self.unix;

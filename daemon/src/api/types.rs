@@ -77,6 +77,9 @@ pub struct NeighborBrief {
     pub state: String,
     /// Who keeps the session down, if somebody does.
     pub shutdown: Option<Shutdown>,
+    /// Whether routes of the session are marked as about to go (RFC 8326), by an operator.
+    #[serde(default)]
+    pub graceful_shutdown: bool,
     /// Seconds since the state was last entered (Established) or left (others), if it ever was.
     pub since_seconds: Option<u64>,
     /// Why the session last went down.
@@ -298,7 +301,8 @@ pub struct MalformedMessage {
 pub struct HistoryEvent {
     /// When it was last, in seconds since the Unix epoch.
     pub time: f64,
-    /// `established`, `down`, `error`, `configuration`, `shutdown`, `enable`, `stop`, `refresh` or `refused`.
+    /// `established`, `down`, `error`, `configuration`, `shutdown`, `enable`, `stop`, `refresh`, `refused` or
+    /// `graceful-shutdown`.
     pub event: String,
     /// What happened, in words.
     pub text: String,

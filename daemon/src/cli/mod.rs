@@ -66,6 +66,16 @@ enum Command {
         /// What its operator is told, at most 255 octets (RFC 9003).
         message: Option<String>,
     },
+    /// Have traffic leave a session before it is shut down: routes to the neighbour are marked, those from it the
+    /// last choice (RFC 8326).
+    GracefulShutdown {
+        /// The neighbour's address, or `all`.
+        #[arg(value_name = "ADDRESS|all")]
+        whom: Whom,
+        /// Let routes be as they were.
+        #[arg(long)]
+        undo: bool,
+    },
     /// Let a session up that was shut down.
     Enable {
         /// The neighbour's address.
@@ -88,6 +98,27 @@ enum Command {
         #[arg(long, value_enum, value_name = "DIRECTION")]
         soft: Option<Direction>,
     },
+}
+
+/// One neighbour, or all of them.
+#[derive(Clone, Copy, Debug)]
+enum Whom {
+    All,
+    One(IpAddr),
+}
+
+impl std::str::FromStr for Whom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Self::All),
+            address => address
+                .parse()
+                .map(Self::One)
+                .map_err(|_| "expected the address of a neighbor, or `all`".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +303,13 @@ async fn dispatch(client: &Client, command: Command) -> Result<(), ClientError> 
         }
         Command::Shutdown { address, message } => {
             post(client, &format!("/v1/neighbors/{address}/shutdown"), message.unwrap_or_default()).await
+        }
+        Command::GracefulShutdown { whom, undo } => {
+            let whose = match whom {
+                Whom::All => String::new(),
+                Whom::One(address) => format!("/neighbors/{address}"),
+            };
+            post(client, &format!("/v1{whose}/graceful-shutdown?undo={undo}"), String::new()).await
         }
         Command::Enable { address } => {
             post(client, &format!("/v1/neighbors/{address}/enable"), String::new()).await

@@ -39,6 +39,10 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     if let Some(shutdown) = &brief.shutdown {
         lines.push(("Shut down", format!("by {}", by(shutdown))));
     }
+    if brief.graceful_shutdown {
+        let text = "graceful shutdown: its routes are the last choice, and ours are marked so (RFC 8326)";
+        lines.push(("Leaving", text.to_owned()));
+    }
     lines.extend(client(neighbor));
     if let Some(seconds) = neighbor.retry_seconds {
         lines.push(("Next try", format!("in {}", duration(seconds))));

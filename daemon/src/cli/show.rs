@@ -171,7 +171,9 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
             Some(shutdown) => Some(format!("(shut down by {})", neighbor::by(shutdown))),
             None => neighbor.last_error.as_ref().map(|error| format!("({error})")),
         };
-        let note: Vec<_> = neighbor.description.clone().into_iter().chain(dynamic).chain(error).collect();
+        let leaving = neighbor.graceful_shutdown.then(|| "(graceful shutdown)".to_owned());
+        let note = neighbor.description.clone().into_iter().chain(dynamic).chain(leaving).chain(error);
+        let note: Vec<_> = note.collect();
         let note = note.join(" ");
         if neighbor.families.is_empty() {
             lead.extend(["-", "-", "-", "-"].map(str::to_owned));

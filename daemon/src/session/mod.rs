@@ -66,6 +66,9 @@ pub(crate) enum Command {
     Remove(StopReason, oneshot::Sender<()>),
     /// Keep the session down, with a text for the other operator, until it is enabled.
     ShutDown(String, oneshot::Sender<()>),
+    /// Tell the neighbour that the session is about to end, so that routes go elsewhere before; or take it back.
+    /// The answer is as that of `Configure`.
+    Leave(bool, oneshot::Sender<Option<(PeerSession, GroupConfig)>>),
     /// Let a session up that was shut down; the answer says why not.
     Enable(oneshot::Sender<Result<(), String>>),
     /// Ask for all routes again; the answer says why not.
@@ -121,6 +124,8 @@ pub(crate) struct Peers {
 struct Registry {
     config: Arc<conf::Config>,
     by_address: HashMap<IpAddr, Peer>,
+    /// The router is about to leave: sessions of neighbours to come, too.
+    leaving: bool,
     /// Addresses in ranges from which there is a connection that has not said who it is.
     waiting: HashMap<IpAddr, IpNet>,
     /// Connections refused for want of a place, by range.
@@ -192,6 +197,7 @@ impl Peers {
         let registry = Registry {
             config: Arc::clone(config),
             by_address: HashMap::new(),
+            leaving: false,
             waiting: HashMap::new(),
             refused: HashMap::new(),
             too_far: HashMap::new(),
@@ -218,7 +224,8 @@ impl Peers {
         let id = lease.id();
         let stale = Arc::new(StaleClock::default());
         let (rib, monitor, clock) = (self.rib.clone(), self.monitor.clone(), Arc::clone(&stale));
-        let task = task::Task::new(lease, &registry.config, neighbor.clone(), rib, monitor, clock);
+        let mut task = task::Task::new(lease, &registry.config, neighbor.clone(), rib, monitor, clock);
+        task.leave(registry.leaving);
         // A dynamic neighbour ends by itself.
         let peers = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -336,9 +343,7 @@ impl Peers {
             Self::ask_peer(address, &peer, |reply| Command::Configure(configuration, reply)).await.ok()?
         });
         let routing: Vec<_> = futures::future::join_all(told).await.into_iter().flatten().collect();
-        if !routing.is_empty() {
-            self.rib.send(Input::Reconfigure(routing)).await?;
-        }
+        self.tell(routing).await?;
         let mut registry = self.write();
         for neighbor in &config.neighbors {
             if !registry.by_address.contains_key(&neighbor.address) {
@@ -408,6 +413,36 @@ impl Peers {
     /// most 255 octets (RFC 9003).
     pub(crate) async fn shut_down_one(&self, address: IpAddr, text: String) -> Result<(), PeerError> {
         self.ask(address, |reply| Command::ShutDown(text, reply)).await
+    }
+
+    /// Marks what goes to and comes from a neighbour as about to go, so that it and others move away before the
+    /// session is shut down (RFC 8326); or takes that back.
+    pub(crate) async fn leave_one(&self, address: IpAddr, leaving: bool) -> Result<(), PeerError> {
+        let routing = self.ask(address, |reply| Command::Leave(leaving, reply)).await?;
+        let routing = routing.into_iter().collect();
+        self.tell(routing).await.map_err(|RibStopped| PeerError::Stopped(address))
+    }
+
+    /// The same with all neighbours, and those to come until it is taken back; of how many sessions.
+    pub(crate) async fn leave_all(&self, leaving: bool) -> Result<usize, RibStopped> {
+        let peers: Vec<(IpAddr, Peer)> = {
+            let mut registry = self.write();
+            registry.leaving = leaving;
+            registry.by_address.iter().map(|(address, peer)| (*address, peer.clone())).collect()
+        };
+        let asked = peers.iter().map(|(address, peer)| async move {
+            // One that has ended by itself has nothing to be told any more.
+            Self::ask_peer(*address, peer, |reply| Command::Leave(leaving, reply)).await.ok()?
+        });
+        let routing: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+        let sessions = routing.len();
+        self.tell(routing).await?;
+        Ok(sessions)
+    }
+
+    /// Tells the RIB what sessions that stay up are from now on.
+    async fn tell(&self, routing: Vec<(PeerSession, GroupConfig)>) -> Result<(), RibStopped> {
+        if routing.is_empty() { Ok(()) } else { self.rib.send(Input::Reconfigure(routing)).await }
     }
 
     /// Lets a session up that was shut down.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bgp::policy::{PolicyChain, PolicyNeighbor};
 use bgp::rib::out::{ExportRules, GroupConfig, SharedLan};
-use bgp::rib::{CommunityOrders, PeerSession, Reflection};
+use bgp::rib::{CommunityOrders, ImportRules, PeerSession, Reflection};
 use bgp::session::{LastNotification, MessageCounts, Negotiated, PeerKind, PeerRestart, Session, State};
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
@@ -21,7 +21,8 @@ use crate::api::types::{
     StaleInfo,
 };
 
-/// What the RIB is to know of a session that is up, ending at `local` here: the neighbour, and what it is sent.
+/// What the RIB is to know of a session that is up, ending at `local` here: the neighbour, and what it is sent;
+/// `leaving` with the word that the session is about to end.
 pub(super) fn routing(
     id: PeerId,
     config: &conf::Config,
@@ -29,6 +30,7 @@ pub(super) fn routing(
     negotiated: &Negotiated,
     local: IpAddr,
     limits: &Limits,
+    leaving: bool,
 ) -> (PeerSession, GroupConfig) {
     let local_asn = neighbor.session_asn(&config.router);
     let reflection = reflection(&config.router, neighbor);
@@ -45,7 +47,10 @@ pub(super) fn routing(
         import: neighbor.import.clone(),
         families: negotiated.families,
         enforce_first_as: negotiated.kind != PeerKind::Ibgp && neighbor.attributes.enforce_first_as,
-        rules: neighbor.attributes.import_rules(negotiated.kind == PeerKind::Ebgp),
+        rules: ImportRules {
+            last_choice: leaving,
+            ..neighbor.attributes.import_rules(negotiated.kind == PeerKind::Ebgp)
+        },
         limits: limits.receive(),
         orders: CommunityOrders {
             graceful_shutdown: neighbor.honor_graceful_shutdown.unwrap_or(negotiated.kind == PeerKind::Ebgp),
@@ -89,7 +94,10 @@ pub(super) fn routing(
         limits: limits.advertise(),
         long_lived: negotiated.restart.long_lived_aware,
         encode: negotiated.encode,
-        rules: export_rules(config, neighbor, negotiated, local),
+        rules: ExportRules {
+            graceful_shutdown: leaving,
+            ..export_rules(config, neighbor, negotiated, local)
+        },
         most_paths: match neighbor.add_path.send {
             Some(SendPaths::Best(most)) => usize::from(most),
             Some(SendPaths::All) | None => usize::MAX,
@@ -117,6 +125,7 @@ fn export_rules(
         lan: if external { shared_lan(config, neighbor.address, local) } else { SharedLan::default() },
         aigp: options.aigp.unwrap_or(!external),
         role: options.role,
+        graceful_shutdown: false,
         default_originate: neighbor.default_originate.clone(),
         present: 0,
     }
@@ -194,6 +203,7 @@ pub(super) fn neighbor(
                 }
                 None => None,
             },
+            graceful_shutdown: false,
             since_seconds: Some(snapshot.in_state.as_secs()),
             last_error: snapshot.last_error.as_ref().map(|error| error.text.clone()),
             last_error_seconds: snapshot

@@ -99,6 +99,8 @@ pub(super) struct Task {
     malformed: Option<Malformed>,
     /// An operator keeps the session down, with this text for the other one.
     shut_down: Option<String>,
+    /// An operator is about to shut the session down, and routes are to go elsewhere before (RFC 8326).
+    leaving: bool,
     /// Who waits for what another configuration means for the RIB.
     configured: Vec<oneshot::Sender<Option<(PeerSession, GroupConfig)>>>,
     /// Who waits for the end of the task.
@@ -148,6 +150,7 @@ impl Task {
             noted_error: None,
             malformed: None,
             shut_down: None,
+            leaving: false,
             configured: Vec::new(),
             removed: None,
             id: id.id(),
@@ -303,6 +306,10 @@ impl Task {
                 self.shut_down = Some(text);
                 answer(done, ());
             }
+            Command::Leave(leaving, reply) => {
+                self.leave(leaving);
+                self.configured.push(reply);
+            }
             Command::Enable(done) => answer(done, self.enable(now)),
             Command::RefreshIn(done) => {
                 self.history.note("refresh", "asked for the neighbor's routes again");
@@ -379,6 +386,14 @@ impl Task {
         }
     }
 
+    /// Marks routes as about to go, or no more.
+    pub(super) fn leave(&mut self, leaving: bool) {
+        if std::mem::replace(&mut self.leaving, leaving) != leaving {
+            tracing::info!(neighbor = %self.neighbor.address, on = leaving, "graceful shutdown");
+            self.history.note("graceful-shutdown", if leaving { "begun by the operator" } else { "undone" });
+        }
+    }
+
     fn enable(&mut self, now: Instant) -> Result<(), String> {
         let was_shut_down = self.shut_down.take().is_some();
         if self.neighbor.shutdown {
@@ -398,7 +413,7 @@ impl Task {
         let (conn, negotiated) = self.session.established()?;
         let local = self.connections.iter().find(|known| known.id == conn)?.local.ip();
         let limits = self.limits.as_ref()?;
-        Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local, limits))
+        Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local, limits, self.leaving))
     }
 
     fn refresh_in(&mut self) -> Result<(), String> {
@@ -682,7 +697,7 @@ impl Task {
             .find(|known| Some(known.id) == established)
             .map(|connection| (connection.local, connection.remote));
         let (malformed, limits) = (self.malformed.as_ref(), self.limits.as_ref());
-        let detail = report::neighbor(
+        let mut detail = report::neighbor(
             &self.neighbor,
             &self.session,
             self.shut_down.as_deref(),
@@ -692,6 +707,7 @@ impl Task {
             limits,
         );
         let reflector_cluster = report::reflector_cluster(&self.config.router, &self.neighbor);
+        detail.brief.graceful_shutdown = self.leaving;
         let refused_too_far = self.too_far.count;
         crate::api::types::NeighborDetail { reflector_cluster, refused_too_far, ..detail }
     }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use crate::policy::PolicyChain;
 use crate::role::Role;
 use crate::types::Asn;
-use crate::wire::{AsPath, Attributes};
+use crate::wire::{AsPath, Attributes, Community};
 
 use super::rules::Learned;
 
@@ -64,6 +64,9 @@ pub struct ExportRules {
     pub role: Option<Role>,
     /// Announce a default route, whatever the RIB has, if this chain accepts it.
     pub default_originate: Option<PolicyChain>,
+    /// The session is about to be shut down by us: routes get `GRACEFUL_SHUTDOWN` whatever policy says, and for
+    /// other peers than external ones a `LOCAL_PREF` of 0, since those need not look at it (RFC 8326 section 4.1).
+    pub graceful_shutdown: bool,
     /// The conditions that hold and that policy asks for (see [`super::super::watch`]). The RIB keeps them.
     pub present: u64,
 }
@@ -100,6 +103,19 @@ impl ExportRules {
     pub(super) fn keeps_next_hop(&self, route: &Attributes, from: Option<Learned>) -> bool {
         let is_near = |from: Learned| self.lan.carries(route.next_hop.addr, from.neighbor.address);
         self.next_hop_unchanged || from.is_some_and(is_near)
+    }
+
+    /// Marks a route as one that is about to go.
+    pub(super) fn mark_leaving(&self, route: &mut Attributes, external: bool) {
+        if !self.graceful_shutdown {
+            return;
+        }
+        if !route.communities.contains(&Community::GRACEFUL_SHUTDOWN) {
+            route.communities.push(Community::GRACEFUL_SHUTDOWN);
+        }
+        if !external {
+            route.local_pref = Some(0);
+        }
     }
 
     /// Brings "Only to Customer" up to date (RFC 9234 section 5).

@@ -172,36 +172,12 @@ impl GroupConfig {
             Decision::Accept(accepted) => (accepted.attributes.into_owned(), accepted.next_hop),
             Decision::Reject(_) => return None,
         };
-        match self.kind {
-            PeerKind::Ebgp => {
-                if route.as_path.segments().any(|segment| segment.kind().is_confed()) {
-                    route.as_path = route.as_path.without_confederations();
-                }
-                // An empty path would be a lie: a route always comes from some AS.
-                if !transparent || route.as_path.is_empty() {
-                    if let Some(asn) = self.behind_local_asn {
-                        route.as_path.prepend(asn, 1);
-                    }
-                    route.as_path.prepend(self.local_asn, 1);
-                }
-                route.local_pref = None;
-            }
-            PeerKind::Confed => {
-                route.as_path.prepend_confed(self.local_asn);
-                route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-            }
-            PeerKind::Ibgp => {
-                route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-            }
-        }
-        if self.kind != PeerKind::Ibgp {
-            route.originator_id = None;
-            route.cluster_list.clear();
-        }
+        self.address(&mut route, transparent);
         if let Some(from) = reflected {
             self.reflection.mark(from.reflection, from.router_id, &mut route);
         }
         route.otc = otc;
+        self.rules.mark_leaving(&mut route, external);
         let family = Family::of(&prefix);
         // RFC 8950 section 4: not to a peer that has not said that it takes it.
         let foreign =
@@ -228,6 +204,36 @@ impl GroupConfig {
             aigp.metric = aigp.metric.saturating_add(learned.interior_cost.into());
         }
         Some(route)
+    }
+
+    /// Puts on a route what all that go to such a peer have, and takes off what only others may see.
+    fn address(&self, route: &mut Attributes, transparent: bool) {
+        match self.kind {
+            PeerKind::Ebgp => {
+                if route.as_path.segments().any(|segment| segment.kind().is_confed()) {
+                    route.as_path = route.as_path.without_confederations();
+                }
+                // An empty path would be a lie: a route always comes from some AS.
+                if !transparent || route.as_path.is_empty() {
+                    if let Some(asn) = self.behind_local_asn {
+                        route.as_path.prepend(asn, 1);
+                    }
+                    route.as_path.prepend(self.local_asn, 1);
+                }
+                route.local_pref = None;
+            }
+            PeerKind::Confed => {
+                route.as_path.prepend_confed(self.local_asn);
+                route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+            }
+            PeerKind::Ibgp => {
+                route.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+            }
+        }
+        if self.kind != PeerKind::Ibgp {
+            route.originator_id = None;
+            route.cluster_list.clear();
+        }
     }
 
     /// Takes off what does not leave the AS, and rewrites the AS path, before policy sees the route.
@@ -457,6 +463,26 @@ mod tests {
         assert_eq!(with(PeerKind::Ibgp, None).unwrap().otc, Some(Asn(65_001)));
         assert_eq!(with(PeerKind::Ebgp, Some(Role::Provider)).unwrap().otc, Some(Asn(65_001)));
         assert!(with(PeerKind::Ebgp, Some(Role::Peer)).is_none());
+    }
+
+    #[test]
+    fn what_is_about_to_go_says_so_whatever_policy_does() {
+        let rules = ExportRules { graceful_shutdown: true, ..ExportRules::default() };
+        let actions = vec![Modify::LocalPref(300)];
+        let statement = Statement { actions, disposition: Some(Disposition::Accept), ..Statement::default() };
+        let export = PolicyChain::new([Arc::new(Policy { statements: vec![statement], ..Policy::all() })]);
+        let before = Attributes { communities: vec![Community(7)], ..route() };
+        for (kind, local_pref) in
+            [(PeerKind::Ebgp, None), (PeerKind::Ibgp, Some(0)), (PeerKind::Confed, Some(0))]
+        {
+            let leaving = GroupConfig { rules: rules.clone(), export: export.clone(), ..config(kind) };
+            let out = leaving.exported(EXTERNAL, &before, prefix()).unwrap();
+            assert_eq!(out.communities, [Community(7), Community::GRACEFUL_SHUTDOWN], "{kind:?}");
+            assert_eq!(out.local_pref, local_pref, "{kind:?}");
+            // Once is enough.
+            let again = leaving.exported(EXTERNAL, &out, prefix()).unwrap();
+            assert_eq!(again.communities, out.communities);
+        }
     }
 
     #[test]
