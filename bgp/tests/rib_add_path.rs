@@ -15,7 +15,10 @@ use std::sync::Arc;
 
 use bgp::policy::{Disposition, Match, Modify, Policy, PolicyChain, Statement};
 use bgp::rib::out::{Advertised, ExportRules, GroupConfig};
-use bgp::rib::{BestChange, CommunityOrders, ImportRules, NextHopState, PeerCounts, PeerSession, RibConfig};
+use bgp::rib::{
+    Announce, BestChange, CommunityOrders, Generation, ImportRules, NextHopState, PeerCounts, PeerSession,
+    RibConfig,
+};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -160,7 +163,7 @@ enum Step {
     Work(usize),
     Read(u16, usize),
     Refresh(u16, Family),
-    Forwarded(usize, bool),
+    Forwarded(usize, bool, usize),
     Settle,
 }
 
@@ -186,7 +189,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..20_usize).prop_map(Step::Work),
         12 => (peer(), prop_oneof![Just(1_usize), Just(60), Just(10_000)]).prop_map(|(p, n)| Step::Read(p, n)),
         2 => (peer(), prop::sample::select(Family::ALL.to_vec())).prop_map(|(p, f)| Step::Refresh(p, f)),
-        4 => (1..6_usize, prop::bool::weighted(0.8)).prop_map(|(n, ok)| Step::Forwarded(n, ok)),
+        4 => (1..6_usize, prop::bool::weighted(0.8), 0..4_usize)
+            .prop_map(|(n, ok, under_way)| Step::Forwarded(n, ok, under_way)),
         2 => Just(Step::Settle),
     ]
 }
@@ -199,6 +203,9 @@ struct Receiver {
     stale: HashMap<Family, BTreeSet<PathNlri>>,
 }
 
+/// The generations of a batch by shard, and its changes.
+type Drained = (Vec<(u16, Generation)>, Vec<BestChange>);
+
 struct Bench {
     rib: Union,
     up: HashSet<u16>,
@@ -206,7 +213,9 @@ struct Bench {
     routes: BTreeMap<IpNet, BTreeMap<Key, Attributes>>,
     costs: HashMap<IpAddr, Option<u32>>,
     receivers: BTreeMap<u16, Receiver>,
-    drained: VecDeque<BestChange>,
+    /// Batches that the forwarding plane has not confirmed, and the last that it has, by shard.
+    drained: VecDeque<Drained>,
+    said: HashMap<u16, Generation>,
     /// The identifiers that paths had when everything last rested, by receiver, of those that live on.
     ids: HashMap<(u16, IpNet, Key), u32>,
 }
@@ -223,9 +232,8 @@ fn updates(mut stream: &[u8], context: DecodeContext, mut each: impl FnMut(Updat
 }
 
 impl Bench {
-    fn new(hold: bool, shards: u16) -> Self {
-        let config =
-            RibConfig { hold_exports: hold, ..RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99))) };
+    fn new(announce: Announce, shards: u16) -> Self {
+        let config = RibConfig { announce, ..RibConfig::new(OURS, RouterId(Ipv4Addr::new(10, 0, 0, 99))) };
         Self {
             rib: Union::new(config, shards),
             up: HashSet::new(),
@@ -234,6 +242,7 @@ impl Bench {
             costs: HashMap::new(),
             receivers: BTreeMap::new(),
             drained: VecDeque::new(),
+            said: HashMap::new(),
             ids: HashMap::new(),
         }
     }
@@ -308,7 +317,7 @@ impl Bench {
                     assert!(self.rib.refresh(PeerId(peer), family));
                 }
             }
-            Step::Forwarded(count, installed) => self.forwarded(count, installed),
+            Step::Forwarded(count, installed, under_way) => self.forwarded(count, installed, under_way),
             Step::Settle => self.settle(),
             _ => {}
         }
@@ -397,25 +406,30 @@ impl Bench {
         true
     }
 
-    fn forwarded(&mut self, count: usize, installed: bool) {
+    fn forwarded(&mut self, count: usize, installed: bool, most_under_way: usize) {
         let mut changes = Vec::new();
-        self.rib.drain_changes(count, &mut changes);
-        self.drained.extend(changes);
-        for change in self.drained.drain(..count.min(self.drained.len())) {
-            let best = change.best.map(|best| (best.peer, best.attr));
-            self.rib.forwarding_result(change.prefix, best, installed);
+        let generations = self.rib.drain_changes(count, &mut changes);
+        self.drained.push_back((generations, changes));
+        while self.drained.len() > most_under_way
+            && let Some((generations, changes)) = self.drained.pop_front()
+        {
+            for change in changes.iter().filter(|_| !installed) {
+                self.rib.forwarding_status(change.prefix, &generations, false);
+            }
+            self.rib.forwarded(&generations);
+            self.said.extend(generations);
         }
     }
 
     fn settle(&mut self) {
         while self.rib.work(7) {}
         while self.rib.pending_changes() > 0 || !self.drained.is_empty() {
-            self.forwarded(5, true);
+            self.forwarded(5, true, 0);
         }
         for prefix in (0..PREFIXES.len()).map(prefix) {
-            if let Some(best) = self.rib.best(prefix) {
-                self.rib.forwarding_result(prefix, Some((best.peer, best.attr)), true);
-            }
+            let generations: Vec<_> =
+                self.said.iter().map(|(shard, generation)| (*shard, *generation)).collect();
+            self.rib.forwarding_status(prefix, &generations, true);
         }
         let peers: Vec<u16> = self.receivers.keys().copied().collect();
         for peer in peers {
@@ -556,10 +570,10 @@ proptest! {
     #[test]
     fn paths_in_and_out_equal_the_model(
         steps in prop::collection::vec(step(), 1..150),
-        hold in any::<bool>(),
+        announce in prop::sample::select(vec![Announce::Unconfirmed, Announce::AtOnce, Announce::Installed]),
         shards in 1..=3_u16,
     ) {
-        let mut bench = Bench::new(hold, shards);
+        let mut bench = Bench::new(announce, shards);
         for peer in [1, 2, 3, 5] {
             bench.run(Step::Up(peer));
         }

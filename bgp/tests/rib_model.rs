@@ -17,7 +17,8 @@ use bgp::rib::decision::Candidate;
 use bgp::rib::out::Advertised;
 use bgp::rib::view::{ForwardingState, Standing, Wanted};
 use bgp::rib::{
-    BestChange, Forwarding, ImportRules, Ineligible, NextHopState, PeerCounts, PeerSession, RibConfig, Rules,
+    Announce, BestChange, Forwarding, Generation, ImportRules, Ineligible, NextHopState, PeerCounts,
+    PeerSession, RibConfig, Rules,
 };
 use bgp::session::PeerKind;
 use bgp::types::{Family, FamilySet, PeerId, RouterId};
@@ -43,6 +44,9 @@ struct Receiver {
 }
 
 /// The RIB and the model side by side.
+/// The generations of a batch by shard, and its changes.
+type Drained = (Vec<(u16, Generation)>, Vec<BestChange>);
+
 struct Bench {
     rib: Union,
     rules: Rules,
@@ -62,7 +66,9 @@ struct Bench {
     /// Unreachable when there is none.
     costs: HashMap<IpAddr, Option<u32>>,
     receivers: HashMap<u16, Receiver>,
-    drained: VecDeque<BestChange>,
+    /// Batches that the forwarding plane has not confirmed, and the last that it has, by shard.
+    drained: VecDeque<Drained>,
+    said: HashMap<u16, Generation>,
     /// What a subscriber of the changes believes.
     forwarding: HashMap<IpNet, Forwarding>,
     /// Next hops in use, and by how many shards.
@@ -72,8 +78,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(rules: Rules, hold: bool, shards: u16) -> Self {
-        let config = RibConfig { rules, hold_exports: hold, ..RibConfig::new(OURS, RouterId(ROUTER_ID)) };
+    fn new(rules: Rules, announce: Announce, shards: u16) -> Self {
+        let config = RibConfig { rules, announce, ..RibConfig::new(OURS, RouterId(ROUTER_ID)) };
         Self {
             rib: Union::new(config, shards),
             rules,
@@ -89,6 +95,7 @@ impl Bench {
             costs: HashMap::new(),
             receivers: HashMap::new(),
             drained: VecDeque::new(),
+            said: HashMap::new(),
             forwarding: HashMap::new(),
             interests: HashMap::new(),
             sent: HashMap::new(),
@@ -204,7 +211,7 @@ impl Bench {
                 let expected = self.up.contains(&peer) && group(peer, 0).families.contains(family);
                 assert_eq!(self.rib.refresh(PeerId(peer), family), expected);
             }
-            Step::Forwarded(count, installed) => self.forwarded(count, installed),
+            Step::Forwarded(count, installed, under_way) => self.forwarded(count, installed, under_way),
             Step::Settle => self.settle(),
             _ => {}
         }
@@ -404,20 +411,25 @@ impl Bench {
     }
 
     /// Drains changes and answers the oldest of what was drained.
-    fn forwarded(&mut self, count: usize, installed: bool) {
+    fn forwarded(&mut self, count: usize, installed: bool, most_under_way: usize) {
         let mut changes = Vec::new();
-        self.rib.drain_changes(count, &mut changes);
+        let generations = self.rib.drain_changes(count, &mut changes);
         assert!(changes.len() <= count);
-        for change in changes {
+        for change in &changes {
             match &change.best {
                 Some(best) => self.forwarding.insert(change.prefix, best.forwarding.clone()),
                 None => self.forwarding.remove(&change.prefix),
             };
-            self.drained.push_back(change);
         }
-        for change in self.drained.drain(..count.min(self.drained.len())) {
-            let best = change.best.map(|best| (best.peer, best.attr));
-            self.rib.forwarding_result(change.prefix, best, installed);
+        self.drained.push_back((generations, changes));
+        while self.drained.len() > most_under_way
+            && let Some((generations, changes)) = self.drained.pop_front()
+        {
+            for change in changes.iter().filter(|_| !installed) {
+                self.rib.forwarding_status(change.prefix, &generations, false);
+            }
+            self.rib.forwarded(&generations);
+            self.said.extend(generations);
         }
     }
 
@@ -425,14 +437,15 @@ impl Bench {
     fn settle(&mut self) {
         while self.rib.work(7) {}
         while self.rib.pending_changes() > 0 || !self.drained.is_empty() {
-            self.forwarded(5, true);
+            self.forwarded(5, true, 0);
         }
         // What did not fit gets room.
         for prefix in (0..12).map(prefix) {
             let view = self.rib.lookup(prefix);
             if view.is_some_and(|view| view.forwarding == ForwardingState::NotInstalled) {
-                let best = self.rib.best(prefix).map(|best| (best.peer, best.attr));
-                self.rib.forwarding_result(prefix, best, true);
+                let generations: Vec<_> =
+                    self.said.iter().map(|(shard, generation)| (*shard, *generation)).collect();
+                self.rib.forwarding_status(prefix, &generations, true);
             }
         }
         let peers: Vec<u16> = self.receivers.keys().copied().collect();
@@ -677,8 +690,8 @@ fn of_family(prefixes: &[usize], family: Family) -> Vec<IpNet> {
     prefixes.iter().map(|&index| prefix(index)).filter(|prefix| Family::of(prefix) == family).collect()
 }
 
-fn scenario(steps: Vec<Step>, rules: Rules, hold: bool, shards: u16) {
-    let mut bench = Bench::new(rules, hold, shards);
+fn scenario(steps: Vec<Step>, rules: Rules, announce: Announce, shards: u16) {
+    let mut bench = Bench::new(rules, announce, shards);
     for peer in [1, 2, 5] {
         bench.run(Step::Up(peer));
     }
@@ -713,7 +726,7 @@ proptest! {
         always_compare_med in any::<bool>(),
         multipath in (1..4_usize, 1..4_usize),
         relax in any::<bool>(),
-        hold in any::<bool>(),
+        announce in prop::sample::select(vec![Announce::Unconfirmed, Announce::AtOnce, Announce::Installed]),
         shards in 1..=4_u16,
     ) {
         let rules = Rules {
@@ -723,6 +736,6 @@ proptest! {
             relax,
             link_bandwidth: true,
         };
-        scenario(steps, rules, hold, shards);
+        scenario(steps, rules, announce, shards);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bgp::policy::{Disposition, Match, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
 use bgp::rib::out::{Batch, ExportRules, GroupConfig};
-use bgp::rib::{BestChange, ImportRules, Ineligible, PeerSession, Reflection, Rib, RibConfig};
+use bgp::rib::{Announce, Generation, ImportRules, Ineligible, PeerSession, Reflection, Rib, RibConfig};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -237,17 +237,29 @@ fn a_peer_that_joins_is_not_served_its_own_routes_from_what_others_read() {
 
 #[test]
 fn what_could_not_be_installed_says_nothing_of_the_next_path() {
-    let mut rib = rib(|_| ());
+    let mut rib = rib(|config| config.announce = Announce::AtOnce);
     rib.export_up(B, group(false));
     let one = prefixes(1);
     announce(&mut rib, A, 3, &one);
-    let mut changes = Vec::new();
-    rib.drain_changes(usize::MAX, &mut changes);
-    let best = changes[0].best.as_ref().map(|best| (best.peer, best.attr));
-    rib.forwarding_result(one[0], best, false);
-    assert_eq!(read(&mut rib, B).0, []);
+    assert_eq!(read(&mut rib, B).0, one);
+    let generation = drain(&mut rib);
+    rib.forwarding_status(one[0], generation, false);
+    assert_eq!(read(&mut rib, B).1, one);
     announce(&mut rib, A, 2, &one);
     assert_eq!(read(&mut rib, B).0, one);
+    // What is still said of the first path is no news of the second.
+    rib.forwarding_status(one[0], generation, false);
+    let second = drain(&mut rib);
+    rib.forwarding_status(one[0], generation, false);
+    rib.forwarded(generation);
+    assert_eq!(read(&mut rib, B), (vec![], vec![], vec![]));
+    rib.forwarded(second);
+    assert_eq!(read(&mut rib, B), (vec![], vec![], vec![]));
+}
+
+/// Takes all changes, as the forwarding plane does.
+fn drain(rib: &mut Rib) -> Generation {
+    rib.drain_changes(usize::MAX, &mut Vec::new()).unwrap()
 }
 
 #[test]
@@ -282,49 +294,87 @@ fn attributes_too_large_for_a_message_withdraw_the_route() {
 
 #[test]
 fn only_what_forwards_is_announced() {
-    let mut rib = rib(|config| config.hold_exports = true);
+    let mut rib = rib(|config| config.announce = Announce::Installed);
     rib.export_up(B, group(false));
     let one = prefixes(1);
-    let drain = |rib: &mut Rib| {
-        let mut changes = Vec::new();
-        rib.drain_changes(usize::MAX, &mut changes);
-        changes
-    };
-    let answer = |rib: &mut Rib, changes: Vec<BestChange>, installed| {
-        for change in changes {
-            rib.forwarding_result(change.prefix, change.best.map(|best| (best.peer, best.attr)), installed);
-        }
-    };
     announce(&mut rib, A, 3, &one);
     let first = drain(&mut rib);
     assert_eq!(read(&mut rib, B).0, []);
-    // The answer to an overtaken change says nothing about the newer one.
+    // The answer to an overtaken change says nothing about the newer one, be that the same path again.
     announce(&mut rib, A, 2, &one);
-    let second = drain(&mut rib);
-    answer(&mut rib, first, true);
+    rib.forwarded(first);
     assert_eq!(read(&mut rib, B).0, []);
-    answer(&mut rib, second.clone(), true);
+    let second = drain(&mut rib);
+    announce(&mut rib, A, 3, &one);
+    let third = drain(&mut rib);
+    rib.forwarding_status(one[0], second, false);
+    rib.forwarded(second);
+    assert_eq!(read(&mut rib, B).0, []);
+    rib.forwarded(third);
     assert_eq!(read(&mut rib, B).0, one);
-    answer(&mut rib, second.clone(), false);
+    rib.forwarding_status(one[0], third, false);
     assert_eq!(read(&mut rib, B).1, one);
-    answer(&mut rib, second, true);
+    rib.forwarding_status(one[0], third, true);
     assert_eq!(read(&mut rib, B).0, one);
+    // What does not fit is never told.
+    announce(&mut rib, A, 2, &one);
+    let fourth = drain(&mut rib);
+    rib.forwarding_status(one[0], fourth, false);
+    assert_eq!(read(&mut rib, B), (vec![], vec![], vec![]));
+    rib.forwarded(fourth);
+    assert_eq!(read(&mut rib, B).1, one);
+    rib.forwarding_status(one[0], fourth, true);
+    assert_eq!(read(&mut rib, B).0, one);
+    // That there is none is told at once.
     withdraw(&mut rib, A, &one);
-    let gone = drain(&mut rib);
-    answer(&mut rib, gone, true);
     assert_eq!(read(&mut rib, B).1, one);
+    assert_eq!(rib.drain_changes(usize::MAX, &mut Vec::new()), None);
     assert_eq!(rib.totals().prefixes, [0, 0]);
 }
 
 #[test]
+fn an_answer_is_for_no_prefix_that_took_the_place_of_another() {
+    let mut rib = rib(|config| config.announce = Announce::Installed);
+    rib.export_up(B, group(false));
+    let two = prefixes(2);
+    announce(&mut rib, A, 2, &two[..1]);
+    let first = drain(&mut rib);
+    withdraw(&mut rib, A, &two[..1]);
+    rib.drain_changes(usize::MAX, &mut Vec::new());
+    assert_eq!(read(&mut rib, B), (vec![], vec![], vec![]));
+    assert_eq!(rib.totals().prefixes, [0, 0]);
+    announce(&mut rib, A, 2, &two[1..]);
+    rib.forwarded(first);
+    assert_eq!(read(&mut rib, B).0, []);
+    let second = drain(&mut rib);
+    rib.forwarded(first);
+    assert_eq!(read(&mut rib, B).0, []);
+    rib.forwarded(second);
+    assert_eq!(read(&mut rib, B).0, two[1..]);
+}
+
+#[test]
+fn no_more_batches_are_under_way_than_can_be_told_apart() {
+    let mut rib = rib(|config| config.announce = Announce::Installed);
+    let all = prefixes(100);
+    announce(&mut rib, A, 2, &all);
+    let mut generations = Vec::new();
+    while let Some(generation) = rib.drain_changes(1, &mut Vec::new()) {
+        assert!(!generations.contains(&generation));
+        generations.push(generation);
+    }
+    assert!(!rib.can_drain() && rib.pending_changes() == 100 - generations.len());
+    rib.forwarded(generations[0]);
+    assert!(rib.drain_changes(1, &mut Vec::new()).is_some());
+}
+
+#[test]
 fn a_slow_peer_loses_what_went_while_its_replacement_was_held_back() {
-    let mut rib = rib(|config| config.hold_exports = true);
+    let mut rib = rib(|config| config.announce = Announce::Installed);
     let one = prefixes(1);
     let forward = |rib: &mut Rib| {
-        let mut changes = Vec::new();
-        rib.drain_changes(usize::MAX, &mut changes);
-        for change in changes {
-            rib.forwarding_result(change.prefix, change.best.map(|best| (best.peer, best.attr)), true);
+        if let Some(generation) = rib.drain_changes(usize::MAX, &mut Vec::new()) {
+            rib.forwarded(generation);
         }
     };
     for peer in [B, C] {

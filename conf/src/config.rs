@@ -168,9 +168,11 @@ pub struct FibConf {
     pub lookup: Lookup,
     /// How XDP is attached.
     pub xdp_mode: XdpMode,
+    /// When neighbors are told of a new best path.
+    pub advertise: Advertise,
     /// Most entries of the IPv4 trie, after compression. A direct table takes every route.
     pub max_ipv4_entries: u32,
-    /// Most entries of the IPv6 trie, after compression. A direct table has nodes for two of today's full
+    /// Most entries of the IPv6 trie, after compression. A direct table has nodes for six of today's full
     /// tables.
     pub max_ipv6_entries: u32,
 }
@@ -191,6 +193,7 @@ impl Default for FibConf {
             interfaces: Vec::new(),
             lookup: Lookup::default(),
             xdp_mode: XdpMode::default(),
+            advertise: Advertise::default(),
             max_ipv4_entries: Self::DEFAULT_MAX_IPV4_ENTRIES,
             max_ipv6_entries: Self::DEFAULT_MAX_IPV6_ENTRIES,
         }
@@ -206,7 +209,8 @@ pub enum Lookup {
     Auto,
     /// Longest-prefix-match tries over compressed prefixes.
     LpmTrie,
-    /// Tables indexed by the address: the fastest, 86 MiB for both families whatever they hold.
+    /// Tables indexed by the address: the fastest, 97 MiB for both families from the start, more for tables
+    /// larger than the Internet's.
     Direct,
 }
 
@@ -220,6 +224,16 @@ pub enum XdpMode {
     Native,
     /// In the stack: slower, works everywhere.
     Generic,
+}
+
+/// When neighbors are told of a new best path; without a forwarding plane always at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Advertise {
+    /// When it is in the forwarding tables: who follows it finds it there.
+    #[default]
+    Installed,
+    /// At once.
+    AtOnce,
 }
 
 /// The HTTP API.
@@ -462,4 +476,5 @@ display_as_written! {
     Lookup { Auto = "auto", LpmTrie = "lpm-trie", Direct = "direct" }
     MultipathWeights { LinkBandwidth = "link-bandwidth", Equal = "equal" }
     XdpMode { Auto = "auto", Native = "native", Generic = "generic" }
+    Advertise { Installed = "installed", AtOnce = "at-once" }
 }

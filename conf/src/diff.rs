@@ -212,6 +212,7 @@ fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     keys.compare("interfaces", (&from.interfaces, &to.interfaces), Effect::Restart, |all| list(all));
     keys.compare("lookup", (&from.lookup, &to.lookup), Effect::Restart, ToString::to_string);
     keys.compare("xdp-mode", (&from.xdp_mode, &to.xdp_mode), Effect::Restart, ToString::to_string);
+    keys.compare("advertise", (&from.advertise, &to.advertise), Effect::Restart, ToString::to_string);
     let entries = (&from.max_ipv4_entries, &to.max_ipv4_entries);
     keys.compare("max-ipv4-entries", entries, Effect::Restart, ToString::to_string);
     let entries = (&from.max_ipv6_entries, &to.max_ipv6_entries);

@@ -36,7 +36,7 @@ use std::path::Path as FilePath;
 
 pub use attributes::AttributeOptions;
 pub use config::{
-    AddPath, Api, Confederation, Config, Decision, FibConf, Lookup, MultipathWeights, Neighbor,
+    AddPath, Advertise, Api, Confederation, Config, Decision, FibConf, Lookup, MultipathWeights, Neighbor,
     NeighborRange, Router, SendPaths, XdpMode,
 };
 pub use diff::{Change, Effect, KeyChange, diff, needs_new_session};

@@ -9,7 +9,9 @@ use bgp::types::{Asn, RouterId};
 use figment::value::Value;
 use ipnet::IpNet;
 
-use crate::config::{Api, Confederation, Decision, FibConf, Lookup, MultipathWeights, Router, XdpMode};
+use crate::config::{
+    Advertise, Api, Confederation, Decision, FibConf, Lookup, MultipathWeights, Router, XdpMode,
+};
 use crate::reader::{Read, Report, Table, boolean, choice, number, number_or, parsed, text};
 use crate::source::Path;
 
@@ -90,6 +92,7 @@ pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {
         interfaces: interfaces.into_iter().map(|(_, name)| name).collect(),
         lookup: table.optional("lookup", |v| choice(v, Lookup::WORDS)).unwrap_or(default.lookup),
         xdp_mode: table.optional("xdp-mode", |v| choice(v, XdpMode::WORDS)).unwrap_or(default.xdp_mode),
+        advertise: table.optional("advertise", |v| choice(v, Advertise::WORDS)).unwrap_or(default.advertise),
         max_ipv4_entries: table.optional("max-ipv4-entries", entries).unwrap_or(default.max_ipv4_entries),
         max_ipv6_entries: table.optional("max-ipv6-entries", entries).unwrap_or(default.max_ipv6_entries),
     };

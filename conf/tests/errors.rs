@@ -384,6 +384,10 @@ fn the_fib_takes_known_words_and_numbers() {
         "p.toml:5: fib.xdp-mode: \"fast\" is unknown; expected \"auto\", \"native\" or \"generic\""
     );
     assert_eq!(
+        error("[fib]\nadvertise = \"later\"\n"),
+        "p.toml:5: fib.advertise: \"later\" is unknown; expected \"installed\" or \"at-once\""
+    );
+    assert_eq!(
         error("[fib]\nmax-ipv4-entries = 0\n"),
         "p.toml:5: fib.max-ipv4-entries: 0 is out of range; expected a number from 1 to 16000000"
     );

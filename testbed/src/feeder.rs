@@ -52,6 +52,8 @@ pub struct Heard {
 pub struct Inbox {
     /// Routes announced and not withdrawn.
     pub routes: HashMap<IpNet, Heard>,
+    /// Prefixes withdrawn, each as often as it was.
+    pub withdrawn: u64,
     /// UPDATE messages.
     pub updates: u64,
     /// End-of-RIB markers seen, IPv4 and IPv6.
@@ -254,6 +256,7 @@ fn drain(buffer: &mut Vec<u8>, inbox: &Mutex<Inbox>) -> Result<Option<String>> {
                 inbox.last_update = Some(Instant::now());
                 for prefix in &update.withdrawn {
                     inbox.routes.remove(prefix);
+                    inbox.withdrawn += 1;
                 }
                 let heard = Heard {
                     as_path: update.as_path.into(),

@@ -123,18 +123,19 @@ fn missing_permission_for_bpf_is_explained() -> Result<()> {
     Ok(())
 }
 
-/// 100 routes for a map of 20 entries: what does not fit is marked and counted, the daemon lives,
-/// and room that appears is used.
+/// 100 routes for a map of 20 entries: what does not fit is marked, counted and told to no neighbour, the daemon
+/// lives, and room that appears is used.
 #[test]
 fn a_full_map_marks_routes_as_not_installed() -> Result<()> {
     const ROUTES: u64 = 100;
     if !daemon::ready("bad_input::a_full_map_marks_routes_as_not_installed", &[]) {
         return Ok(());
     }
-    let star = Star::build("bad-full", 1)?;
+    let star = Star::build("bad-full", 2)?;
     let config = format!(
         "{ROUTER}[fib]\ninterfaces = [\"wan1\"]\nmax-ipv4-entries = 20\n\n[[neighbor]]\naddress = \"10.99.1.2\"\n\
-         asn = 64501\npassive = true\nimport = [\"all\"]\nexport = [\"none\"]\n"
+         asn = 64501\npassive = true\nimport = [\"all\"]\nexport = [\"none\"]\n\n[[neighbor]]\naddress = \"10.99.2.2\"\n\
+         asn = 64502\npassive = true\nimport = [\"none\"]\nexport = [\"all\"]\n"
     );
     let mut daemon = Daemon::start(&star.sandbox, &star.router, &config)?;
     let config = FeederConfig {
@@ -145,6 +146,14 @@ fn a_full_map_marks_routes_as_not_installed() -> Result<()> {
         hold_time: 90,
     };
     let feeder = star.neighbors[0].enter(|| Feeder::connect(&config, Duration::from_secs(30)))?;
+    let config = FeederConfig {
+        local: "10.99.2.2".parse()?,
+        remote: "10.99.2.1:179".parse()?,
+        asn: 64502,
+        router_id: "10.99.2.2".parse()?,
+        hold_time: 90,
+    };
+    let receiver = star.neighbors[1].enter(|| Feeder::connect(&config, Duration::from_secs(30)))?;
     // Every other /24, so that nothing can be compressed away.
     let prefixes: Vec<ipnet::IpNet> =
         (0..ROUTES).map(|i| format!("10.98.{}.0/24", 2 * i).parse()).collect::<Result<_, _>>()?;
@@ -166,6 +175,14 @@ fn a_full_map_marks_routes_as_not_installed() -> Result<()> {
     let shown = daemon.fib()?.values().filter(|state| *state != "installed").count() as u64;
     ensure!(shown == missing, "{shown} routes shown as not installed, {missing} counted");
     daemon.wait_metrics_agree()?;
+    let told = |count: u64| {
+        wait_until("the neighbour is told of what forwards", Duration::from_secs(15), || {
+            let inbox = receiver.inbox();
+            ensure!(inbox.routes.len() as u64 == count, "{} routes, not {count}", inbox.routes.len());
+            Ok(inbox.withdrawn)
+        })
+    };
+    ensure!(told(ROUTES - missing)? == 0, "the neighbour was told of routes that did not fit");
 
     // The first 90 go: now all of the rest fits.
     let mut messages = Vec::new();
@@ -176,6 +193,7 @@ fn a_full_map_marks_routes_as_not_installed() -> Result<()> {
         ensure!(table["not_installed"] == 0, "{table}");
         Ok(())
     })?;
+    told(10)?;
     ensure!(feeder.closed().is_none(), "the session has ended: {:?}", feeder.closed());
     daemon.process().ensure_running()
 }

@@ -28,7 +28,7 @@ use super::reflection::Reflection;
 use super::shares;
 use super::sweep::Sweep;
 use super::table::{Table, pending};
-use super::{RibConfig, ShardSpec};
+use super::{Announce, RibConfig, ShardSpec};
 
 /// What both families share.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Core {
     pub(crate) asn: Asn,
     pub(crate) confederation: Option<Asn>,
     pub(crate) assume_reachable: bool,
-    pub(crate) hold_exports: bool,
+    pub(crate) announce: Announce,
     pub(crate) shard: ShardSpec,
     /// The conditions that hold, one bit each (see [`super::watch`]).
     pub(crate) present: u64,
@@ -71,7 +71,7 @@ impl Core {
             asn: config.local_asn,
             confederation: config.confederation,
             assume_reachable: config.assume_reachable,
-            hold_exports: config.hold_exports,
+            announce: config.announce,
             shard: config.shard,
             present: 0,
             suppressing: Vec::new(),

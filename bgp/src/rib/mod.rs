@@ -13,11 +13,12 @@
 //! - memory follows the routes held, not the routes that ever were.
 //!
 //! The parts: `attrs` interns attributes, `table` and `blocks` hold prefixes and paths, `import`
-//! turns UPDATEs into paths, `select` and [`decision`] choose, `sweep` does the long work, [`view`]
-//! answers questions, [`out`] is the way back to the peers. `core` ties them together.
+//! turns UPDATEs into paths, `select` and [`decision`] choose, `confirm` hears what became of that, `sweep` does
+//! the long work, [`view`] answers questions, [`out`] is the way back to the peers. `core` ties them together.
 
 mod attrs;
 mod blocks;
+mod confirm;
 mod core;
 pub mod decision;
 mod generations;
@@ -48,6 +49,7 @@ use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use crate::wire::{Attributes, Update};
 
 pub use attrs::{AttrId, DEFAULT_LOCAL_PREF};
+pub use confirm::Generation;
 pub use decision::{DecisionStep, Rules};
 pub use limits::{LimitNews, PrefixGauge, ReceiveLimits};
 pub use next_hops::{NextHopInterest, NextHopState};
@@ -56,6 +58,7 @@ pub use peers::{CommunityOrders, ImportRules, PeerCounts, PeerSession, PeerStati
 pub use reflection::Reflection;
 
 use self::core::{Core, Plane};
+use confirm::Flights;
 use generations::Generations;
 use import::List;
 use key::Bits;
@@ -112,6 +115,17 @@ impl ShardSpec {
     }
 }
 
+/// When peers are told of a new best path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// At once, and nobody confirms that it forwards.
+    Unconfirmed,
+    /// At once; withdrawn when [`Rib::forwarding_status`] says that it does not forward.
+    AtOnce,
+    /// When [`Rib::forwarded`] has confirmed that it forwards.
+    Installed,
+}
+
 /// How a RIB is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct RibConfig {
@@ -127,8 +141,8 @@ pub struct RibConfig {
     pub rules: Rules,
     /// Use paths whose next hop nothing was said about yet.
     pub assume_reachable: bool,
-    /// Tell peers of a change only when [`Rib::forwarding_result`] has confirmed it.
-    pub hold_exports: bool,
+    /// When peers are told of a change.
+    pub announce: Announce,
     /// The part of the prefixes to hold.
     pub shard: ShardSpec,
 }
@@ -143,7 +157,7 @@ impl RibConfig {
             cluster_id: router_id.0,
             rules: Rules::default(),
             assume_reachable: false,
-            hold_exports: false,
+            announce: Announce::Unconfirmed,
             shard: ShardSpec::WHOLE,
         }
     }
@@ -221,6 +235,7 @@ pub struct Rib {
     v4: Plane<u32>,
     v6: Plane<u128>,
     groups: Groups,
+    flights: Flights,
     /// The attribute key of the UPDATE at hand.
     key: Vec<u8>,
     /// The lists of the UPDATEs that were read ahead.
@@ -252,6 +267,7 @@ impl Rib {
             v4: Plane::new(),
             v6: Plane::new(),
             groups: Groups::default(),
+            flights: Flights::default(),
             key: Vec::new(),
             lists: VecDeque::new(),
         }
@@ -648,12 +664,17 @@ impl Rib {
         !self.v4.sweep.is_idle() || !self.v6.sweep.is_idle() || self.groups.is_reexporting()
     }
 
-    /// Appends up to `limit` changed prefixes, in the order in which they first changed.
-    pub fn drain_changes(&mut self, limit: usize, changes: &mut Vec<BestChange>) {
+    /// Appends up to `limit` changed prefixes, in the order in which they first changed; and their generation,
+    /// which [`Rib::forwarded`] is to confirm, unless nobody does (see [`Announce`]).
+    pub fn drain_changes(&mut self, limit: usize, changes: &mut Vec<BestChange>) -> Option<Generation> {
+        if !self.can_drain() {
+            return None;
+        }
         let room = limit.min(self.v4.changed.len());
-        self.v4.drain_changes(&self.core, room, changes);
+        let v4 = self.v4.drain_changes(&self.core, room, changes);
         let room = (limit - room).min(self.v6.changed.len());
-        self.v6.drain_changes(&self.core, room, changes);
+        let v6 = self.v6.drain_changes(&self.core, room, changes);
+        self.take_off(v4, v6)
     }
 
     /// Prefixes that [`Rib::drain_changes`] would give.
@@ -664,20 +685,6 @@ impl Rib {
     /// Next hops that came into use or went out of it since the last call.
     pub fn drain_next_hops(&mut self) -> Vec<NextHopInterest> {
         self.core.attrs.next_hops.drain()
-    }
-
-    /// With [`RibConfig::hold_exports`]: what became of a drained change. `best` is its best route. When
-    /// that is still the best route, peers are told of it if it was installed, and that there is no
-    /// route otherwise; when it is not, the result of the newer change decides.
-    pub fn forwarding_result(&mut self, prefix: IpNet, best: Option<(PeerId, AttrId)>, installed: bool) {
-        match prefix {
-            IpNet::V4(net) => {
-                self.v4.forwarding_result(net.network().to_bits(), net.prefix_len(), best, installed);
-            }
-            IpNet::V6(net) => {
-                self.v6.forwarding_result(net.network().to_bits(), net.prefix_len(), best, installed);
-            }
-        }
     }
 
     /// The attributes of an id, read from their bytes. `None` when nothing has them any more.
@@ -717,16 +724,23 @@ impl Rib {
 }
 
 impl<K: Bits> Plane<K> {
-    fn drain_changes(&mut self, core: &Core, count: usize, changes: &mut Vec<BestChange>) {
+    /// Answers the entries that the forwarding plane is to confirm.
+    fn drain_changes(&mut self, core: &Core, count: usize, changes: &mut Vec<BestChange>) -> Vec<u32> {
+        let mut drained = Vec::new();
         let mut ids = std::mem::take(&mut self.changed);
         for id in ids.drain(..count) {
             self.table.clear_pending(id, pending::CHANGE);
             let (bits, length) = self.table.prefix(id);
             let best = self.table.best(id).map(|best| self.best_route(core, id, best));
             changes.push(BestChange { prefix: bits.net(length), best });
-            self.free_if_unused(id);
+            if self.table.is_pending(id, pending::FORWARDING) {
+                drained.push(id);
+            } else {
+                self.free_if_unused(id);
+            }
         }
         self.changed = ids;
+        drained
     }
 
     /// The best route of an entry as the forwarding plane wants it.
@@ -757,23 +771,5 @@ impl<K: Bits> Plane<K> {
             Forwarding::Via(next_hops)
         };
         BestRoute { peer: PeerId(best.peer), attr: AttrId(best.attr), forwarding }
-    }
-
-    fn forwarding_result(&mut self, bits: K, length: u8, best: Option<(PeerId, AttrId)>, installed: bool) {
-        let Some(id) = self.table.find(bits, length) else { return };
-        let now = self.table.best(id).map(|path| (PeerId(path.peer), AttrId(path.attr)));
-        if now != best || self.table.is_pending(id, pending::CHANGE) {
-            return;
-        }
-        let refused = self.table.is_pending(id, pending::NOT_INSTALLED);
-        if !self.table.is_pending(id, pending::FORWARDING) && refused != installed {
-            return;
-        }
-        self.table.clear_pending(id, pending::FORWARDING | pending::NOT_INSTALLED);
-        if !installed {
-            self.table.set_pending(id, pending::NOT_INSTALLED);
-        }
-        self.export(id);
-        self.free_if_unused(id);
     }
 }

@@ -8,6 +8,7 @@
 
 use smallvec::SmallVec;
 
+use super::Announce;
 use super::core::{Core, Plane};
 use super::decision::Filters;
 use super::key::Bits;
@@ -143,11 +144,13 @@ impl<K: Bits> Plane<K> {
             self.table.set_pending(id, pending::CHANGE);
             self.changed.push_back(id);
         }
-        if core.hold_exports {
+        // What was said of another path does not hold for this one.
+        self.table.clear_pending(id, pending::FORWARDING | pending::NOT_INSTALLED);
+        let confirmed = self.table.best(id).is_some() && core.announce != Announce::Unconfirmed;
+        if confirmed {
             self.table.set_pending(id, pending::FORWARDING);
-        } else {
-            // What was said of another path does not hold for this one.
-            self.table.clear_pending(id, pending::NOT_INSTALLED);
+        }
+        if !confirmed || core.announce == Announce::AtOnce {
             self.export(id);
         }
     }

@@ -37,6 +37,8 @@ pub(crate) mod pending {
     pub(crate) const FORWARDING: u8 = 2;
     /// The forwarding plane could not take its best path: withdrawn from peers.
     pub(crate) const NOT_INSTALLED: u8 = 4;
+    /// The generation of the batch with its last drained change; see [`super::super::confirm`].
+    pub(crate) const GENERATION: u8 = 0xf0;
 }
 
 /// A prefix.
@@ -268,6 +270,30 @@ impl<K: Bits> Table<K> {
     #[inline]
     pub(crate) fn clear_pending(&mut self, id: u32, flags: u8) {
         self.entries[id as usize].pending &= !flags;
+    }
+
+    /// Its change was drained with a batch of this generation.
+    #[inline]
+    pub(crate) fn set_generation(&mut self, id: u32, generation: u8) {
+        let entry = &mut self.entries[id as usize];
+        entry.pending = (entry.pending & !pending::GENERATION) | generation;
+    }
+
+    /// Whether the forwarding plane has yet to confirm its best path, which a batch of this generation had.
+    #[inline]
+    pub(crate) fn awaits(&self, id: u32, generation: u8) -> bool {
+        let mask = pending::CHANGE | pending::FORWARDING | pending::GENERATION;
+        self.entries[id as usize].pending & mask == pending::FORWARDING | generation
+    }
+
+    /// The forwarding plane has done the batch of this generation; whether that confirms the best path.
+    #[inline]
+    pub(crate) fn confirm(&mut self, id: u32, generation: u8) -> bool {
+        let awaits = self.awaits(id, generation);
+        if awaits {
+            self.clear_pending(id, pending::FORWARDING);
+        }
+        awaits
     }
 
     /// The next entry in arena order, from `id` on.

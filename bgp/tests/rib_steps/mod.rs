@@ -64,7 +64,7 @@ pub(crate) enum Step {
     Work(usize),
     Read(u16, usize),
     Refresh(u16, Family),
-    Forwarded(usize, bool),
+    Forwarded(usize, bool, usize),
     Settle,
 }
 
@@ -134,7 +134,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => (1..20_usize).prop_map(Step::Work),
         8 => (peer(), prop_oneof![Just(1_usize), Just(60), Just(10_000)]).prop_map(|(p, n)| Step::Read(p, n)),
         1 => (peer(), family()).prop_map(|(p, f)| Step::Refresh(p, f)),
-        4 => (1..6_usize, prop::bool::weighted(0.8)).prop_map(|(n, ok)| Step::Forwarded(n, ok)),
+        4 => (1..6_usize, prop::bool::weighted(0.8), 0..4_usize)
+            .prop_map(|(n, ok, under_way)| Step::Forwarded(n, ok, under_way)),
         1 => Just(Step::Settle),
     ]
 }

@@ -7,8 +7,8 @@ use bgp::policy::PolicyChain;
 use bgp::rib::out::{Advertised, Batch, GroupConfig};
 use bgp::rib::view::{Page, RouteView, Wanted};
 use bgp::rib::{
-    AttrId, BestChange, BestRoute, NextHopInterest, NextHopState, PeerCounts, PeerSession, PeerStatistics,
-    Rib, RibConfig, Rules, ShardSpec, Totals,
+    AttrId, BestChange, BestRoute, Generation, NextHopInterest, NextHopState, PeerCounts, PeerSession,
+    PeerStatistics, Rib, RibConfig, Rules, ShardSpec, Totals,
 };
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{Attributes, Update};
@@ -152,27 +152,45 @@ impl Union {
         all
     }
 
-    pub(crate) fn drain_changes(&mut self, limit: usize, changes: &mut Vec<BestChange>) {
+    /// The generations of the shards that had any.
+    pub(crate) fn drain_changes(
+        &mut self,
+        limit: usize,
+        changes: &mut Vec<BestChange>,
+    ) -> Vec<(u16, Generation)> {
         let before = changes.len();
+        let mut generations = Vec::new();
         for (index, rib) in self.shards.iter_mut().enumerate() {
             let from = changes.len();
-            rib.drain_changes(limit - (from - before), changes);
+            let generation = rib.drain_changes(limit - (from - before), changes);
+            generations.extend(generation.map(|generation| (index as u16, generation)));
             let shard = ShardSpec { index: index as u16, count: self.interests.len() as u16 };
             assert!(changes[from..].iter().all(|change| shard.holds(&change.prefix)));
         }
+        generations
     }
 
     pub(crate) fn pending_changes(&self) -> usize {
         self.shards.iter().map(Rib::pending_changes).sum()
     }
 
-    pub(crate) fn forwarding_result(
+    pub(crate) fn forwarded(&mut self, generations: &[(u16, Generation)]) {
+        for &(shard, generation) in generations {
+            self.shards[usize::from(shard)].forwarded(generation);
+        }
+    }
+
+    /// What the forwarding plane says of a prefix after the batches with these generations.
+    pub(crate) fn forwarding_status(
         &mut self,
         prefix: IpNet,
-        best: Option<(PeerId, AttrId)>,
+        generations: &[(u16, Generation)],
         installed: bool,
     ) {
-        self.owner(prefix).forwarding_result(prefix, best, installed);
+        let owner = ShardSpec::owner(self.shards.len() as u16, &prefix);
+        if let Some(&(_, generation)) = generations.iter().find(|(shard, _)| *shard == owner) {
+            self.owner(prefix).forwarding_status(prefix, generation, installed);
+        }
     }
 
     /// The next batch of any shard, by turns, as a session takes them; End-of-RIB when it is due.

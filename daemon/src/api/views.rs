@@ -57,10 +57,9 @@ fn reason(path: &PathView, best_cost: Option<u32>, decided: &str, forwarding: Fo
     if path.best {
         return match forwarding {
             ForwardingState::NotInstalled => format!("best by {decided}, but not in the forwarding table"),
-            ForwardingState::Settled | ForwardingState::Pending if decided == "only path" => {
-                decided.to_owned()
-            }
-            ForwardingState::Settled | ForwardingState::Pending => format!("best by {decided}"),
+            ForwardingState::Pending => format!("best by {decided}, not yet in the forwarding table"),
+            ForwardingState::Settled if decided == "only path" => decided.to_owned(),
+            ForwardingState::Settled => format!("best by {decided}"),
         };
     }
     match path.lost_at {

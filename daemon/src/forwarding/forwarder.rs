@@ -27,7 +27,7 @@ use super::plane::Plane;
 use super::ports::Ports;
 use super::resolve::Resolved;
 use super::topology::{Own, Topology, Way};
-use super::{ForwardingStats, NextHopSink, RouteChange, RouteTarget};
+use super::{BatchId, ForwardingStats, NextHopSink, RouteChange, RouteTarget};
 use crate::netlink::NetEvent;
 use crate::xdp::XdpError;
 
@@ -128,6 +128,8 @@ pub(super) struct Forwarder<P> {
     /// Some routes are not in the tables as of the last commit; and BGP routes that changed since.
     incomplete: bool,
     touched: Vec<IpNet>,
+    /// Batches whose routes are not in the tables yet.
+    batches: Vec<BatchId>,
     /// UPDATEs whose routes are not in the tables yet.
     arrivals: Vec<Arrival>,
     latency: Latency,
@@ -185,6 +187,7 @@ impl<P: Plane> Forwarder<P> {
             refusals: [Refusal::default(); Family::ALL.len()],
             incomplete: false,
             touched: Vec::new(),
+            batches: Vec::new(),
             write_errors: 0,
             unsaid_errors: 0,
             said_at: None,
@@ -204,6 +207,12 @@ impl<P: Plane> Forwarder<P> {
         for event in events {
             self.net(event);
         }
+    }
+
+    /// The routes that come next are those of a batch; when they are in the tables the sink is told.
+    pub(super) fn batch(&mut self, batch: BatchId) {
+        self.sink.batch_taken(batch);
+        self.batches.push(batch);
     }
 
     /// Best paths changed, the last of them by these UPDATEs.
@@ -291,6 +300,9 @@ impl<P: Plane> Forwarder<P> {
         self.recursive_moved = false;
         self.drop_untracked();
         self.write();
+        for batch in self.batches.drain(..) {
+            self.sink.batch_done(batch);
+        }
         for Arrival { at, updates } in self.arrivals.drain(..) {
             self.latency.record(at.elapsed(), updates);
         }

@@ -31,7 +31,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bgp::rib::NextHopInterest;
+use bgp::rib::{Generation, NextHopInterest};
 use fib::{EngineChoice, Family, Fib, FibConfig, FibStats};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -187,6 +187,8 @@ pub enum RouteTarget {
 /// What the RIB hands on at once.
 #[derive(Debug)]
 pub struct RibBatch {
+    /// What it is called in what the sink hears of it.
+    pub id: Option<BatchId>,
     /// Next hops that came into use or went out of it: those in use are resolved, and reported to the
     /// sink. Taken before the routes.
     pub next_hops: Vec<NextHopInterest>,
@@ -194,6 +196,15 @@ pub struct RibBatch {
     pub routes: Vec<RouteChange>,
     /// The UPDATEs that have had their effect when these routes are in the tables.
     pub arrivals: Vec<Arrival>,
+}
+
+/// A batch of changes of a shard of the RIB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchId {
+    /// The shard.
+    pub shard: u16,
+    /// Which of its batches.
+    pub generation: Generation,
 }
 
 /// Room for one batch in the FIB thread's queue.
@@ -216,6 +227,16 @@ pub trait NextHopSink: Send {
     /// A route that was given ceased to be in the tables (full, write failed), or is again.
     fn route_status(&mut self, prefix: IpNet, installed: bool) {
         let _ = (prefix, installed);
+    }
+
+    /// From now on what is said of routes takes this batch into account.
+    fn batch_taken(&mut self, batch: BatchId) {
+        let _ = batch;
+    }
+
+    /// The routes of this batch are in the tables, save those of which [`Self::route_status`] said otherwise.
+    fn batch_done(&mut self, batch: BatchId) {
+        let _ = batch;
     }
 }
 

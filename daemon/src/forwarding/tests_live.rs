@@ -54,7 +54,7 @@ fn the_forwarding_plane_starts_follows_the_kernel_and_stops_without_a_trace() {
         assert!(ports.iter().all(|port| port.mode == Some(AttachedMode::Native)), "{ports:?}");
 
         let addr: IpAddr = "10.1.0.9".parse().unwrap();
-        let batch = |next_hops, routes| RibBatch { next_hops, routes, arrivals: Vec::new() };
+        let batch = |next_hops, routes| RibBatch { id: None, next_hops, routes, arrivals: Vec::new() };
         let tracked = vec![NextHopInterest { addr, added: true }];
         handle.room().await.unwrap().send(batch(tracked, Vec::new()));
         assert_eq!(heard.recv().await, Some((addr, true)));

@@ -54,6 +54,9 @@ async fn next<P: Plane>(forwarder: &mut Forwarder<P>, inputs: &mut Inputs) -> bo
 }
 
 fn take<P: Plane>(forwarder: &mut Forwarder<P>, batch: RibBatch) {
+    if let Some(id) = batch.id {
+        forwarder.batch(id);
+    }
     for interest in &batch.next_hops {
         forwarder.track(interest.addr, interest.added);
     }

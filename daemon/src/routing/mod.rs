@@ -6,6 +6,9 @@
 //!      +------- routes ------+  +------- news -----------+
 //! ```
 //!
+//! Neighbours are told of a best path when the FIB thread has said that it is in the tables, unless
+//! `[fib] advertise` says otherwise (see [`bgp::rib::Announce`]).
+//!
 //! Sessions send their UPDATEs to all shards ([`RibHandle::send`]): the bytes once, shared, and each shard
 //! takes the prefixes that are its own ([`bgp::rib::ShardSpec`]). Best-path changes go to the FIB thread in
 //! batches, with the time at which the UPDATEs behind them arrived. Towards the neighbours nothing ever
@@ -28,7 +31,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bgp::rib::out::{Batch, GroupConfig};
-use bgp::rib::{PeerSession, Rules, ShardSpec};
+use bgp::rib::{Generation, PeerSession, Rules, ShardSpec};
 use bgp::session::StaleRoutes;
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::UpdateLayout;
@@ -36,7 +39,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
-use crate::forwarding::NextHopSink;
+use crate::forwarding::{BatchId, NextHopSink};
 
 pub(crate) use handle::{PeerNumbers, RibHandle, RibStopped};
 pub(crate) use worker::{Outlets, start};
@@ -108,33 +111,55 @@ pub(crate) fn rules(config: &conf::Config) -> Rules {
 pub(crate) enum FibNews {
     /// A next hop can be reached at this interior cost, or cannot.
     NextHop { address: IpAddr, cost: Option<u32> },
-    /// The route of a prefix is in the tables, or did not fit.
-    Route { prefix: IpNet, installed: bool },
+    /// The route of a prefix is not in the tables, or is again; known after the batch of this generation.
+    Route { prefix: IpNet, generation: Generation, installed: bool },
+    /// The batch of this generation is in the tables, save for what was said of single routes before.
+    Forwarded { generation: Generation },
 }
 
 /// Brings news from the FIB thread, which must never wait for a RIB thread: that one may be waiting for
 /// it. The channels are unbounded for that reason; what is in them is bounded by next hops and routes that
-/// change their state.
-pub(crate) struct NewsSink(Vec<mpsc::UnboundedSender<FibNews>>);
+/// change their state, and by the batches that a RIB thread sends before it listens.
+pub(crate) struct NewsSink(Vec<ShardNews>);
+
+struct ShardNews {
+    sender: mpsc::UnboundedSender<FibNews>,
+    /// Of the last batch of the shard that was taken.
+    generation: Generation,
+}
 
 /// The way of news to each of some shards.
 pub(crate) fn news(shards: u16) -> (NewsSink, Vec<mpsc::UnboundedReceiver<FibNews>>) {
-    let (senders, inboxes) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
-    (NewsSink(senders), inboxes)
+    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+    let shard = |sender| ShardNews { sender, generation: Generation::default() };
+    (NewsSink(senders.into_iter().map(shard).collect()), inboxes)
 }
 
 impl NextHopSink for NewsSink {
     fn next_hop(&mut self, address: IpAddr, cost: Option<u32>) {
         for shard in &self.0 {
             // The RIB thread may have ended already.
-            let _ = shard.send(FibNews::NextHop { address, cost });
+            let _ = shard.sender.send(FibNews::NextHop { address, cost });
         }
     }
 
     fn route_status(&mut self, prefix: IpNet, installed: bool) {
         let owner = ShardSpec::owner(self.0.len() as u16, &prefix);
         if let Some(shard) = self.0.get(usize::from(owner)) {
-            let _ = shard.send(FibNews::Route { prefix, installed });
+            let generation = shard.generation;
+            let _ = shard.sender.send(FibNews::Route { prefix, generation, installed });
+        }
+    }
+
+    fn batch_taken(&mut self, batch: BatchId) {
+        if let Some(shard) = self.0.get_mut(usize::from(batch.shard)) {
+            shard.generation = batch.generation;
+        }
+    }
+
+    fn batch_done(&mut self, batch: BatchId) {
+        if let Some(shard) = self.0.get(usize::from(batch.shard)) {
+            let _ = shard.sender.send(FibNews::Forwarded { generation: batch.generation });
         }
     }
 }

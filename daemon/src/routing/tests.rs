@@ -127,7 +127,7 @@ async fn news_of_next_hops_reach_all_shards_and_of_a_route_the_one_that_has_it()
         for (index, inbox) in inboxes.iter_mut().enumerate() {
             let heard = inbox.try_recv().ok();
             let expected =
-                matches!(heard, Some(FibNews::Route { prefix: of, installed: false }) if of == prefix);
+                matches!(heard, Some(FibNews::Route { prefix: of, installed: false, .. }) if of == prefix);
             assert_eq!((heard.is_some(), expected), (index == owner, index == owner));
         }
     }

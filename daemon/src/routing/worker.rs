@@ -6,7 +6,7 @@
 use std::io;
 
 use bgp::rib::out::Batch;
-use bgp::rib::{BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig, ShardSpec};
+use bgp::rib::{Announce, BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig, ShardSpec};
 use bgp::session::StaleRoutes;
 use bgp::types::PeerId;
 use bgp::wire::Update;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::handle::{Delivery, Inbox, ShardInput};
 use super::origin::{self, OriginSink, ShardWatch};
 use super::{FibNews, PeerUp, RibHandle, UpdateBatch};
-use crate::forwarding::{Arrival, ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget};
+use crate::forwarding::{Arrival, BatchId, ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget};
 use crate::monitor::{Monitor, unix_time};
 
 /// Inputs taken in one turn.
@@ -49,7 +49,7 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
     for ((index, news), inbox) in (0..count).zip(news).zip(inboxes) {
         let shard = ShardSpec { index, count };
         let worker = Worker {
-            rib: new_rib(config, shard, forwarding.is_none()),
+            rib: new_rib(config, shard, forwarding.is_some()),
             shard,
             watch: ShardWatch::new(index.into(), config, origins.clone()),
             inbox,
@@ -69,12 +69,17 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
     Ok(handle)
 }
 
-fn new_rib(config: &conf::Config, shard: ShardSpec, assume_reachable: bool) -> Rib {
+fn new_rib(config: &conf::Config, shard: ShardSpec, forwards: bool) -> Rib {
     let mut settings = RibConfig::new(config.router.asn, config.router.router_id);
     settings.rules = super::rules(config);
     settings.confederation = config.router.confederation.as_ref().map(|all| all.identifier);
     settings.cluster_id = config.router.cluster_id();
-    settings.assume_reachable = assume_reachable;
+    settings.assume_reachable = !forwards;
+    settings.announce = match config.fib.advertise {
+        _ if !forwards => Announce::Unconfirmed,
+        conf::Advertise::AtOnce => Announce::AtOnce,
+        conf::Advertise::Installed => Announce::Installed,
+    };
     settings.shard = shard;
     let mut rib = Rib::new(settings);
     // Each shard takes those that are its own.
@@ -175,10 +180,10 @@ impl Worker {
                 let state = cost.map_or(NextHopState::Unreachable, |cost| NextHopState::Reachable { cost });
                 self.rib.next_hop_changed(address, state);
             }
-            FibNews::Route { prefix, installed } => {
-                let best = self.rib.best(prefix).map(|best| (best.peer, best.attr));
-                self.rib.forwarding_result(prefix, best, installed);
+            FibNews::Route { prefix, generation, installed } => {
+                self.rib.forwarding_status(prefix, generation, installed);
             }
+            FibNews::Forwarded { generation } => self.rib.forwarded(generation),
         }
     }
 
@@ -240,14 +245,21 @@ impl Worker {
                 },
             };
             self.changes.clear();
-            self.rib.drain_changes(CHANGES_AT_ONCE, &mut self.changes);
+            let generation = self.rib.drain_changes(CHANGES_AT_ONCE, &mut self.changes);
             self.watch.observe(&self.changes, &self.rib);
             if self.monitor.routes.is_followed() {
                 self.publish();
             }
             let next_hops = std::mem::take(&mut self.interests);
+            if room.is_none()
+                && let Some(generation) = generation
+            {
+                // It has ended, and so will the daemon.
+                self.rib.forwarded(generation);
+            }
             if let Some(room) = room {
                 room.send(RibBatch {
+                    id: generation.map(|generation| BatchId { shard: self.shard.index, generation }),
                     next_hops,
                     routes: self.changes.drain(..).map(route_change).collect(),
                     arrivals: if self.rib.pending_changes() == 0 {
@@ -258,11 +270,13 @@ impl Worker {
                 });
             }
         }
-        self.arrivals.clear();
+        if self.rib.pending_changes() == 0 {
+            self.arrivals.clear();
+        }
     }
 
     fn has_to_hand_on(&self) -> bool {
-        !self.interests.is_empty() || self.rib.pending_changes() > 0
+        !self.interests.is_empty() || self.rib.can_drain()
     }
 
     fn publish(&self) {

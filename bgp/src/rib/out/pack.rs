@@ -136,7 +136,7 @@ impl<K: Bits> Gathering<'_, K> {
     fn add(&mut self, id: u32, reading: Reading, settled: bool) {
         let table = &self.plane.table;
         let paths = self.journal.sent.is_some();
-        if table.is_pending(id, pending::FORWARDING) {
+        if self.plane.is_held_back(self.core, id) {
             // It gets a new place when the forwarding plane has answered. Who read the present place
             // earlier saw more than who reads it now, or than who walked past it or does so now.
             if reading == Reading::Again || (paths && !settled) {

@@ -207,7 +207,7 @@ impl<K: Bits> Plane<K> {
     /// Whether the paths of an entry that are sent, or how, are others by the present configuration than by one of
     /// the earlier ones.
     fn paths_differ(&self, core: &Core, config: &GroupConfig, earlier: &[GroupConfig], id: u32) -> bool {
-        if self.table.is_pending(id, pending::FORWARDING | pending::NOT_INSTALLED) {
+        if self.is_held_back(core, id) || self.table.is_pending(id, pending::NOT_INSTALLED) {
             return false;
         }
         // Of no peer: what came from a member is not left out.
@@ -226,7 +226,7 @@ impl<K: Bits> Plane<K> {
         seen: &mut Seen,
     ) -> bool {
         // What waits for the forwarding plane is read when that has answered.
-        if self.table.is_pending(id, pending::FORWARDING | pending::NOT_INSTALLED) {
+        if self.is_held_back(core, id) || self.table.is_pending(id, pending::NOT_INSTALLED) {
             return false;
         }
         let Some(best) = self.table.best(id) else { return false };

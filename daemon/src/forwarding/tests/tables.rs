@@ -114,6 +114,22 @@ fn whatever_neighbours_announce_the_routers_own_routes_stay() {
 }
 
 #[test]
+fn a_batch_is_done_when_it_is_in_the_tables_and_what_does_not_fit_has_been_told() {
+    let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: [64; 2], ..large_tables() };
+    let mut lab = Lab::with(tables, &["eth0", "eth1"]);
+    lab.heard.routes();
+    let batch = BatchId { shard: 1, generation: bgp::rib::Generation::default() };
+    lab.forwarder.batch(batch);
+    assert!(lab.heard.batches.lock().unwrap().is_empty());
+    grow_long(&mut lab, 200, "10.0.0.9");
+    let left_out = lab.forwarder.fib.stats().ipv4.full;
+    assert!(left_out > 100);
+    assert_eq!(*lab.heard.batches.lock().unwrap(), [(batch, left_out)]);
+    lab.forwarder.flush(true);
+    assert_eq!(lab.heard.batches.lock().unwrap().len(), 1, "once");
+}
+
+#[test]
 fn a_route_that_still_finds_no_room_is_told_again_when_its_path_changes() {
     let tables = FibConfig { engine: EngineChoice::Direct, nodes_v4: [64; 2], ..large_tables() };
     let mut lab = Lab::with(tables, &["eth0", "eth1"]);

@@ -19,7 +19,7 @@ async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_to
 
     let addr = ip("10.0.0.9");
     let interest = NextHopInterest { addr, added: true };
-    let batch = |next_hops, routes| RibBatch { next_hops, routes, arrivals: Vec::new() };
+    let batch = |next_hops, routes| RibBatch { id: None, next_hops, routes, arrivals: Vec::new() };
     rib.send(batch(vec![interest], Vec::new())).await.unwrap();
     let via = RouteTarget::Via(vec![addr]);
     for (third, target) in [(1, via.clone()), (2, via), (1, RouteTarget::Withdrawn)] {
