@@ -170,6 +170,8 @@ pub struct FibConf {
     pub xdp_mode: XdpMode,
     /// When neighbors are told of a new best path.
     pub advertise: Advertise,
+    /// In what time all tables are read back and compared with what is meant; `None`: never.
+    pub audit_interval: Option<Duration>,
     /// Most entries of the IPv4 trie, after compression. A direct table takes every route.
     pub max_ipv4_entries: u32,
     /// Most entries of the IPv6 trie, after compression. A direct table has nodes for six of today's full
@@ -183,6 +185,8 @@ impl FibConf {
     pub const DEFAULT_MAX_IPV4_ENTRIES: u32 = 2_000_000;
     /// Nearly four times today's full table: IPv6 grows faster.
     pub const DEFAULT_MAX_IPV6_ENTRIES: u32 = 1_000_000;
+    /// Wrong for a minute at most.
+    pub const DEFAULT_AUDIT_INTERVAL: Duration = Duration::from_mins(1);
     /// Nobody needs more; the kernel would take gigabytes for it.
     pub const LARGEST_MAX_ENTRIES: u32 = 16_000_000;
 }
@@ -194,6 +198,7 @@ impl Default for FibConf {
             lookup: Lookup::default(),
             xdp_mode: XdpMode::default(),
             advertise: Advertise::default(),
+            audit_interval: Some(Self::DEFAULT_AUDIT_INTERVAL),
             max_ipv4_entries: Self::DEFAULT_MAX_IPV4_ENTRIES,
             max_ipv6_entries: Self::DEFAULT_MAX_IPV6_ENTRIES,
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bgp::types::{Asn, RouterId};
 use figment::value::Value;
@@ -93,6 +94,11 @@ pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {
         lookup: table.optional("lookup", |v| choice(v, Lookup::WORDS)).unwrap_or(default.lookup),
         xdp_mode: table.optional("xdp-mode", |v| choice(v, XdpMode::WORDS)).unwrap_or(default.xdp_mode),
         advertise: table.optional("advertise", |v| choice(v, Advertise::WORDS)).unwrap_or(default.advertise),
+        audit_interval: match table.optional("audit-interval", |v| number(v, 0..=86_400, " seconds")) {
+            Some(0) => None,
+            Some(seconds) => Some(Duration::from_secs(seconds.into())),
+            None => default.audit_interval,
+        },
         max_ipv4_entries: table.optional("max-ipv4-entries", entries).unwrap_or(default.max_ipv4_entries),
         max_ipv6_entries: table.optional("max-ipv6-entries", entries).unwrap_or(default.max_ipv6_entries),
     };

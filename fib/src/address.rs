@@ -33,6 +33,9 @@ pub(crate) trait Address: Copy + Ord + Hash + Debug + Default + Send + Sync + 's
     /// The `count` bits that end before bit `end`, as a number.
     fn bits(self, end: u8, count: u8) -> u32;
 
+    /// The address whose first `count` bits are a number; the others are zero.
+    fn from_top(number: u32, count: u8) -> Self;
+
     /// Bit `index` counted from the most significant, as 0 or 1. `index` is below [`Self::WIDTH`].
     fn bit(self, index: u8) -> usize;
 
@@ -78,6 +81,10 @@ macro_rules! address {
             fn bits(self, end: u8, count: u8) -> u32 {
                 let rest = self.checked_shr(u32::from(Self::WIDTH - end)).unwrap_or(0);
                 (rest as u32) & ((1 << count) - 1)
+            }
+
+            fn from_top(number: u32, count: u8) -> Self {
+                Self::from(number).checked_shl(u32::from(Self::WIDTH - count)).unwrap_or(0)
             }
 
             #[inline]

@@ -83,6 +83,12 @@ pub(crate) trait Engine<A: Address>: Send {
     /// or, where there is no compression, the route.
     fn entry_for(&self, address: A) -> Option<(Prefix<A>, u32)>;
 
+    /// The set of the map entry of exactly this prefix, as meant after the last commit.
+    fn entry_at(&self, prefix: Prefix<A>) -> Option<u32>;
+
+    /// Whether the last write or removal of the entry with this prefix failed.
+    fn has_failed(&self, prefix: Prefix<A>) -> bool;
+
     /// Appends up to `limit` routes that come after `after` in prefix order.
     fn routes_after(&self, after: Option<Prefix<A>>, limit: usize, out: &mut Vec<Route<A>>);
 

@@ -29,6 +29,7 @@
 //! generic piece of code for IPv4 and IPv6.
 
 mod address;
+mod audit;
 mod edit;
 mod engine;
 mod ids;
@@ -44,6 +45,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::address::{Address, Prefix};
+pub use crate::audit::{AuditAt, Meant, Run};
 pub use crate::edit::{EngineKind, Status, StatusChange, TableEdit};
 use crate::engine::{NO_ROUTE, Route};
 use crate::next_hops::NextHops;

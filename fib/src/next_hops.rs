@@ -271,6 +271,17 @@ impl NextHops {
         }
     }
 
+    /// States up to `limit` written next hops from an id on, with their adjacencies; the id to go on with.
+    pub(crate) fn audit(&self, from: u32, limit: usize, meant: &mut Vec<TableEdit>) -> Option<u32> {
+        let next_hops = self.slots.get(from as usize..)?;
+        for (id, next_hop) in (from..).zip(next_hops.iter().take(limit)) {
+            let Some(next_hop) = next_hop.as_ref().filter(|next_hop| !next_hop.dirty) else { continue };
+            meant.extend(next_hop.adjacency.map(|(index, value)| TableEdit::Adjacency { index, value }));
+            meant.extend(next_hop.written.map(|value| TableEdit::NextHop { index: id, value }));
+        }
+        (next_hops.len() > limit).then_some(from + limit as u32)
+    }
+
     pub(crate) fn grace_elapsed(&mut self) {
         self.ids.grace_elapsed();
         self.adjacencies.grace_elapsed();

@@ -154,6 +154,19 @@ impl Sets {
         edits.append(&mut words);
     }
 
+    /// States up to `limit` written sets from an id on, with their members; the id to go on with.
+    pub(crate) fn audit(&self, from: u32, limit: usize, meant: &mut Vec<TableEdit>) -> Option<u32> {
+        let sets = self.slots.get(from as usize..)?;
+        for (id, set) in (from..).zip(sets.iter().take(limit)) {
+            let Some(set) = set.as_ref().filter(|set| set.written) else { continue };
+            for (slot, member) in (set.word.base..).zip(spread(&set.members, set.word.slots)) {
+                meant.push(TableEdit::Member { slot, next_hop: member.0 });
+            }
+            meant.push(TableEdit::Set { index: id, value: set.word });
+        }
+        (sets.len() > limit).then_some(from + limit as u32)
+    }
+
     pub(crate) fn grace_elapsed(&mut self) {
         self.ids.grace_elapsed();
         self.members.grace_elapsed();

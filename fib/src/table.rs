@@ -85,6 +85,17 @@ impl<A: Address> Table<A> {
         }
     }
 
+    pub(crate) fn direct(&self) -> Option<&Direct<A>> {
+        match &self.inner {
+            Inner::LpmTrie(_) => None,
+            Inner::Direct(direct) => Some(direct),
+        }
+    }
+
+    pub(crate) fn has_failed(&self, prefix: Prefix<A>) -> bool {
+        self.engine().has_failed(prefix)
+    }
+
     /// Queues a change of a route to a set, or with `NO_ROUTE` its removal; `own` when the router itself
     /// needs the route.
     #[inline]

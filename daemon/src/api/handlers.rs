@@ -21,8 +21,8 @@ use super::App;
 use super::pages::{self, RouteSource};
 use super::server::Refusal;
 use super::types::{
-    HistoryEvent, NeighborCounts, NeighborDetail, NextHopInfo, ReloadReport, RibCounts, Route, RouterInfo,
-    Summary, VerdictCount,
+    FibDiff, HistoryEvent, NeighborCounts, NeighborDetail, NextHopInfo, ReloadReport, RibCounts, Route,
+    RouterInfo, Summary, VerdictCount,
 };
 use super::{metrics as sampled, views};
 use crate::reload::ReloadError;
@@ -345,6 +345,10 @@ pub(super) async fn fib(
     Ok(lines(Body::from_stream(pages::fib_routes(handle, target).await?)))
 }
 
+pub(super) async fn fib_diff(State(app): State<Arc<App>>) -> Answer<FibDiff> {
+    Ok(Json(views::fib_diff(forwarding(&app)?)))
+}
+
 pub(super) async fn next_hops(State(app): State<Arc<App>>) -> Answer<Vec<NextHopInfo>> {
     views::next_hops(forwarding(&app)?).await.map(Json).map_err(|error| Refusal::unavailable(&error))
 }
@@ -380,6 +384,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Ref
         sampled::sample_neighbor(neighbor);
     }
     if let Some(forwarding) = &app.forwarding {
+        sampled::sample_audit(&views::fib_diff(forwarding));
         sampled::sample_verdicts(
             &views::verdicts(forwarding).await.map_err(|error| Refusal::unavailable(&error))?,
         );

@@ -14,7 +14,7 @@ use fib_abi::PortCounters;
 
 use crate::forwarding::Latency;
 
-use super::types::{NeighborDetail, Summary, VerdictCount};
+use super::types::{FibDiff, NeighborDetail, Summary, VerdictCount};
 
 const UPDATE_TO_FIB: &str = "peregrine_update_to_fib_seconds";
 
@@ -104,6 +104,9 @@ fn describe() {
             "peregrine_forwarding_bytes_total",
             "Bytes of frames seen by the XDP program, by what became of them and why.",
         ),
+        ("peregrine_fib_audits_total", "How often all forwarding tables were compared with what is meant."),
+        ("peregrine_fib_drift_total", "Elements of the maps that were not as meant, by map."),
+        ("peregrine_fib_repairs_total", "Those that were written anew."),
         ("peregrine_port_packets_total", "Packets of each port by what became of them."),
         ("peregrine_port_bytes_total", "Bytes of frames of each port by what became of them."),
     ];
@@ -193,6 +196,17 @@ pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
         counter!("peregrine_session_messages_total", "neighbor" => brief.address.to_string(),
             "direction" => direction.to_owned(), "type" => kind.to_owned())
         .absolute(*count);
+    }
+}
+
+/// Copies what `show fib diff` says.
+pub(crate) fn sample_audit(diff: &FibDiff) {
+    counter!("peregrine_fib_audits_total").absolute(diff.passes);
+    for (map, count) in &diff.drift {
+        counter!("peregrine_fib_drift_total", "map" => map.clone()).absolute(*count);
+    }
+    for (map, count) in &diff.repairs {
+        counter!("peregrine_fib_repairs_total", "map" => map.clone()).absolute(*count);
     }
 }
 

@@ -183,6 +183,7 @@ fn reading_routes() -> Router<Arc<App>> {
         .route("/v1/routes", get(handlers::routes))
         .route("/v1/explain", get(handlers::explain))
         .route("/v1/fib", get(handlers::fib))
+        .route("/v1/fib/diff", get(handlers::fib_diff))
         .route("/v1/nexthops", get(handlers::next_hops))
         .route("/v1/counters", get(handlers::counters))
         .route("/v1/monitor/routes", get(handlers::monitor_routes))

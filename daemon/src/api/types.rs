@@ -438,6 +438,42 @@ pub struct FibRoute {
     pub next_hops: Vec<String>,
 }
 
+/// `GET /v1/fib/diff`: what the forwarding tables held that was not meant.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FibDiff {
+    /// Seconds in which all tables are read back; absent when they are not.
+    pub interval_seconds: Option<u64>,
+    /// How often all of them have been.
+    pub passes: u64,
+    /// When that was done last, in seconds since 1970.
+    pub last_pass: Option<f64>,
+    /// Elements and words compared in that pass.
+    pub compared: u64,
+    /// Differences found since the start, by map.
+    pub drift: BTreeMap<String, u64>,
+    /// Those that were repaired.
+    pub repairs: BTreeMap<String, u64>,
+    /// The last ones, the newest at the end.
+    pub recent: Vec<FibDrift>,
+}
+
+/// Something in a map that was not as meant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FibDrift {
+    /// When it was found, in seconds since 1970.
+    pub time: f64,
+    /// The map.
+    pub map: String,
+    /// A prefix, or an index.
+    pub place: String,
+    /// What should have been there.
+    pub meant: String,
+    /// What was there.
+    pub found: String,
+    /// Whether it has been written anew.
+    pub repaired: bool,
+}
+
 /// One next hop in `GET /v1/nexthops`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NextHopInfo {

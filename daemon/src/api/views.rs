@@ -1,5 +1,7 @@
 //! From the rooms' own types to the API's.
 
+use std::time::SystemTime;
+
 use bgp::rib::DecisionStep;
 use bgp::rib::out::Advertised;
 use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
@@ -10,8 +12,10 @@ use fib_abi::Action;
 use ipnet::IpNet;
 
 use super::metrics::sample_port;
-use super::types::{FibCounts, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, Route, VerdictCount};
-use crate::forwarding::{FibRow, ForwardingHandle, ForwardingStopped};
+use super::types::{
+    FibCounts, FibDiff, FibDrift, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, Route, VerdictCount,
+};
+use crate::forwarding::{AuditedMap, FibRow, ForwardingHandle, ForwardingStopped};
 use crate::session::Peers;
 
 /// A prefix and its paths.
@@ -172,6 +176,40 @@ pub(super) fn fib_summary(forwarding: &ForwardingHandle) -> FibSummary {
             })
             .collect(),
     }
+}
+
+/// What the audit of the forwarding tables has found.
+pub(super) fn fib_diff(forwarding: &ForwardingHandle) -> FibDiff {
+    let stats = forwarding.stats().audit;
+    let by_map = |counts: &[u64]| {
+        let named = AuditedMap::ALL.iter().zip(counts);
+        named.map(|(map, count)| (map.as_str().to_owned(), *count)).collect()
+    };
+    FibDiff {
+        interval_seconds: stats.interval.map(|interval| interval.as_secs()),
+        passes: stats.passes,
+        last_pass: stats.last_pass.map(seconds),
+        compared: stats.compared,
+        drift: by_map(&stats.drift),
+        repairs: by_map(&stats.repairs),
+        recent: stats
+            .recent
+            .iter()
+            .map(|drift| FibDrift {
+                time: seconds(drift.at),
+                map: drift.map.as_str().to_owned(),
+                place: drift.place.clone(),
+                meant: drift.meant.clone(),
+                found: drift.found.clone(),
+                repaired: drift.repaired,
+            })
+            .collect(),
+    }
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// A route of the forwarding table.

@@ -173,9 +173,9 @@ pub enum Show {
     },
     /// Routes of the Loc-RIB, or of one neighbour.
     Routes(RouteFilter),
-    /// Routes of the forwarding table, with their state.
+    /// Routes of the forwarding table, with their state; `fib diff`: what the maps held that was not meant.
     Fib {
-        /// A prefix, or an address to look up by longest match.
+        /// A prefix, or an address to look up by longest match; or `diff`.
         prefix: Option<String>,
         /// JSON instead of a table.
         #[arg(long)]

@@ -15,7 +15,8 @@ use super::path::{attributes, optional};
 use super::table::{Align, Table, duration, print_line, print_text};
 use super::{RouteFilter, Show};
 use crate::api::types::{
-    FibRoute, NeighborBrief, NeighborDetail, NextHopInfo, Path, PortInfo, Route, Summary, VerdictCount,
+    FibDiff, FibRoute, NeighborBrief, NeighborDetail, NextHopInfo, Path, PortInfo, Route, Summary,
+    VerdictCount,
 };
 
 use Align::{Left, Right};
@@ -38,6 +39,12 @@ pub(super) async fn show(client: &Client, what: Show) -> Result<(), ClientError>
         }
         Show::History { address, json } => neighbor::history(client, address, json).await,
         Show::Routes(filter) => routes(client, &filter).await,
+        Show::Fib { prefix: Some(what), json: true } if what == "diff" => {
+            print_json(client, "/v1/fib/diff").await
+        }
+        Show::Fib { prefix: Some(what), .. } if what == "diff" => {
+            fib_diff(&get(client, "/v1/fib/diff").await?)
+        }
         Show::Fib { prefix, json } => fib(client, prefix.as_deref(), json).await,
         Show::Nexthops { json: true } => print_json(client, "/v1/nexthops").await,
         Show::Nexthops { .. } => next_hops(&get::<Vec<NextHopInfo>>(client, "/v1/nexthops").await?),
@@ -271,6 +278,32 @@ async fn fib(client: &Client, prefix: Option<&str>, json: bool) -> Result<(), Cl
         line(&route.prefix, &route.source, &set, &route.state, &hops)
     })
     .await
+}
+
+fn fib_diff(diff: &FibDiff) -> Result<(), ClientError> {
+    let mut text = match diff.interval_seconds {
+        Some(interval) => format!(
+            "All tables are compared every {}; done {} times, {} elements and words the last time.\n",
+            duration(interval),
+            diff.passes,
+            diff.compared
+        ),
+        None => "The tables are not compared with what is meant: [fib] audit-interval is 0.\n".to_owned(),
+    };
+    let (drift, repairs) = (diff.drift.values().sum::<u64>(), diff.repairs.values().sum::<u64>());
+    text.push_str(&format!("{drift} differences since the start, {repairs} repaired.\n"));
+    if !diff.recent.is_empty() {
+        let mut table =
+            Table::new(&[("Map", Left), ("Place", Left), ("Meant", Left), ("Found", Left), ("State", Left)]);
+        for drift in &diff.recent {
+            let state = if drift.repaired { "repaired" } else { "not repaired" };
+            let cells = [&drift.map, &drift.place, &drift.meant, &drift.found];
+            table.row(cells.into_iter().cloned().chain([state.to_owned()]).collect());
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
+    print_text(&text)
 }
 
 /// A list that arrives a line each, under a head. What was asked for by name and is not there is an

@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use super::audit::Audit;
 use super::latency::{Arrival, Latency};
 use super::plane::Plane;
 use super::ports::Ports;
@@ -148,6 +149,7 @@ pub(super) struct Forwarder<P> {
     write_errors: u64,
     unsaid_errors: u64,
     said_at: Option<Instant>,
+    pub(super) audit: Audit,
 }
 
 /// Where a forwarder reports to.
@@ -191,6 +193,7 @@ impl<P: Plane> Forwarder<P> {
             write_errors: 0,
             unsaid_errors: 0,
             said_at: None,
+            audit: Audit::default(),
         }
     }
 
@@ -313,6 +316,7 @@ impl<P: Plane> Forwarder<P> {
             self.report_kept();
         }
         self.plan_retry();
+        self.audit();
         self.publish();
     }
 
@@ -321,6 +325,7 @@ impl<P: Plane> Forwarder<P> {
         self.grace_due
             .into_iter()
             .chain(self.retry_due)
+            .chain(self.audit.due())
             .chain(self.refusals.iter().filter_map(|refusal| refusal.until))
             .min()
     }
@@ -655,6 +660,7 @@ impl<P: Plane> Forwarder<P> {
             ports: self.ports.status(),
             refused,
             write_errors: self.write_errors,
+            audit: Arc::clone(&self.audit.stats),
             neighbours_kept: self.kept.borrow().len(),
             latency: self.latency,
         };

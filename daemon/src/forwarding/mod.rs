@@ -11,6 +11,7 @@
 //! be done is logged, counted, shown and tried again. [`ForwardingHandle`] is how the rest of the daemon
 //! speaks to it. Route changes go over a bounded channel; while it is full they wait in the RIB.
 
+mod audit;
 mod forwarder;
 mod latency;
 mod net;
@@ -30,6 +31,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use bgp::rib::{Generation, NextHopInterest};
 use fib::{EngineChoice, Family, Fib, FibConfig, FibStats};
@@ -42,6 +44,7 @@ use crate::host::{self, Host, HostError, Plan};
 use crate::netlink::{Netlink, NetlinkError};
 use crate::xdp::{DataPlane, PlaneConfig, XdpError, XdpMode};
 
+pub use audit::{AuditStats, AuditedMap, Drift};
 use forwarder::{Forwarder, Outputs};
 pub use latency::{Arrival, Latency};
 use net::NetTask;
@@ -75,6 +78,8 @@ pub struct ForwardingConfig {
     pub next_hop_via_default: bool,
     /// Seed of the flow hash.
     pub hash_seed: u32,
+    /// In what time all tables are compared with what is meant; `None`: never.
+    pub audit_interval: Option<Duration>,
 }
 
 impl ForwardingConfig {
@@ -103,6 +108,7 @@ impl ForwardingConfig {
             },
             // Routers in a row have different identifiers, so they spread flows differently.
             hash_seed: router_id.to_bits(),
+            audit_interval: fib.audit_interval,
         }
     }
 
@@ -251,6 +257,8 @@ pub struct ForwardingStats {
     pub refused: [usize; 2],
     /// Edits that could not be written since the start.
     pub write_errors: u64,
+    /// What the audit has found.
+    pub audit: Arc<AuditStats>,
     /// Neighbours that the kernel is asked to keep resolved.
     pub neighbours_kept: usize,
     /// Time from reading UPDATEs off their sockets until their routes were in the tables.
@@ -374,7 +382,7 @@ pub async fn start(
     let (rib, rib_inputs) = mpsc::channel(RIB_QUEUE);
     let (queries, query_inputs) = mpsc::channel(QUEUE);
     let inputs = Inputs { net: net_inputs, queries: query_inputs, rib: rib_inputs, stop: stopped.clone() };
-    let (netlink, thread) = match Box::pin(finish(netlink, forwarder, inputs)).await {
+    let (netlink, thread) = match Box::pin(finish(netlink, forwarder, inputs, config.audit_interval)).await {
         Ok(done) => done,
         Err(error) => {
             host.tear_down().await;
@@ -415,9 +423,11 @@ async fn finish(
     mut netlink: Netlink,
     mut forwarder: Forwarder<DataPlane>,
     inputs: Inputs,
+    audit_interval: Option<Duration>,
 ) -> Result<(Netlink, std::thread::JoinHandle<()>), ForwardingError> {
     forwarder.net_all(netlink.refresh().await?);
     bind(&mut forwarder)?;
+    forwarder.audit_every(audit_interval);
     let thread = spawn(forwarder, inputs).map_err(ForwardingError::Thread)?;
     Ok((netlink, thread))
 }

@@ -2,9 +2,10 @@
 
 use fib::{Family, TableEdit};
 use fib_abi::{Counter, Port, PortCounters, PortKey, Verdict};
+use ipnet::IpNet;
 
 use crate::host::offload;
-use crate::xdp::{AttachedMode, DataPlane, XdpError, XdpMode};
+use crate::xdp::{AttachedMode, DataPlane, EntriesPage, XdpError, XdpMode};
 
 /// A data plane: maps to write, interfaces to attach to, counters to read.
 pub(super) trait Plane: Send + 'static {
@@ -20,6 +21,17 @@ pub(super) trait Plane: Send + 'static {
     fn open_larger(&mut self, family: Family) -> Result<(), XdpError>;
     /// Applies edits in order and goes on after one that fails; indices and causes of those that did.
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)>;
+    /// The element that an edit would write, as the edit that would leave it as it is.
+    fn read_back(&self, edit: &TableEdit) -> Result<Option<TableEdit>, XdpError>;
+    /// Words of a direct table, from `first` on.
+    fn words(&self, family: Family, first: u32, words: &mut [u32]) -> Result<(), XdpError>;
+    /// Some entries of a trie after one of them, and where to go on.
+    fn entries_page(
+        &self,
+        family: Family,
+        after: Option<IpNet>,
+        limit: usize,
+    ) -> Result<EntriesPage, XdpError>;
     /// Returns when no program uses any more what was replaced before.
     fn grace_period(&mut self) -> Result<(), XdpError>;
     fn verdict_counters(&self) -> Vec<(Verdict, Counter)>;
@@ -70,6 +82,23 @@ impl Plane for DataPlane {
 
     fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {
         Self::apply(self, edits)
+    }
+
+    fn read_back(&self, edit: &TableEdit) -> Result<Option<TableEdit>, XdpError> {
+        Self::read_back(self, edit)
+    }
+
+    fn words(&self, family: Family, first: u32, words: &mut [u32]) -> Result<(), XdpError> {
+        Self::words(self, family, first, words)
+    }
+
+    fn entries_page(
+        &self,
+        family: Family,
+        after: Option<IpNet>,
+        limit: usize,
+    ) -> Result<EntriesPage, XdpError> {
+        Self::entries_page(self, family, after, limit)
     }
 
     fn grace_period(&mut self) -> Result<(), XdpError> {

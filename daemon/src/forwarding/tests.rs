@@ -1,211 +1,37 @@
 //! The FIB thread's state against a data plane that is only written down.
 
+mod audit;
 mod limits;
+mod paper;
 mod recursion;
 mod shards;
 mod tables;
 mod thread;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, RwLock};
 
-use fib::{Family, Fib, FibConfig, TableEdit};
-use fib_abi::{
-    Adjacency, Counter, NextHopKind, NextHopWord, Port, PortCounters, PortKey, SetWord, Verdict, port_flags,
-};
+use fib::{Family, Fib, FibConfig};
+use fib_abi::{Adjacency, NextHopKind, port_flags};
 use ipnet::IpNet;
 use tokio::sync::{oneshot, watch};
 
 use super::forwarder::{Forwarder, Kept, Outputs};
-use super::plane::Plane;
 use super::ports::{PortSpec, Ports};
 use super::query::{Query, RouteFilter, RouteSource};
 use super::topology::Topology;
-use super::{ForwardingConfig, ForwardingStats, NextHopSink, NextHopState, Reason, RouteChange, RouteTarget};
+use super::{
+    BatchId, ForwardingConfig, ForwardingStats, NextHopSink, NextHopState, Reason, RouteChange, RouteTarget,
+};
 use crate::netlink::{Link, Mac, Neighbour, NetEvent, RouteHop, VlanLink};
-use crate::xdp::{AttachedMode, XdpError, XdpMode};
+use crate::xdp::{AttachedMode, XdpMode};
+use paper::Paper;
 
 const ETH0: u32 = 2;
 const ETH1: u32 = 3;
 const MGMT: u32 = 4;
 const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
-
-/// The maps, as they would be in the kernel.
-#[derive(Debug, Default)]
-struct Maps {
-    attached: BTreeSet<u32>,
-    /// Devices in the generic hook.
-    generic: BTreeSet<u32>,
-    egress: BTreeSet<u32>,
-    ports: BTreeMap<(u32, u16, u16), Port>,
-    routes: BTreeMap<IpNet, u32>,
-    sets: BTreeMap<u32, SetWord>,
-    members: BTreeMap<u32, u32>,
-    next_hops: BTreeMap<u32, NextHopWord>,
-    adjacencies: BTreeMap<u32, Adjacency>,
-    /// Prefixes whose writes fail.
-    refuse: BTreeSet<IpNet>,
-    refuse_attach: BTreeSet<u32>,
-    /// Devices without a native hook.
-    refuse_native: BTreeSet<u32>,
-    /// Families whose direct tables cannot be made, were made, and are looked up in.
-    refuse_direct: bool,
-    refuse_larger: bool,
-    larger_refused: usize,
-    larger: Vec<Family>,
-    grown: Vec<Family>,
-    refuse_serve: bool,
-    opened: Vec<Family>,
-    served: Vec<Family>,
-    filled: usize,
-    applied: Vec<usize>,
-    graces: usize,
-}
-
-impl Maps {
-    /// What the program would do with a packet to this address.
-    fn look_up(&self, ip: &str) -> Option<(NextHopKind, Option<Adjacency>)> {
-        let ip: IpAddr = ip.parse().ok()?;
-        let mut covering: Vec<_> = self.routes.iter().filter(|(prefix, _)| prefix.contains(&ip)).collect();
-        covering.sort_by_key(|(prefix, _)| prefix.prefix_len());
-        let set = self.sets.get(covering.last()?.1)?;
-        let next_hop = self.next_hops.get(self.members.get(&set.base)?)?;
-        let kind = NextHopKind::from_u8(next_hop.kind)?;
-        let adjacency = (kind == NextHopKind::Forward).then(|| self.adjacencies[&next_hop.adjacency]);
-        Some((kind, adjacency))
-    }
-
-    fn kind(&self, ip: &str) -> Option<NextHopKind> {
-        self.look_up(ip).map(|(kind, _)| kind)
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct Paper(Arc<Mutex<Maps>>);
-
-impl Paper {
-    fn maps(&self) -> std::sync::MutexGuard<'_, Maps> {
-        self.0.lock().unwrap()
-    }
-}
-
-fn refusal() -> XdpError {
-    let source = io::Error::from_raw_os_error(libc::ENOSPC);
-    XdpError::System { action: "write".to_owned(), call: "BPF_MAP_UPDATE_ELEM", source }
-}
-
-impl Plane for Paper {
-    fn attach(&mut self, ifindex: u32, _: &str, mode: XdpMode) -> Result<AttachedMode, XdpError> {
-        if mode == XdpMode::Native && self.maps().refuse_native.contains(&ifindex) {
-            let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-            return Err(XdpError::System { action: "attach".to_owned(), call: "BPF_LINK_CREATE", source });
-        }
-        if self.maps().refuse_attach.contains(&ifindex) {
-            return Err(refusal());
-        }
-        assert!(self.maps().attached.insert(ifindex), "attached twice to {ifindex}");
-        if mode == XdpMode::Generic {
-            self.maps().generic.insert(ifindex);
-            return Ok(AttachedMode::Generic);
-        }
-        Ok(AttachedMode::Native)
-    }
-
-    fn detach(&mut self, ifindex: u32) {
-        self.maps().attached.remove(&ifindex);
-        self.maps().generic.remove(&ifindex);
-    }
-
-    fn set_port(&mut self, key: PortKey, port: Port) -> Result<(), XdpError> {
-        self.maps().ports.insert((key.ifindex, key.outer_vlan, key.inner_vlan), port);
-        Ok(())
-    }
-
-    fn remove_port(&mut self, key: PortKey) -> Result<(), XdpError> {
-        self.maps().ports.remove(&(key.ifindex, key.outer_vlan, key.inner_vlan));
-        Ok(())
-    }
-
-    fn set_egress(&mut self, ifindex: u32) -> Result<(), XdpError> {
-        self.maps().egress.insert(ifindex);
-        Ok(())
-    }
-
-    fn remove_egress(&mut self, ifindex: u32) -> Result<(), XdpError> {
-        self.maps().egress.remove(&ifindex);
-        Ok(())
-    }
-
-    fn open_direct(&mut self, family: Family) -> Result<(), XdpError> {
-        let mut maps = self.maps();
-        if maps.refuse_direct {
-            return Err(refusal());
-        }
-        maps.opened.push(family);
-        Ok(())
-    }
-
-    fn open_larger(&mut self, family: Family) -> Result<(), XdpError> {
-        let mut maps = self.maps();
-        if maps.refuse_larger {
-            maps.larger_refused += 1;
-            return Err(refusal());
-        }
-        maps.larger.push(family);
-        Ok(())
-    }
-
-    fn apply(&mut self, edits: &[TableEdit]) -> Vec<(usize, XdpError)> {
-        let mut maps = self.maps();
-        maps.applied.push(edits.len());
-        let mut failures = Vec::new();
-        for (index, edit) in edits.iter().enumerate() {
-            match *edit {
-                TableEdit::Insert { prefix, .. } if maps.refuse.contains(&prefix) => {
-                    failures.push((index, refusal()));
-                }
-                TableEdit::Insert { prefix, set } => drop(maps.routes.insert(prefix, set)),
-                TableEdit::Remove { prefix } => drop(maps.routes.remove(&prefix)),
-                TableEdit::Set { index, value } => drop(maps.sets.insert(index, value)),
-                TableEdit::Member { slot, next_hop } => drop(maps.members.insert(slot, next_hop)),
-                TableEdit::NextHop { index, value } => drop(maps.next_hops.insert(index, value)),
-                TableEdit::Adjacency { index, value } => drop(maps.adjacencies.insert(index, value)),
-                TableEdit::Fill { .. } => maps.filled += 1,
-                TableEdit::Grow { family } => {
-                    assert!(maps.larger.contains(&family), "there is none to grow into");
-                    maps.grown.push(family);
-                }
-                TableEdit::Serve { .. } if maps.refuse_serve => failures.push((index, refusal())),
-                TableEdit::Serve { family } => maps.served.push(family),
-            }
-        }
-        failures
-    }
-
-    fn grace_period(&mut self) -> Result<(), XdpError> {
-        self.maps().graces += 1;
-        Ok(())
-    }
-
-    fn verdict_counters(&self) -> Vec<(Verdict, Counter)> {
-        vec![(Verdict::Forwarded, Counter { packets: 7, bytes: 700 })]
-    }
-
-    fn port_counters(&self, id: u32) -> PortCounters {
-        let received = Counter { packets: u64::from(id) + 1, bytes: 0 };
-        PortCounters { received, ..PortCounters::default() }
-    }
-
-    fn next_hop_counters(&self, _: u32) -> Counter {
-        Counter::default()
-    }
-
-    fn reset_next_hop_counters(&mut self, _: u32) -> Result<(), XdpError> {
-        Ok(())
-    }
-}
 
 /// A next hop and its interior cost, if it can be reached.
 type Cost = (IpAddr, Option<u32>);
@@ -214,6 +40,8 @@ type Cost = (IpAddr, Option<u32>);
 struct Heard {
     next_hops: Arc<Mutex<Vec<Cost>>>,
     routes: Arc<Mutex<Vec<(IpNet, bool)>>>,
+    /// Batches that are done, and how much had been said of routes before.
+    batches: Arc<Mutex<Vec<(BatchId, usize)>>>,
 }
 
 impl Heard {
@@ -233,6 +61,10 @@ impl NextHopSink for Heard {
 
     fn route_status(&mut self, prefix: IpNet, installed: bool) {
         self.routes.lock().unwrap().push((prefix, installed));
+    }
+
+    fn batch_done(&mut self, batch: BatchId) {
+        self.batches.lock().unwrap().push((batch, self.routes.lock().unwrap().len()));
     }
 }
 

@@ -1,17 +1,20 @@
 //! The whole of it with the real kernel, as root, in a namespace of its own.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::rib::NextHopInterest;
-use fib::{Family, FibConfig};
+use fib::{EngineChoice, Family, Fib, FibConfig, TableEdit};
 
+use super::forwarder::{Forwarder, Outputs};
+use super::ports::Ports;
 use super::{
     ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RibBatch, RouteChange, RouteFilter,
     RouteTarget, start,
 };
 use crate::netlink::tests::{in_fresh_namespace, sh};
-use crate::xdp::{AttachedMode, XdpMode};
+use crate::xdp::{AttachedMode, DataPlane, XdpMode};
 
 struct Heard(tokio::sync::mpsc::UnboundedSender<(IpAddr, bool)>);
 
@@ -30,6 +33,7 @@ fn config(interfaces: &[&str]) -> ForwardingConfig {
         tables,
         next_hop_via_default: false,
         hash_seed: 1,
+        audit_interval: Some(Duration::from_mins(1)),
     }
 }
 
@@ -37,6 +41,99 @@ fn lay_out() {
     sh("echo 1 > /proc/sys/net/ipv6/conf/default/addr_gen_mode");
     sh("ip link add p1 type veth peer name x1 && ip link set p1 up && ip link set x1 up");
     sh("ip addr add 10.1.0.1/24 dev p1");
+}
+
+/// A thousand words of the direct tables, and some sets and next hops, are overwritten behind the forwarder's back.
+#[test]
+fn drift_in_the_kernels_maps_is_found_counted_and_repaired() {
+    in_fresh_namespace("drift_in_the_kernels_maps_is_found_counted_and_repaired", || async {
+        for engine in [EngineChoice::Direct, EngineChoice::LpmTrie] {
+            let tables =
+                FibConfig { engine, capacity_v4: 10_000, capacity_v6: 10_000, ..FibConfig::default() };
+            let mut plane = DataPlane::load(&ForwardingConfig { tables, ..config(&[]) }.plane()).unwrap();
+            if engine == EngineChoice::Direct {
+                for family in Family::ALL {
+                    plane.open_direct(family).unwrap();
+                }
+            }
+            let (sender, _heard) = tokio::sync::mpsc::unbounded_channel();
+            let (kept, _) = tokio::sync::watch::channel(std::collections::BTreeSet::new());
+            let stats = Arc::default();
+            let outputs = Outputs { sink: Box::new(Heard(sender)), kept, stats };
+            let mut forwarder =
+                Forwarder::new(Fib::new(tables), plane, Ports::new(Vec::new(), XdpMode::Auto), outputs);
+            let target = |number: u32| RouteTarget::Via(vec![IpAddr::V4((0x0a00_0000 + number % 7).into())]);
+            let changes = (0..4000_u32).flat_map(|number| {
+                let v4 = format!("{}/25", Ipv4Addr::from(0x1400_0000 + (number << 8)));
+                let v6 = format!("2001:db8:{number:x}::/48");
+                [v4, v6].map(|net| RouteChange { prefix: net.parse().unwrap(), target: target(number) })
+            });
+            forwarder.routes(changes.collect(), Vec::new());
+            forwarder.flush(false);
+            let pass = |forwarder: &mut Forwarder<DataPlane>| {
+                let passes = forwarder.audit.stats.passes;
+                while forwarder.audit.stats.passes == passes {
+                    forwarder.audit_every(Some(Duration::from_nanos(1)));
+                    forwarder.flush(false);
+                }
+                (forwarder.audit.stats.drift.iter().sum(), forwarder.audit.stats.repairs.iter().sum())
+            };
+            assert_eq!(pass(&mut forwarder), (0, 0), "{engine:?}: {:?}", forwarder.audit.stats.recent);
+
+            let mut edits: Vec<TableEdit> = Vec::new();
+            for number in 0..500_u32 {
+                let mixed = number.wrapping_mul(0x9e37_79b1) % 4000;
+                if engine == EngineChoice::Direct {
+                    // In the root of IPv4, and in the nodes of both.
+                    let [v4, v6] = [Family::Ipv4, Family::Ipv6].map(|family| family.layouts()[0]);
+                    let spare = (2 << 20) + number;
+                    let fill = |family, first| TableEdit::Fill { family, first, count: 1, value: 0x1f_0000 };
+                    edits.push(fill(Family::Ipv4, if number % 2 == 0 { spare } else { v4.node(mixed) }));
+                    edits.push(fill(Family::Ipv6, v6.node(mixed / 16) + mixed % 16));
+                } else if number % 2 == 0 {
+                    let prefix =
+                        format!("{}/25", Ipv4Addr::from(0x1400_0000 + (mixed << 8))).parse().unwrap();
+                    edits.push(TableEdit::Remove { prefix });
+                    let prefix = format!("2001:db8:{mixed:x}::/48").parse().unwrap();
+                    edits.push(TableEdit::Insert { prefix, set: 999 });
+                } else {
+                    let prefix = format!("{}/32", Ipv4Addr::from(0x2800_0000 + mixed)).parse().unwrap();
+                    edits.push(TableEdit::Insert { prefix, set: 3 });
+                    let prefix = format!("2001:db9:{mixed:x}::/48").parse().unwrap();
+                    edits.push(TableEdit::Insert { prefix, set: 3 });
+                }
+            }
+            edits.push(TableEdit::Set { index: 1, value: fib_abi::SetWord { base: 77, slots: 1 } });
+            edits.push(TableEdit::NextHop {
+                index: 0,
+                value: fib_abi::NextHopWord { mtu: 9, ..Default::default() },
+            });
+            let places: std::collections::BTreeSet<String> = edits
+                .iter()
+                .map(|edit| match edit {
+                    TableEdit::Fill { family, first, .. } => format!("{family:?} {first}"),
+                    TableEdit::Insert { prefix, .. } | TableEdit::Remove { prefix } => prefix.to_string(),
+                    other => format!("{other:?}"),
+                })
+                .collect();
+            assert!(forwarder.plane.apply(&edits).is_empty());
+            let drift = places.len() as u64;
+            assert!(drift > 900, "{drift}");
+            assert_eq!(
+                pass(&mut forwarder),
+                (drift, drift),
+                "{engine:?}: {:?}",
+                forwarder.audit.stats.recent
+            );
+            assert_eq!(
+                pass(&mut forwarder),
+                (drift, drift),
+                "{engine:?}: {:?}",
+                forwarder.audit.stats.recent
+            );
+            assert_eq!(forwarder.audit.stats.recent.len(), 100);
+        }
+    });
 }
 
 #[test]

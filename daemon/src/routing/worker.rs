@@ -271,6 +271,7 @@ impl Worker {
             }
         }
         if self.rib.pending_changes() == 0 {
+            // What is left changed no best path.
             self.arrivals.clear();
         }
     }

@@ -131,19 +131,32 @@ impl Slots {
     /// Writes `count` words from `first` on, in ascending order, each with one store.
     pub(super) fn fill(&self, first: u32, count: u32, value: u32) -> Result<(), XdpError> {
         let Some(table) = &self.table else { return Err(self.no_table("write")) };
-        let (first, count) = (first as usize, count as usize);
-        let words = table.memory.words().get(first..first + count).ok_or_else(|| {
-            XdpError::system(
-                format!("write words {first} to {} of {}", first + count, self.name),
-                "mmap",
-                io::Error::from_raw_os_error(libc::E2BIG),
-            )
-        })?;
-        for word in words {
+        for word in self.range(table, first as usize, count as usize)? {
             // A program that sees this word also sees what was written before it.
             word.store(value, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Reads the words from `first` on.
+    pub(super) fn read(&self, first: u32, words: &mut [u32]) -> Result<(), XdpError> {
+        let Some(table) = &self.table else { return Err(self.no_table("read")) };
+        let there = self.range(table, first as usize, words.len())?;
+        for (word, there) in words.iter_mut().zip(there) {
+            *word = there.load(Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Words of a table.
+    fn range<'a>(&self, table: &'a Direct, first: usize, count: usize) -> Result<&'a [AtomicU32], XdpError> {
+        table.memory.words().get(first..first + count).ok_or_else(|| {
+            XdpError::system(
+                format!("reach words {first} to {} of {}", first + count, self.name),
+                "mmap",
+                io::Error::from_raw_os_error(libc::E2BIG),
+            )
+        })
     }
 
     /// The set that packets to an address find, by the program's own code.

@@ -5,6 +5,7 @@
 //! attach.rs   one interface: native or generic, by BPF link
 //! table.rs    a map with its types; per-CPU counters
 //! direct.rs   a direct table in shared memory, and the slot that the program finds it in
+//! read_back.rs the maps as they are, for the audit
 //! sys.rs      bpf(2)
 //! error.rs    failures in words that say what to do
 //! ```
@@ -21,6 +22,7 @@
 mod attach;
 mod direct;
 mod error;
+mod read_back;
 mod sys;
 mod table;
 
@@ -48,6 +50,7 @@ use self::{
 pub use self::{
     attach::{AttachedMode, XdpMode},
     error::XdpError,
+    read_back::EntriesPage,
 };
 
 /// The program's name in the object.
@@ -367,12 +370,8 @@ impl DataPlane {
     /// at the cursor makes the kernel start over, so that others may come twice.
     pub fn entries(&self, family: Family) -> Box<dyn Iterator<Item = Result<(IpNet, u32), XdpError>> + '_> {
         match family {
-            Family::Ipv4Unicast => Box::new(entries(&self.routes_v4, |key| {
-                Ipv4Net::new(key.address.into(), key.length as u8).map(IpNet::V4)
-            })),
-            Family::Ipv6Unicast => Box::new(entries(&self.routes_v6, |key| {
-                Ipv6Net::new(key.address.into(), key.length as u8).map(IpNet::V6)
-            })),
+            Family::Ipv4Unicast => Box::new(entries(&self.routes_v4, read_back::net_v4)),
+            Family::Ipv6Unicast => Box::new(entries(&self.routes_v6, read_back::net_v6)),
         }
     }
 
@@ -488,7 +487,7 @@ fn remove<K: Plain>(
 /// All entries of a table, read `BATCH` at a time.
 fn entries<'a, K: Plain + Default>(
     table: &'a Table<K, u32>,
-    prefix: impl Fn(K) -> Result<IpNet, ipnet::PrefixLenError> + 'a,
+    prefix: impl Fn(K) -> Result<IpNet, XdpError> + 'a,
 ) -> impl Iterator<Item = Result<(IpNet, u32), XdpError>> + 'a {
     let mut cursor = None;
     let mut end = false;
@@ -501,13 +500,7 @@ fn entries<'a, K: Plain + Default>(
             Ok(next) => {
                 cursor = next;
                 end = next.is_none();
-                elements
-                    .into_iter()
-                    .map(|(key, set)| {
-                        let prefix = prefix(key).map_err(|error| XdpError::Object(error.to_string()))?;
-                        Ok((prefix, set))
-                    })
-                    .collect()
+                elements.into_iter().map(|(key, set)| Ok((prefix(key)?, set))).collect()
             }
             Err(error) => {
                 end = true;

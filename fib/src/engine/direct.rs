@@ -14,6 +14,8 @@
 //!
 //! Writes go through shared memory and cannot fail.
 
+mod audit;
+
 use fib_abi::direct::{Layout, NODE, SIZES};
 
 use super::left_out::LeftOut;
@@ -580,6 +582,14 @@ impl<A: Address> Engine<A> for Direct<A> {
         let address = Prefix::new(address, A::WIDTH);
         let route = self.routes.above(address, A::WIDTH, Place::default(), Packed::is_live)?;
         Some((route.prefix(), route.set()))
+    }
+
+    fn entry_at(&self, prefix: Prefix<A>) -> Option<u32> {
+        self.routes.find(prefix).filter(|route| route.is_live()).map(Packed::set)
+    }
+
+    fn has_failed(&self, _: Prefix<A>) -> bool {
+        false
     }
 
     fn routes_after(&self, after: Option<Prefix<A>>, limit: usize, out: &mut Vec<Route<A>>) {

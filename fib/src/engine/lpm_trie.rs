@@ -293,6 +293,14 @@ impl<A: Address> Engine<A> for LpmTrie<A> {
         self.trie.entry_covering(Prefix::new(address, A::WIDTH))
     }
 
+    fn entry_at(&self, prefix: Prefix<A>) -> Option<u32> {
+        self.trie.entry_covering(prefix).filter(|(entry, _)| *entry == prefix).map(|(_, set)| set)
+    }
+
+    fn has_failed(&self, prefix: Prefix<A>) -> bool {
+        self.failures.contains(prefix) || self.stuck.contains(&prefix)
+    }
+
     fn routes_after(&self, after: Option<Prefix<A>>, limit: usize, out: &mut Vec<Route<A>>) {
         let end = out.len().saturating_add(limit);
         self.trie.walk(after, |node| {

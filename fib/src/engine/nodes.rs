@@ -49,6 +49,17 @@ impl<A: Address> Nodes<A> {
         self.index.find(hash, |&id| self.prefix(id) == prefix).copied()
     }
 
+    /// The prefix that leads to a node, if there is one with this id.
+    pub(crate) fn live(&self, id: u32) -> Option<Prefix<A>> {
+        let prefix = self.by_id.get(id as usize).map(|_| self.prefix(id))?;
+        (self.find(prefix) == Some(id)).then_some(prefix)
+    }
+
+    /// The ids below this one may be in use.
+    pub(crate) fn used(&self) -> u32 {
+        self.by_id.len() as u32
+    }
+
     /// The prefix that leads to a node.
     #[inline]
     pub(crate) fn prefix(&self, id: u32) -> Prefix<A> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::common::image::Image;
 use crate::common::{Plane, Way, boundaries};
-use fib::{EngineKind, Family, Fib, FibConfig, NextHopId, NextHopKey, SetId, Status};
+use fib::{AuditAt, EngineKind, Family, Fib, FibConfig, Meant, NextHopId, NextHopKey, SetId, Status};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
 
@@ -231,6 +231,31 @@ impl Lab {
         assert!(fits.eq(routes.keys()), "{routes:?}");
     }
 
+    /// What an audit states is in the maps, word for word, and nothing else is in the tries.
+    fn check_audit(&self) {
+        let (mut at, mut meant) = (AuditAt::default(), Meant::default());
+        let mut words = [0, 0];
+        while let Some(next) = self.fib.audit(at, &mut meant) {
+            at = next;
+            for run in &meant.runs {
+                let values = meant.values(run);
+                words[run.family as usize] += values.len();
+                assert!(self.plane.direct[run.family as usize].has(run.first, values), "{run:?}: {values:?}");
+            }
+            for edit in &meant.edits {
+                assert!(self.plane.holds(edit), "{edit:?}");
+            }
+        }
+        let stats = self.fib.stats();
+        for (family, table) in Family::ALL.into_iter().zip([stats.ipv4, stats.ipv6]) {
+            let layout = family.layouts()[0];
+            let live = (1 << layout.base) + table.entries * (layout.node_words() as usize + 1);
+            let expected = if table.engine == EngineKind::Direct { live } else { 0 };
+            assert_eq!(words[family as usize], expected, "words of {family:?}");
+        }
+        assert!(self.plane.routes.keys().all(|prefix| self.fib.may_have_entry(*prefix)));
+    }
+
     fn check_listing(&self) {
         let mut listed = Vec::new();
         for family in Family::ALL {
@@ -349,5 +374,21 @@ proptest! {
         prop_assert!(lab.status.values().all(|status| *status != Status::WriteFailed));
         lab.check();
         lab.check_entries();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_audit_states_what_is_in_the_maps(ops in ops(false), way in way(), tight in any::<bool>()) {
+        let capacity = if tight { 10 } else { 10_000 };
+        let mut lab = Lab::new(way, capacity, capacity);
+        lab.stingy = tight;
+        for op in &ops {
+            lab.run(op);
+        }
+        lab.commit(true, 0);
+        lab.check_audit();
     }
 }

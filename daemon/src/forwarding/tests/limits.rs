@@ -25,6 +25,7 @@ fn every_port_and_the_device_below_it_fit_into_the_port_maps() {
         tables: small_tables(),
         next_hop_via_default: false,
         hash_seed: 0,
+        audit_interval: None,
     };
     assert_eq!(config.plane().ports, 5);
 }

@@ -78,6 +78,16 @@ impl Image {
         }
     }
 
+    /// Whether the words from `first` on have these values.
+    pub(crate) fn has(&self, first: u32, values: &[u32]) -> bool {
+        let end = first + values.len() as u32;
+        let mut found = vec![self.read(first); values.len()];
+        for (&start, &value) in self.runs.range(first..end) {
+            found[(start - first) as usize..].fill(value);
+        }
+        found == values
+    }
+
     /// The set that a value names.
     pub(crate) fn set(value: u32) -> Option<u32> {
         (value != 0 && value & NODE == 0).then_some(value)

@@ -162,6 +162,18 @@ impl Plane {
         self.seen_next_hops.extend(slots.map(|slot| self.members[&slot]));
     }
 
+    /// Whether the maps are as an edit would leave them.
+    pub(crate) fn holds(&self, edit: &TableEdit) -> bool {
+        match *edit {
+            TableEdit::Adjacency { index, value } => self.adjacencies.get(&index) == Some(&value),
+            TableEdit::NextHop { index, value } => self.next_hops.get(&index) == Some(&value),
+            TableEdit::Member { slot, next_hop } => self.members.get(&slot) == Some(&next_hop),
+            TableEdit::Set { index, value } => self.sets.get(&index) == Some(&value),
+            TableEdit::Insert { prefix, set } => self.routes.get(&prefix) == Some(&set),
+            _ => panic!("{edit:?} is no element"),
+        }
+    }
+
     /// Every running program has finished: only what is reachable now can still be in use.
     pub(crate) fn grace(&mut self) {
         let tried = self.routes.iter().filter(|(net, _)| !self.served[usize::from(net.addr().is_ipv6())]);
