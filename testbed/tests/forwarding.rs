@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, LpmTrie, Map, MapData};
 use testbed::daemon::{self, Daemon};
 use testbed::netns::Sandbox;
 use testbed::peers::bird::{self, Bird};
 use testbed::process::{Process, wait_until};
-use testbed::topology::{FAMILIES, Topology, V4};
+use testbed::topology::{self, FAMILIES, Topology, V4};
 use testbed::{capture, lab, tools};
 
 const SESSION: Duration = Duration::from_secs(30);
@@ -171,4 +173,72 @@ fn a_port_that_goes_down_stops_forwarding_and_comes_back() -> Result<()> {
     // The kernel drops IPv6 addresses of a port that goes down, so IPv4 is what comes back.
     wait_until("host B answers again", ROUTES, || tools::ping_all(&topology.host_a, None, V4.host_b, 1))?;
     tools::ping_all(&topology.host_a, None, V4.host_b, 5).map(drop)
+}
+
+/// A map of the daemon's process, by its name.
+fn map_of(daemon: &mut Daemon, name: &str) -> Result<MapData> {
+    let directory = format!("/proc/{}/fdinfo", daemon.process().pid());
+    for entry in std::fs::read_dir(&directory).with_context(|| directory.clone())? {
+        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+        let Some(id) = text.lines().find_map(|line| line.strip_prefix("map_id:")) else { continue };
+        let map = MapData::from_id(id.trim().parse()?)?;
+        if map.info()?.name_as_str() == Some(name) {
+            return Ok(map);
+        }
+    }
+    bail!("the daemon has no map {name}")
+}
+
+/// Somebody writes into the maps of a daemon at work: packets go astray until the audit finds it.
+#[test]
+fn what_others_write_into_the_maps_is_found_shown_and_repaired() -> Result<()> {
+    if !ready("what_others_write_into_the_maps_is_found_shown_and_repaired") {
+        return Ok(());
+    }
+    let topology = Topology::build(Sandbox::new("fwd-drift")?)?;
+    let bird = topology.start_bird()?;
+    let config = topology::daemon_config().replace("[fib]\n", "[fib]\naudit-interval = 2\n");
+    let mut daemon = Daemon::start(&topology.sandbox, &topology.router, &config)?;
+    bird.wait_established(V4.session, SESSION)?;
+    daemon.wait_installed(V4.net_b, true, ROUTES)?;
+    let answers = || tools::ping_all(&topology.host_a, None, V4.host_b, 1);
+    wait_until("host B answers", ROUTES, answers)?;
+    wait_until("two audits", ROUTES, || {
+        let diff = &daemon.show_json(&["fib", "diff"])?[0];
+        ensure!(diff["passes"].as_u64() >= Some(2) && diff["compared"].as_u64() > Some(0), "{diff}");
+        ensure!(diff["recent"] == serde_json::json!([]), "drift that nobody made: {diff}");
+        Ok(())
+    })?;
+
+    let repaired = |daemon: &Daemon, map: &str, at_least: u64| {
+        wait_until("the audit repairs it", ROUTES, || {
+            let diff = &daemon.show_json(&["fib", "diff"])?[0];
+            let (drift, repairs) = (diff["drift"][map].as_u64(), diff["repairs"][map].as_u64());
+            ensure!(drift >= Some(at_least) && drift == repairs, "{diff}");
+            Ok(())
+        })
+    };
+    // The entry of a route goes, and one that nobody meant appears.
+    let net: ipnet::Ipv4Net = V4.net_b.parse()?;
+    let mut routes = LpmTrie::<_, [u8; 4], u32>::try_from(Map::LpmTrie(map_of(&mut daemon, "ROUTES_V4")?))?;
+    routes.insert(&Key::new(32, [10, 98, 7, 7]), 1, 0)?;
+    routes.remove(&Key::new(net.prefix_len().into(), net.network().octets()))?;
+    repaired(&daemon, "lpm-trie", 2)?;
+    answers()?;
+    // All sets name no member.
+    let mut sets = Array::<_, u64>::try_from(Map::Array(map_of(&mut daemon, "SETS")?))?;
+    for index in 0..64 {
+        sets.set(index, 0, 0)?;
+    }
+    repaired(&daemon, "sets", 1)?;
+    answers()?;
+    let shown = daemon.show(&["fib", "diff"])?;
+    for expected in [&format!("lpm-trie  {}", V4.net_b), "10.98.7.7/32", "repaired"] {
+        ensure!(shown.contains(expected), "{expected:?} is not shown: {shown}");
+    }
+    let metrics = daemon.metrics()?;
+    let counts = |name| metrics.sum(name, &[("map", "lpm-trie")]);
+    let [drift, repairs] = [counts("peregrine_fib_drift_total")?, counts("peregrine_fib_repairs_total")?];
+    ensure!(drift >= 2.0 && repairs >= 2.0, "{drift} differences counted, {repairs} repaired");
+    daemon.process().ensure_running()
 }

@@ -167,7 +167,7 @@ impl<P: Plane> Forwarder<P> {
     /// The next slice; false when there is none.
     fn audit_slice(&mut self) -> bool {
         if let Some((family, after)) = self.audit.search {
-            self.audit.search = self.search(family, after);
+            self.audit.search = self.search_trie(family, after);
             return self.audit.search.is_some();
         }
         let mut meant = std::mem::take(&mut self.audit.meant);
@@ -236,7 +236,7 @@ impl<P: Plane> Forwarder<P> {
     }
 
     /// Reads some entries of a trie; where to go on.
-    fn search(&mut self, family: Family, after: Option<IpNet>) -> Option<(Family, Option<IpNet>)> {
+    fn search_trie(&mut self, family: Family, after: Option<IpNet>) -> Option<(Family, Option<IpNet>)> {
         let (entries, next) = match self.plane.entries_page(family, after, ENTRIES) {
             Ok(page) => page,
             Err(error) => {

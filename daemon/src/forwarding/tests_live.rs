@@ -9,6 +9,7 @@ use fib::{EngineChoice, Family, Fib, FibConfig, TableEdit};
 
 use super::forwarder::{Forwarder, Outputs};
 use super::ports::Ports;
+use super::topology::Topology;
 use super::{
     ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RibBatch, RouteChange, RouteFilter,
     RouteTarget, start,
@@ -60,8 +61,8 @@ fn drift_in_the_kernels_maps_is_found_counted_and_repaired() {
             let (kept, _) = tokio::sync::watch::channel(std::collections::BTreeSet::new());
             let stats = Arc::default();
             let outputs = Outputs { sink: Box::new(Heard(sender)), kept, stats };
-            let mut forwarder =
-                Forwarder::new(Fib::new(tables), plane, Ports::new(Vec::new(), XdpMode::Auto), outputs);
+            let ports = Ports::new(Vec::new(), XdpMode::Auto);
+            let mut forwarder = Forwarder::new(Fib::new(tables), plane, ports, Topology::new(false), outputs);
             let target = |number: u32| RouteTarget::Via(vec![IpAddr::V4((0x0a00_0000 + number % 7).into())]);
             let changes = (0..4000_u32).flat_map(|number| {
                 let v4 = format!("{}/25", Ipv4Addr::from(0x1400_0000 + (number << 8)));
