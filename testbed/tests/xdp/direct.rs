@@ -53,7 +53,13 @@ impl Lab {
     /// or when their first size is nearly used up.
     pub(crate) fn new(rig: &mut Rig, engine: EngineChoice, neighbours: u8, first: u32) -> Self {
         let capacity = 1_000_000;
-        let tables = PlaneConfig { capacity_v4: capacity, capacity_v6: capacity, ..config() };
+        let tables = PlaneConfig {
+            capacity_v4: capacity,
+            capacity_v6: capacity,
+            sets: 128,
+            members: 1024,
+            ..config()
+        };
         let plane = DataPlane::load(&tables).expect("a second plane");
         rig.plane = DataPlane::load(&config()).expect("a third one, which nobody uses");
         let mut fib = Fib::new(FibConfig {
