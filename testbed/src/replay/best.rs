@@ -26,6 +26,15 @@ pub fn choose(table: &Table) -> BTreeMap<IpNet, (usize, &Route)> {
     candidates.into_iter().filter_map(|(prefix, paths)| Some((prefix, best(paths)?))).collect()
 }
 
+/// Those that go to a neighbour in another AS: not where the best path is one that must stay (RFC 1997).
+pub fn announced(mut chosen: BTreeMap<IpNet, (usize, &Route)>) -> BTreeMap<IpNet, (usize, &Route)> {
+    // NO_EXPORT, NO_ADVERTISE, NO_EXPORT_SUBCONFED.
+    chosen.retain(|_, (_, route)| {
+        !route.communities.iter().any(|known| (0xffff_ff01..=0xffff_ff03).contains(known))
+    });
+    chosen
+}
+
 fn best(mut paths: Vec<(usize, &Route)>) -> Option<(usize, &Route)> {
     let shortest = paths.iter().map(|(_, route)| length(&route.as_path)).min()?;
     paths.retain(|(_, route)| length(&route.as_path) == shortest);

@@ -100,9 +100,9 @@ pub fn replay(sandbox: &str, file: &Path) -> Result<Report> {
         agree("bgpdump", &model::of_bgpdump(&plain(&site, file)?, &recording.peers)?, &found)?;
     }
     let chosen = best::choose(&expected);
-    heard(&ear, router.asn, &chosen)?;
-    let Recording { messages, skipped, .. } = &recording;
     let held = (expected.len(), chosen.len());
+    heard(&ear, router.asn, &best::announced(chosen))?;
+    let Recording { messages, skipped, .. } = &recording;
     Ok(Report { messages: messages.len(), skipped: *skipped, peers, routes: held, time, bgpdump })
 }
 
