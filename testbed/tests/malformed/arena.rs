@@ -51,11 +51,17 @@ pub(crate) fn address(host: u8) -> Ipv4Addr {
 
 pub(crate) fn daemon_config(cases: &[Case]) -> String {
     let mut text = format!("[router]\nasn = {ROUTER_ASN}\nrouter-id = \"10.99.1.1\"\n");
-    let cases = cases.iter().enumerate().map(|(index, case)| (host(index), case.session.asn(), "none"));
-    for (host, asn, export) in cases.chain([(WITNESS, WITNESS_ASN, "all")]) {
+    let cases =
+        cases.iter().enumerate().map(|(index, case)| (host(index), case.session.asn(), "none", case.session));
+    for (host, asn, export, session) in cases.chain([(WITNESS, WITNESS_ASN, "all", Session::External)]) {
+        let keys = match session {
+            Session::AddPath => "add-path = { receive = true, send = \"all\" }\n",
+            Session::Customer => "role = \"provider\"\nrole-strict = true\n",
+            _ => "",
+        };
         text += &format!(
             "\n[[neighbor]]\naddress = \"10.99.1.{host}\"\nasn = {asn}\npassive = true\nimport = [\"all\"]\n\
-             export = [\"{export}\"]\n"
+             export = [\"{export}\"]\n{keys}"
         );
     }
     text
@@ -65,10 +71,15 @@ pub(crate) fn bird_config(cases: &[Case]) -> String {
     let mut text = "router id 10.99.1.1;\nprotocol direct { ipv4; ipv6; }\n".to_owned();
     for (index, case) in cases.iter().enumerate() {
         let (host, asn) = (host(index), case.session.asn());
-        let extended = if case.session == Session::Extended { "enable extended messages on;" } else { "" };
+        let (options, paths) = match case.session {
+            Session::Extended => ("enable extended messages on;", ""),
+            Session::AddPath => ("", "add paths on;"),
+            Session::Customer => ("local role provider; require roles on;", ""),
+            _ => ("", ""),
+        };
         text += &format!(
             "protocol bgp c{host} {{ local 10.99.1.1 as {ROUTER_ASN}; neighbor 10.99.1.{host} as {asn}; passive on; \
-             {extended} ipv4 {{ import all; export none; }}; ipv6 {{ import all; export none; }}; }}\n"
+             {options} ipv4 {{ {paths} import all; export none; }}; ipv6 {{ {paths} import all; export none; }}; }}\n"
         );
     }
     text

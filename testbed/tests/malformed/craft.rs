@@ -24,6 +24,8 @@ pub(crate) const TARGET6: [u8; 7] = [48, 0x20, 0x01, 0x0d, 0xb8, 0, 1];
 pub(crate) const KEEP: [u8; 4] = [24, 203, 0, 113];
 /// Announced behind each case: 192.0.2.0/24.
 pub(crate) const MARK: [u8; 4] = [24, 192, 0, 2];
+/// The path identifier of all that.
+pub(crate) const PATH_ID: [u8; 4] = [0, 0, 0, 7];
 /// A host on the link.
 pub(crate) const NEXT_HOP: [u8; 4] = [10, 99, 1, 9];
 /// `fd99:1::9`.
@@ -46,6 +48,12 @@ pub(crate) enum Session {
     Extended,
     /// Another AS that has IPv4 unicast only.
     OnlyIpv4,
+    /// Another AS, with several paths of a prefix both ways (RFC 7911).
+    AddPath,
+    /// Another AS, with refreshes that are marked (RFC 7313).
+    Refreshing,
+    /// Another AS that is our customer, and has to say so (RFC 9234).
+    Customer,
 }
 
 impl Session {
@@ -60,9 +68,13 @@ impl Session {
             list.extend(capability(1, &[0, 2, 0, 1]));
         }
         list.extend(capability(2, &[]));
-        if self == Self::Extended {
-            list.extend(capability(6, &[]));
-        }
+        list.extend(match self {
+            Self::Extended => capability(6, &[]),
+            Self::AddPath => capability(69, &[0, 1, 1, 3, 0, 2, 1, 3]),
+            Self::Refreshing => capability(70, &[]),
+            Self::Customer => capability(9, &[3]),
+            _ => Vec::new(),
+        });
         if self != Self::Old {
             list.extend(capability(65, &self.asn().to_be_bytes()));
         }
@@ -93,9 +105,10 @@ impl Session {
 
     /// What is announced before a case: the targets of both families, and what must stay.
     pub(crate) fn prelude(self) -> Vec<u8> {
-        let mut out = update(&[], &self.mandatory(BEFORE), &[&TARGET[..], &KEEP].concat());
+        let nlri = [self.nlri(&TARGET), self.nlri(&KEEP)].concat();
+        let mut out = update(&[], &self.mandatory(BEFORE), &nlri);
         if self != Self::OnlyIpv4 {
-            let reach = attr(OPTIONAL, 14, &mp_reach(&NEXT_HOP6, &TARGET6));
+            let reach = attr(OPTIONAL, 14, &mp_reach(&NEXT_HOP6, &self.nlri(&TARGET6)));
             out.extend(update(&[], &[reach, self.mandatory(BEFORE)].concat(), &[]));
         }
         out
@@ -103,7 +116,13 @@ impl Session {
 
     /// What is announced behind it.
     pub(crate) fn mark(self) -> Vec<u8> {
-        update(&[], &self.mandatory(AFTER), &MARK)
+        update(&[], &self.mandatory(AFTER), &self.nlri(&MARK))
+    }
+
+    /// A prefix as the session has it: with a path identifier or without.
+    pub(crate) fn nlri(self, prefix: &[u8]) -> Vec<u8> {
+        let id = if self == Self::AddPath { &PATH_ID[..] } else { &[] };
+        [id, prefix].concat()
     }
 }
 

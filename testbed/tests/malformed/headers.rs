@@ -12,7 +12,7 @@ const KEEPALIVE_LENGTH: &str = "BIRD does not look at the length of a KEEPALIVE"
 const STATE: &str = "RFC 6608";
 
 /// A well-formed UPDATE with as many octets as asked for, header included.
-fn padded(length: usize) -> Vec<u8> {
+pub(crate) fn padded(length: usize) -> Vec<u8> {
     let block = Session::External.mandatory(AFTER);
     // Header, two lengths, the target, and the head of an attribute with an extended length.
     let filler = length - 23 - block.len() - TARGET.len() - 4;

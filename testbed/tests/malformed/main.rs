@@ -1,7 +1,7 @@
 //! Malformed input over real connections: what each RFC demands, and what BIRD does with the same
 //! bytes.
 //!
-//! [`case`] says what a row of the table is; [`headers`] and [`updates`] are the table. One daemon
+//! [`case`] says what a row of the table is; [`headers`], [`updates`] and [`extensions`] are the table. One daemon
 //! takes them all, each over a session of its own. After each, a neighbour that has done nothing
 //! still has its session and all routes, and so have the sessions that survived their own case.
 
@@ -24,6 +24,7 @@ use crate::case::{Case, Reaction};
 mod arena;
 mod case;
 mod craft;
+mod extensions;
 mod headers;
 mod updates;
 
@@ -38,6 +39,10 @@ fn table() -> Vec<Case> {
         updates::mandatory_attributes(),
         updates::other_attributes(),
         updates::multiprotocol(),
+        extensions::add_path(),
+        extensions::refreshes(),
+        extensions::roles(),
+        extensions::long_messages(),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -50,7 +55,7 @@ fn every_malformed_message_is_answered_as_its_rfc_demands() -> Result<()> {
     let cases = table();
     let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     ensure!(names.len() == cases.len(), "two cases have the same name");
-    ensure!(cases.len() <= 200, "{} cases do not fit into the network", cases.len());
+    ensure!(cases.len() <= 240, "{} cases do not fit into the network", cases.len());
     let sandbox = Sandbox::new("malformed")?;
     let (router, outside) = arena::network(&sandbox, cases.len())?;
     let capture = skip::installed(&capture::PROGRAMS)

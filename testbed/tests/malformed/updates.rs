@@ -12,8 +12,10 @@ const FLAGS: &str = "RFC 7606 section 3 (c)";
 const MISSING: &str = "RFC 7606 section 3 (d)";
 const NLRI: &str = "RFC 7606 section 5.3";
 /// Why BIRD's subcode differs.
-const NETWORK: &str = "RFC 4271 section 6.3 has Invalid Network Field for prefixes, cut off or not";
-const OPTIONAL_ERROR: &str = "RFC 4760 section 7 has Optional Attribute Error for multiprotocol attributes";
+pub(crate) const NETWORK: &str =
+    "RFC 4271 section 6.3 has Invalid Network Field for prefixes, cut off or not";
+pub(crate) const OPTIONAL_ERROR: &str =
+    "RFC 4760 section 7 has Optional Attribute Error for multiprotocol attributes";
 const SUBCODE: &str = "BIRD says Malformed Attribute List of whatever is wrong with attributes";
 
 fn mandatory() -> Vec<u8> {
