@@ -20,6 +20,8 @@ pub const PROGRAMS: [&str; 1] = ["exabgp"];
 /// A running ExaBGP.
 #[derive(Debug)]
 pub struct Exabgp {
+    config: PathBuf,
+    helper: PathBuf,
     heard: PathBuf,
     program: Program,
 }
@@ -42,21 +44,32 @@ impl Exabgp {
             .with_context(|| format!("write {}", helper.display()))?;
         fs::set_permissions(&helper, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("chmod {}", helper.display()))?;
-        let text = format!(
-            "process hear {{ run {}; encoder json; }}\n\
-             neighbor {address} {{\n{neighbor}\n  api {{ processes [ hear ]; neighbor-changes; \
-             receive {{ parsed; update; notification; refresh; }} }}\n}}\n",
-            helper.display()
-        );
-        fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
         let words =
             ["env", "exabgp.daemon.user=root", "exabgp.api.cli=false", "exabgp.log.destination=stdout"];
         let file = config.display().to_string();
         let words = [&words[..], &["exabgp", &file]].concat();
-        let mut program = Program::new(namespace, name, &words);
+        let program = Program::new(namespace, name, &words);
+        let mut exabgp = Self { config, helper, heard, program };
+        exabgp.recover(sandbox, address, neighbor)?;
+        Ok(exabgp)
+    }
+
+    /// Starts the process, also after [`Exabgp::kill_9`], with such sections.
+    pub fn recover(&mut self, sandbox: &Sandbox, address: &str, neighbor: &str) -> Result<()> {
+        let text = format!(
+            "process hear {{ run {}; encoder json; }}\n\
+             neighbor {address} {{\n{neighbor}\n  api {{ processes [ hear ]; neighbor-changes; \
+             receive {{ parsed; update; notification; refresh; }} }}\n}}\n",
+            self.helper.display()
+        );
+        fs::write(&self.config, text).with_context(|| format!("write {}", self.config.display()))?;
         // It says nothing until the session is up: to have started is all that can be waited for.
-        program.launch(sandbox, Duration::from_secs(10), || Ok(()))?;
-        Ok(Self { heard, program })
+        self.program.launch(sandbox, Duration::from_secs(10), || Ok(()))
+    }
+
+    /// Ends it without a farewell to its peers.
+    pub fn kill_9(&mut self) -> Result<()> {
+        self.program.kill_9()
     }
 
     /// Every message so far, as its API tells it.

@@ -99,10 +99,21 @@ impl Frr {
         start(&mut self.bgpd, "bgpd")
     }
 
+    /// Replaces bgpd's configuration, for the next time that it starts.
+    pub fn rewrite(&self, config: &str) -> Result<()> {
+        let path = self.directory.join("bgpd.conf");
+        fs::write(&path, config).with_context(|| format!("write {}", path.display()))
+    }
+
     /// Ends it without a farewell to its peers.
     pub fn kill_9(&mut self) -> Result<()> {
         self.zebra.as_mut().map_or(Ok(()), Program::kill_9)?;
         self.bgpd.kill_9()
+    }
+
+    /// bgpd's log so far.
+    pub fn log_text(&self) -> String {
+        self.bgpd.log_text()
     }
 
     /// bgpd.

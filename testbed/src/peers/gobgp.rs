@@ -40,6 +40,24 @@ impl Gobgp {
         output(command.args(["-u", "127.0.0.1"]).args(question.split_whitespace()))
     }
 
+    /// Ends it without a farewell to its peers.
+    pub fn kill_9(&mut self) -> Result<()> {
+        self.program.kill_9()
+    }
+
+    /// Starts the process again as one that has kept forwarding. It knows nothing of what it announced.
+    pub fn recover(&mut self, sandbox: &Sandbox) -> Result<()> {
+        let namespace = self.namespace.clone();
+        self.program.launch_with(sandbox, Duration::from_secs(10), &["-r"], || {
+            output(namespace.command("gobgp").args(["-u", "127.0.0.1", "neighbor"]))
+        })
+    }
+
+    /// The log so far.
+    pub fn log_text(&self) -> String {
+        self.program.log_text()
+    }
+
     /// Its program.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
