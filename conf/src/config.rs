@@ -357,6 +357,8 @@ pub struct Neighbor {
     pub advertise_version: bool,
     /// The first pause between attempts to connect; later ones grow.
     pub connect_retry: Duration,
+    /// How long it may take to send its routes again before those it has not sent are void (RFC 7313 section 4).
+    pub refresh_stale_time: Duration,
     /// How attributes of its routes are judged and rewritten.
     pub attributes: AttributeOptions,
     /// How its restart is helped; `None`: no graceful restart.
@@ -431,6 +433,8 @@ impl Neighbor {
 
     /// The default of [`Neighbor::connect_retry`].
     pub const DEFAULT_CONNECT_RETRY: Duration = Duration::from_secs(5);
+    /// The default of [`Neighbor::refresh_stale_time`].
+    pub const DEFAULT_REFRESH_STALE_TIME: Duration = Duration::from_mins(10);
 }
 
 /// Where neighbours may connect from that are not configured one by one.

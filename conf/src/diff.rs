@@ -347,6 +347,8 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     keys.compare("advertise-version", version, ResetSession, ToString::to_string);
     let retry = (&old.connect_retry, &new.connect_retry);
     keys.compare("connect-retry", retry, Nothing, |retry| retry.as_secs().to_string());
+    let refresh = (&old.refresh_stale_time, &new.refresh_stale_time);
+    keys.compare("refresh-stale-time", refresh, Nothing, |time| time.as_secs().to_string());
     // How many paths are sent is between us and the routes.
     let sends = |add_path: &AddPath| (add_path.receive, add_path.send.is_some());
     let effect = if sends(&old.add_path) == sends(&new.add_path) { Reevaluate } else { ResetSession };

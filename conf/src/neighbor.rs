@@ -98,7 +98,8 @@ pub(crate) fn keys(
     let export = chain(table, "export", policies);
     let Transport { local_address, multihop, ttl_security, password } = transport(table, local_address);
     let port = table.optional("port", port).unwrap_or(Router::PORT);
-    let Timers { hold_time, keepalive, min_hold_time, send_hold_time, connect_retry } = timers(table);
+    let Timers { hold_time, keepalive, min_hold_time, send_hold_time, connect_retry, refresh_stale_time } =
+        timers(table);
     let extended_next_hop = table.optional("extended-next-hop", boolean).unwrap_or(false);
     let advertise_hostname = table.optional("advertise-hostname", boolean).unwrap_or(false);
     let advertise_version = table.optional("advertise-version", boolean).unwrap_or(false);
@@ -137,6 +138,7 @@ pub(crate) fn keys(
         min_hold_time,
         send_hold_time,
         connect_retry,
+        refresh_stale_time,
         attributes,
         graceful_restart,
         limits,

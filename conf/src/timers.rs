@@ -16,6 +16,7 @@ pub(crate) struct Timers {
     pub(crate) min_hold_time: HoldTime,
     pub(crate) send_hold_time: SendHoldTime,
     pub(crate) connect_retry: Duration,
+    pub(crate) refresh_stale_time: Duration,
 }
 
 /// Reads the keys, and checks them against each other.
@@ -52,7 +53,10 @@ pub(crate) fn timers(table: &mut Table<'_, '_>) -> Timers {
         );
     }
     let connect_retry = table.optional("connect-retry", retry).unwrap_or(Neighbor::DEFAULT_CONNECT_RETRY);
-    Timers { hold_time, keepalive, min_hold_time, send_hold_time, connect_retry }
+    let refresh_stale_time = table
+        .optional("refresh-stale-time", refresh_stale_time)
+        .unwrap_or(Neighbor::DEFAULT_REFRESH_STALE_TIME);
+    Timers { hold_time, keepalive, min_hold_time, send_hold_time, connect_retry, refresh_stale_time }
 }
 
 fn hold_time(value: &Value) -> Read<HoldTime> {
@@ -74,6 +78,10 @@ fn send_hold_time(value: &Value) -> Read<SendHoldTime> {
         0 => SendHoldTime::Off,
         seconds => SendHoldTime::After(Duration::from_secs(seconds.into())),
     })
+}
+
+fn refresh_stale_time(value: &Value) -> Read<Duration> {
+    number(value, 1..=86_400, " (seconds)").map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 fn retry(value: &Value) -> Read<Duration> {

@@ -54,7 +54,7 @@ fn the_edge_router_is_what_it_says() {
     assert!(customer.passive && customer.export.is_accept_all());
     let internal = &config.neighbors[5];
     assert!(internal.attributes.next_hop_self && internal.import.is_empty());
-    assert_eq!(internal.connect_retry.as_secs(), 2);
+    assert_eq!((internal.connect_retry.as_secs(), internal.refresh_stale_time.as_secs()), (2, 300));
 }
 
 #[test]

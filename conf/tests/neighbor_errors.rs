@@ -208,6 +208,10 @@ fn hold_times_and_pauses_have_bounds() {
         "p.toml:7: neighbor.connect-retry: 0 is out of range; expected a number from 1 to 3600 (seconds)"
     );
     assert_eq!(
+        neighbor("refresh-stale-time = 0"),
+        "p.toml:7: neighbor.refresh-stale-time: 0 is out of range; expected a number from 1 to 86400 (seconds)"
+    );
+    assert_eq!(
         neighbor("port = 0"),
         "p.toml:7: neighbor.port: 0 is out of range; expected a number from 1 to 65535"
     );

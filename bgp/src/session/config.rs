@@ -165,6 +165,9 @@ pub struct Timing {
     pub stable_after: Duration,
     /// The large hold time before one is negotiated (RFC 4271 section 8.2.2 suggests 4 minutes).
     pub open_hold: Duration,
+    /// How long the peer may take to send everything again, before what it has not sent by then is void (RFC
+    /// 7313 section 4).
+    pub refresh_limit: Duration,
     /// How long a connection that must lose a collision waits for the winner's OPEN.
     pub collision_wait: Duration,
 }
@@ -179,6 +182,7 @@ impl Default for Timing {
             idle_hold_max: Duration::from_mins(1),
             stable_after: Duration::from_mins(2),
             open_hold: Duration::from_mins(4),
+            refresh_limit: Duration::from_mins(10),
             collision_wait: Duration::from_secs(5),
         }
     }

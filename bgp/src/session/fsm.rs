@@ -17,12 +17,13 @@ use super::Session;
 use super::collision::{self, Verdict};
 use super::helper::Helper;
 use super::negotiate::{self, Negotiated};
-use super::output::{ConnId, DownReason, Output, StopReason};
+use super::output::{ConnId, DownReason, Output, StaleRoutes, StopReason};
+use super::refresh::Refreshes;
 use super::snapshot::{ErrorSource, LastError, LastNotification};
 use super::state::{
     Active, Connect, Contested, Direction, Idle, Link, Liveness, Machine, OpenConfirm, OpenSent, State, Timer,
 };
-use crate::types::FamilySet;
+use crate::types::{Family, FamilySet};
 use crate::wire::notification::codes;
 use crate::wire::{Message, Notification, Open, ProtocolError, RouteRefresh, encode_keepalive};
 
@@ -185,12 +186,12 @@ impl Session {
             }
             (Link::Established(mut state), Message::RouteRefresh(refresh)) => {
                 state.liveness.heard(now);
-                let family = refresh.known_family();
-                let asked = family.filter(|family| {
-                    refresh.subtype == RouteRefresh::REQUEST && state.negotiated.families.contains(*family)
-                });
+                let negotiated = Arc::clone(&state.negotiated);
                 self.machine.put(direction, Link::Established(state));
-                self.outputs.extend(asked.map(Output::RouteRefresh));
+                let family = refresh.known_family().filter(|family| negotiated.families.contains(*family));
+                if let Some(family) = family {
+                    self.refresh(now, family, refresh.subtype, &negotiated);
+                }
             }
             (link, message) => {
                 // RFC 6608.
@@ -205,9 +206,36 @@ impl Session {
         }
     }
 
+    /// A ROUTE-REFRESH of a negotiated family. Subtypes that there are not are ignored (RFC 7313 section 5).
+    fn refresh(&mut self, now: Instant, family: Family, subtype: u8, negotiated: &Negotiated) {
+        match subtype {
+            RouteRefresh::REQUEST => self.outputs.push_back(Output::RouteRefresh(family)),
+            RouteRefresh::BEGIN | RouteRefresh::END if !negotiated.enhanced_refresh() => {}
+            // What the peer sends is not all yet: its beginnings are ignored until it says so (section 4).
+            RouteRefresh::BEGIN if negotiated.says_end_of_rib() && !self.ends_of_rib.contains(family) => {
+                self.counters.refreshes.ignored += 1;
+            }
+            RouteRefresh::BEGIN => {
+                self.counters.refreshes.begun += 1;
+                self.refreshes.begin(family, now + self.config.timing.refresh_limit);
+                self.outputs.push_back(Output::Stale(StaleRoutes::Mark(family)));
+            }
+            RouteRefresh::END if self.refreshes.end(family) => {
+                self.counters.refreshes.ended += 1;
+                self.outputs.push_back(Output::Stale(StaleRoutes::Drop(family)));
+            }
+            RouteRefresh::END => self.counters.refreshes.ignored += 1,
+            _ => {}
+        }
+    }
+
     pub(super) fn timers(&mut self, now: Instant) {
         let due = self.helper.timers(now);
         self.outputs.extend(due.into_iter().map(Output::Stale));
+        for family in self.refreshes.expire(now).iter() {
+            self.counters.refreshes.expired += 1;
+            self.outputs.push_back(Output::Stale(StaleRoutes::Drop(family)));
+        }
         match &self.machine {
             Machine::Idle(Idle::Held { until }) if *until <= now => self.begin(now),
             Machine::Active(Active { retry_at: Some(at) }) if *at <= now => self.dial(now),
@@ -416,6 +444,7 @@ impl Session {
             }
             self.plain = false;
             self.counters.dropped += 1;
+            self.refreshes = Refreshes::default();
             let mut aged = Vec::new();
             let kept = match &self.config.graceful_restart {
                 None => FamilySet::EMPTY,

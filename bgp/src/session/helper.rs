@@ -33,6 +33,8 @@ pub enum StalePhase {
     Syncing,
     /// It has been away for longer than its restart time (RFC 9494).
     LongLived,
+    /// It was never away, and sends everything again (RFC 7313).
+    Refreshing,
 }
 
 impl StalePhase {
@@ -42,6 +44,7 @@ impl StalePhase {
             Self::Restarting => "restarting",
             Self::Syncing => "syncing",
             Self::LongLived => "long-lived",
+            Self::Refreshing => "refreshing",
         }
     }
 }

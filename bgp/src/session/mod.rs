@@ -31,7 +31,7 @@
 //!         Close(conn)            => stop reading; flush, then shut down
 //!         Up(conn, negotiated)   => shards: peer_up; UPDATEs of ours go out on conn
 //!         Down(reason, kept)     => shards: peer_lost
-//!         Stale(routes)          => shards: drop_stale or age_stale
+//!         Stale(routes)          => shards: mark_stale, drop_stale or age_stale
 //!         RouteRefresh(family)   => shards: refresh
 //!         StateChanged{from, to} => log, monitor
 //!     }
@@ -73,6 +73,7 @@ mod helper;
 mod jitter;
 mod negotiate;
 mod output;
+mod refresh;
 mod snapshot;
 mod state;
 
@@ -87,7 +88,8 @@ pub use helper::StalePhase;
 pub use negotiate::{Negotiated, PeerRestart};
 pub use output::{ConnId, DownReason, Output, StaleRoutes, StopReason};
 pub use snapshot::{
-    Connection, Counters, ErrorSource, LastError, LastNotification, MessageCounts, Snapshot, StaleFamily,
+    Connection, Counters, ErrorSource, LastError, LastNotification, MessageCounts, RefreshCounts, Snapshot,
+    StaleFamily,
 };
 pub use state::{Direction, State};
 
@@ -96,6 +98,7 @@ use crate::wire::notification::codes;
 use crate::wire::{DecodeContext, Message, Notification, ProtocolError, RouteRefresh};
 use helper::Helper;
 use jitter::{Backoff, Jitter};
+use refresh::Refreshes;
 use state::{Idle, Link, Machine, Timer};
 
 /// The session with one neighbour. See the [module](self) for how to drive it.
@@ -116,6 +119,8 @@ pub struct Session {
     helper: Helper,
     /// Families whose initial routes the peer has sent, in this session.
     ends_of_rib: FamilySet,
+    /// What the peer is sending again.
+    refreshes: Refreshes,
     counters: Counters,
     last_error: Option<LastError>,
     last_sent: Option<LastNotification>,
@@ -137,6 +142,7 @@ impl Session {
             next_conn: 1,
             helper: Helper::default(),
             ends_of_rib: FamilySet::EMPTY,
+            refreshes: Refreshes::default(),
             counters: Counters::default(),
             last_error: None,
             last_sent: None,
@@ -239,6 +245,12 @@ impl Session {
         }
     }
 
+    /// The driver handed this many ROUTE-REFRESH messages to the socket, which mark where an answer begins and
+    /// ends (RFC 7313).
+    pub fn refresh_marks_sent(&mut self, count: u64) {
+        self.counters.sent.route_refresh += count;
+    }
+
     /// Asks the peer for all its routes of a family again; `false` if that was not negotiated or the
     /// session is not Established.
     pub fn request_refresh(&mut self, family: Family) -> bool {
@@ -270,7 +282,8 @@ impl Session {
 
     /// When to call [`Session::handle_timeout`]; changes with every other call.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.machine.next_timer().into_iter().chain(self.helper.next_timer()).min()
+        let timers = [self.machine.next_timer(), self.helper.next_timer(), self.refreshes.next_timer()];
+        timers.into_iter().flatten().min()
     }
 
     /// The next thing to do.
@@ -308,7 +321,8 @@ impl Session {
 
     /// How the stale routes of a family are kept, and until when; `None`: there are none.
     pub fn stale(&self, family: Family) -> Option<(StalePhase, Instant)> {
-        self.helper.phase(family)
+        let refresh = || Some((StalePhase::Refreshing, self.refreshes.until(family)?));
+        self.helper.phase(family).or_else(refresh)
     }
 
     /// Whether UPDATEs on this connection count.

@@ -56,6 +56,22 @@ pub struct Negotiated {
     pub encode: EncodeContext,
 }
 
+impl Negotiated {
+    /// Whether refreshes are marked where they begin and end (RFC 7313).
+    pub fn enhanced_refresh(&self) -> bool {
+        self.both(|capability| *capability == Capability::EnhancedRouteRefresh)
+    }
+
+    /// Whether both sides offer graceful restart, so that the peer says End-of-RIB (RFC 4724 section 3).
+    pub(super) fn says_end_of_rib(&self) -> bool {
+        self.both(|capability| matches!(capability, Capability::GracefulRestart(_)))
+    }
+
+    fn both(&self, offers: impl Fn(&Capability) -> bool) -> bool {
+        [&self.our_open, &self.peer_open].iter().all(|open| open.capabilities.iter().any(&offers))
+    }
+}
+
 /// What a peer offers for its restart, as far as we take part: graceful restart (RFC 4724), NOTIFICATIONs
 /// that are no end (RFC 8538), long-lived stale routes (RFC 9494). Of families that both exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +139,7 @@ pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
     if !plain {
         capabilities.extend(config.families.iter().map(Capability::MultiProtocol));
         capabilities.push(Capability::RouteRefresh);
+        capabilities.push(Capability::EnhancedRouteRefresh);
         capabilities.extend(config.role.map(|role| Capability::Role(role as u8)));
         if config.extended_messages {
             capabilities.push(Capability::ExtendedMessage);

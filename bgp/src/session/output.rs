@@ -37,7 +37,7 @@ pub enum Output {
     /// The session was Established and is no more. The routes of some families are kept as stale ones until
     /// [`Output::Stale`] says otherwise (RFC 4724 section 4.2), all others are void.
     Down(DownReason, FamilySet),
-    /// What is to become of routes that were kept of an earlier session.
+    /// What is to become of routes that were kept of an earlier session, or that the peer sends again.
     Stale(StaleRoutes),
     /// The peer wants all routes of a negotiated family again (RFC 2918).
     RouteRefresh(Family),
@@ -53,6 +53,8 @@ pub enum Output {
 /// What is to become of stale routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleRoutes {
+    /// The peer begins to send everything of the family again: what it has sent so far is stale (RFC 7313).
+    Mark(Family),
     /// Those that are still stale are given up.
     Drop(Family),
     /// They become long-lived ones (RFC 9494 section 4.2).

@@ -44,6 +44,19 @@ impl MessageCounts {
     }
 }
 
+/// Refreshes that the peer marked where they begin and end (RFC 7313).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RefreshCounts {
+    /// Beginnings.
+    pub begun: u64,
+    /// Ends.
+    pub ended: u64,
+    /// Those that took too long, and were ended by us.
+    pub expired: u64,
+    /// Beginnings before End-of-RIB, and ends without a beginning, which are ignored.
+    pub ignored: u64,
+}
+
 /// Counters since the session was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
@@ -51,6 +64,8 @@ pub struct Counters {
     pub received: MessageCounts,
     /// Messages sent; UPDATEs as the driver reported them.
     pub sent: MessageCounts,
+    /// Refreshes of the peer's routes.
+    pub refreshes: RefreshCounts,
     /// Times the session became Established.
     pub established: u64,
     /// Times it was Established and ended.

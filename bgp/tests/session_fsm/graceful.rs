@@ -7,8 +7,8 @@ use bgp::session::{
 };
 use bgp::types::{Family, FamilySet, HoldTime};
 use bgp::wire::{
-    Capability, DecodeContext, GracefulRestart, LongLivedRestart, Message, Notification, Open, decode,
-    encode_end_of_rib,
+    Capability, DecodeContext, GracefulRestart, LongLivedRestart, Message, Notification, Open, RouteRefresh,
+    decode, encode_end_of_rib,
 };
 use bytes::BytesMut;
 
@@ -62,6 +62,7 @@ impl Bench {
             Capability::MultiProtocol(V6),
             Capability::FourOctetAsn(PEER_ASN),
             Capability::GracefulRestart(self.offer.graceful),
+            Capability::EnhancedRouteRefresh,
         ];
         capabilities.extend(self.offer.long_lived.map(Capability::LongLivedGracefulRestart));
         let open = Open::new(PEER_ASN, HoldTime::new(90).expect("a valid hold time"), id(2), capabilities);
@@ -303,4 +304,31 @@ fn long_lived_routes_of_a_family_without_a_restart_time_are_so_at_once() {
     let graceful = GracefulRestart::default();
     let mut bench = Bench::new(Some(long_lived(600)), Offer { graceful, long_lived: None });
     assert_eq!(bench.cut(), (FamilySet::EMPTY, vec![]));
+}
+
+#[test]
+fn a_refresh_that_begins_before_end_of_rib_is_ignored() {
+    let begin = Message::RouteRefresh(RouteRefresh::new(V4, RouteRefresh::BEGIN));
+    for (helper, expected) in [(Some(GracefulHelper::default()), 0), (None, 1)] {
+        let mut bench = Bench::new(helper, OFFER);
+        let begins = |bench: &mut Bench| stale(&bench.receive(&begin)).len();
+        assert_eq!(begins(&mut bench), expected, "{helper:?}");
+        bench.end_of_rib(V4);
+        assert_eq!(begins(&mut bench), 1, "{helper:?}");
+    }
+}
+
+#[test]
+fn a_refresh_ends_with_the_session() {
+    let mut bench = Bench::new(Some(GracefulHelper::default()), OFFER);
+    bench.end_of_rib(V4);
+    let begin = Message::RouteRefresh(RouteRefresh::new(V4, RouteRefresh::BEGIN));
+    assert_eq!(stale(&bench.receive(&begin)), [StaleRoutes::Mark(V4)]);
+    assert_eq!(bench.phase(V4).map(|(phase, _)| phase), Some(StalePhase::Refreshing));
+    assert_eq!(bench.cut(), (FamilySet::ALL, vec![]));
+    assert_eq!(bench.phase(V4).map(|(phase, _)| phase), Some(StalePhase::Restarting));
+    bench.connect();
+    let end = Message::RouteRefresh(RouteRefresh::new(V4, RouteRefresh::END));
+    assert_eq!(stale(&bench.receive(&end)), [], "that of the session before");
+    assert_eq!(bench.end_of_rib(V4), [StaleRoutes::Drop(V4)]);
 }

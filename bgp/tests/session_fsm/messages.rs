@@ -28,6 +28,7 @@ pub(crate) fn peer_open(router_id: RouterId, hold: u16) -> Message<'static> {
         Capability::MultiProtocol(Family::Ipv4Unicast),
         Capability::MultiProtocol(Family::Ipv6Unicast),
         Capability::RouteRefresh,
+        Capability::EnhancedRouteRefresh,
         Capability::ExtendedMessage,
         Capability::FourOctetAsn(PEER_ASN),
     ];

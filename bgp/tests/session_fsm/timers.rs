@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bgp::session::{Output, SendHoldTime, Session, SessionConfig, State, StopReason};
-use bgp::types::HoldTime;
-use bgp::wire::Message;
+use bgp::session::{
+    Output, RefreshCounts, SendHoldTime, Session, SessionConfig, StalePhase, State, StopReason,
+};
+use bgp::types::{Family, HoldTime};
+use bgp::wire::{Message, RouteRefresh};
 
 use crate::messages::{brief, config, dialed, drain, id, notification, peer_open, secs, with_update};
 
@@ -300,4 +302,33 @@ fn another_configuration_disturbs_nothing_until_the_session_ends() {
     assert_eq!((session.state(), session.poll_timeout()), (State::Active, None));
     session.reconfigure(start + secs(3), config());
     assert_eq!(session.state(), State::Connect);
+}
+
+#[test]
+fn a_refresh_ends_with_its_mark_or_its_time() {
+    let start = Instant::now();
+    let (mut session, conn) = established(0, 1, start);
+    let mark = |session: &mut Session, seconds, subtype| {
+        let message = Message::RouteRefresh(RouteRefresh::new(Family::Ipv4Unicast, subtype));
+        session.handle_message(start + secs(seconds), conn, &message);
+        brief(&drain(session))
+    };
+    let (begins, ends) = ("Mark(Ipv4Unicast)", "Drop(Ipv4Unicast)");
+    assert_eq!(mark(&mut session, 0, RouteRefresh::END), "", "an end without a beginning");
+    assert_eq!(mark(&mut session, 1, RouteRefresh::BEGIN), begins);
+    assert_eq!(mark(&mut session, 2, RouteRefresh::END), ends);
+    assert_eq!(mark(&mut session, 3, RouteRefresh::BEGIN), begins);
+    assert_eq!(mark(&mut session, 4, 200), "", "a subtype that there is not");
+    assert_eq!(mark(&mut session, 5, RouteRefresh::BEGIN), begins, "which prolongs nothing");
+    assert_eq!(session.stale(Family::Ipv4Unicast).map(|(phase, _)| phase), Some(StalePhase::Refreshing));
+    let limit = session.config().timing.refresh_limit;
+    let over = start + secs(3) + limit;
+    assert_eq!(session.poll_timeout(), Some(over));
+    session.handle_timeout(start + secs(2) + limit);
+    assert_eq!(brief(&drain(&mut session)), "");
+    session.handle_timeout(over);
+    assert_eq!(brief(&drain(&mut session)), ends);
+    assert_eq!(session.poll_timeout(), None);
+    let counts = RefreshCounts { begun: 3, ended: 1, expired: 1, ignored: 1 };
+    assert_eq!(session.counters().refreshes, counts);
 }

@@ -235,6 +235,8 @@ pub struct NeighborDetail {
     pub ends_of_rib: Vec<String>,
     /// Routes kept of a session that was lost, by family.
     pub stale: BTreeMap<String, StaleInfo>,
+    /// Refreshes of its routes that it marks where they begin and end (RFC 7313), once negotiated.
+    pub enhanced_refresh: Option<RefreshInfo>,
     /// Whether `BLACKHOLE` has traffic dropped (RFC 7999).
     pub accept_blackhole: bool,
     /// Whether `GRACEFUL_SHUTDOWN` lowers the local preference to 0 (RFC 8326).
@@ -266,6 +268,19 @@ pub struct NeighborDetail {
     pub last_update_error: Option<String>,
     /// Seconds until a connection is tried again, when waiting for that.
     pub retry_seconds: Option<u64>,
+}
+
+/// Refreshes of a neighbour's routes since the daemon knows it (RFC 7313).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshInfo {
+    /// How often it said that it begins.
+    pub begun: u64,
+    /// How often it said that it is done.
+    pub ended: u64,
+    /// How often it was not in time, and what it had not sent was dropped.
+    pub expired: u64,
+    /// What it said at the wrong time: a beginning before End-of-RIB, an end without a beginning.
+    pub ignored: u64,
 }
 
 /// A NOTIFICATION that ended a session or an attempt at one.

@@ -7,8 +7,8 @@ use super::client::{Client, ClientError};
 use super::show::{get, print_json};
 use super::table::{Align, Table, duration, print_text, wrap};
 use crate::api::types::{
-    AddPathInfo, HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, Shutdown,
-    StaleInfo,
+    AddPathInfo, HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, RefreshInfo,
+    Shutdown, StaleInfo,
 };
 
 /// Of what it is a client here.
@@ -162,6 +162,15 @@ fn restart(neighbor: &NeighborDetail) -> Vec<(&'static str, String)> {
         let StaleInfo { phase, left_seconds, routes } = stale;
         let left = duration(*left_seconds);
         lines.push(("Stale", format!("{family}: {routes} routes, {phase}, for {left} more at most")));
+    }
+    if let Some(RefreshInfo { begun, ended, expired, ignored }) = neighbor.enhanced_refresh {
+        let mut text = format!("enhanced; of its routes: {begun} begun, {ended} ended");
+        for (count, what) in [(expired, "took too long"), (ignored, "marks at the wrong time")] {
+            if count > 0 {
+                text.push_str(&format!(", {count} {what}"));
+            }
+        }
+        lines.push(("Refresh", text));
     }
     if !neighbor.ends_of_rib.is_empty() {
         lines.push(("End-of-RIB", format!("received: {}", neighbor.ends_of_rib.join(", "))));

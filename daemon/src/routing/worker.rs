@@ -203,6 +203,7 @@ impl Worker {
                 self.receivers.retain(|receiver| receiver.peer != *peer);
                 self.rib.peer_lost(*peer, *kept);
             }
+            ShardInput::Stale(peer, StaleRoutes::Mark(family)) => self.rib.mark_stale(*peer, *family),
             ShardInput::Stale(peer, StaleRoutes::Drop(family)) => self.rib.drop_stale(*peer, *family),
             ShardInput::Stale(peer, StaleRoutes::LongLived(family)) => self.rib.age_stale(*peer, *family),
             ShardInput::Updates(peer, batch) => self.updates(*peer, batch),

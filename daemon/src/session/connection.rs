@@ -182,6 +182,6 @@ impl Connection {
 
 /// Whether a queued piece is a message of the session itself, not routes: type octet at offset 18, and
 /// UPDATE is 2 (RFC 4271 section 4.1).
-fn is_control(piece: &[u8]) -> bool {
+pub(super) fn is_control(piece: &[u8]) -> bool {
     piece.get(18).is_some_and(|&kind| kind != 2)
 }

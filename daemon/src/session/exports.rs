@@ -2,7 +2,8 @@
 //!
 //! Each shard has a queue of its own; they are taken from in turn, so that none starves another. The end of
 //! the initial routes is the session's to tell: a shard knows only of its own, so End-of-RIB (RFC 4724
-//! section 2) goes out when the last one has said so, behind everything that any of them sent before.
+//! section 2) goes out when the last one has said so, behind everything that any of them sent before. So it is
+//! with the end of a refresh (see [`super::refresh`]).
 
 use std::task::{Context, Poll};
 
@@ -12,6 +13,7 @@ use bgp::wire::encode_end_of_rib;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
+use super::refresh::{Answers, Next};
 use crate::routing::EXPORT_QUEUE;
 
 /// The session's end of the queues.
@@ -19,8 +21,7 @@ pub(super) struct Exports {
     shards: Vec<mpsc::Receiver<Batch>>,
     /// The shard to look at first next time.
     turn: usize,
-    /// Shards that have not come to the end of their initial routes; by [`Family::index`].
-    unfinished: [usize; Family::ALL.len()],
+    answers: Answers,
 }
 
 /// What a shard sent.
@@ -30,13 +31,21 @@ pub(super) struct Routes {
     pub(super) shard: usize,
     /// Whole messages, one after another.
     pub(super) messages: Vec<Bytes>,
+    /// All shards are to send this family again.
+    pub(super) refresh: Option<Family>,
 }
 
 impl Exports {
-    /// A queue for each of some shards; their ends, and ours.
-    pub(super) fn new(shards: usize) -> (Vec<mpsc::Sender<Batch>>, Self) {
+    /// A queue for each of some shards; their ends, and ours. `marked`: the neighbour reads where refreshes
+    /// begin and end.
+    pub(super) fn new(shards: usize, marked: bool) -> (Vec<mpsc::Sender<Batch>>, Self) {
         let (senders, receivers) = (0..shards).map(|_| mpsc::channel(EXPORT_QUEUE)).unzip();
-        (senders, Self { shards: receivers, turn: 0, unfinished: [shards; Family::ALL.len()] })
+        (senders, Self { shards: receivers, turn: 0, answers: Answers::new(shards, marked) })
+    }
+
+    /// The neighbour asks for a family again.
+    pub(super) fn request(&mut self, family: Family) -> Next {
+        self.answers.request(family)
     }
 
     /// The next batch. `None`: a shard has let go of the session.
@@ -58,16 +67,21 @@ impl Exports {
 
     fn routes(&mut self, shard: usize, batch: Batch) -> Routes {
         let mut messages = batch.messages;
-        if let Some(family) = batch.end_of_rib {
-            let unfinished = &mut self.unfinished[family.index()];
-            *unfinished = unfinished.saturating_sub(1);
-            if *unfinished == 0 {
+        let mut refresh = None;
+        let ends = [
+            batch.end_of_rib.map(|family| (family, self.answers.initial_end(family))),
+            batch.end_of_refresh.map(|family| (family, self.answers.refresh_end(family))),
+        ];
+        for (family, next) in ends.into_iter().flatten() {
+            if next.end_of_rib {
                 let mut marker = BytesMut::new();
                 encode_end_of_rib(&mut marker, family);
                 messages.push(marker.freeze());
             }
+            messages.extend(next.marks);
+            refresh = refresh.or(next.refresh);
         }
-        Routes { shard, messages }
+        Routes { shard, messages, refresh }
     }
 }
 
@@ -94,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn shards_take_turns() {
-        let (senders, mut exports) = Exports::new(3);
+        let (senders, mut exports) = Exports::new(3, false);
         for sender in &senders {
             sender.send(batch(b"one", None)).await.unwrap();
             sender.send(batch(b"two", None)).await.unwrap();
@@ -109,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_told_once_and_behind_the_routes_of_all_shards() {
         let (v4, v6) = (Some(Family::Ipv4Unicast), Some(Family::Ipv6Unicast));
-        let (senders, mut exports) = Exports::new(2);
+        let (senders, mut exports) = Exports::new(2, false);
         senders[0].send(batch(b"a", v4)).await.unwrap();
         senders[0].send(batch(b"", v6)).await.unwrap();
         senders[1].send(batch(b"b", v6)).await.unwrap();

@@ -15,6 +15,7 @@ mod limits;
 mod listener;
 mod local;
 mod options;
+mod refresh;
 mod report;
 mod seldom;
 mod socket;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bgp::policy::{PolicyChain, PolicyNeighbor};
 use bgp::rib::out::{ExportRules, GroupConfig, SharedLan};
 use bgp::rib::{CommunityOrders, ImportRules, PeerSession, Reflection};
-use bgp::session::{LastNotification, MessageCounts, Negotiated, PeerKind, PeerRestart, Session, State};
+use bgp::session::{
+    LastNotification, MessageCounts, Negotiated, PeerKind, PeerRestart, RefreshCounts, Session, State,
+};
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
 use conf::SendPaths;
@@ -17,8 +19,8 @@ use super::local;
 use super::socket::SocketOptions;
 use super::task::Malformed;
 use crate::api::types::{
-    AddPathInfo, MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo, Shutdown,
-    StaleInfo,
+    AddPathInfo, MalformedMessage, NeighborBrief, NeighborCounts, NeighborDetail, NotificationInfo,
+    RefreshInfo, Shutdown, StaleInfo,
 };
 
 /// What the RIB is to know of a session that is up, ending at `local` here: the neighbour, and what it is sent;
@@ -261,6 +263,7 @@ pub(super) fn neighbor(
                 )
             })
             .collect(),
+        enhanced_refresh: up.and_then(|negotiated| refreshes(negotiated, snapshot.counters.refreshes)),
         accept_blackhole: neighbor.accept_blackhole,
         honor_graceful_shutdown: neighbor
             .honor_graceful_shutdown
@@ -344,6 +347,11 @@ fn add_path(neighbor: &conf::Neighbor, negotiated: &Negotiated) -> Option<AddPat
         _ => None,
     };
     (!receive.is_empty() || !send.is_empty()).then_some(AddPathInfo { receive, send, most })
+}
+
+fn refreshes(negotiated: &Negotiated, counts: RefreshCounts) -> Option<RefreshInfo> {
+    let RefreshCounts { begun, ended, expired, ignored } = counts;
+    negotiated.enhanced_refresh().then_some(RefreshInfo { begun, ended, expired, ignored })
 }
 
 fn names(chain: &PolicyChain) -> Vec<String> {

@@ -16,10 +16,12 @@ use std::time::Instant;
 
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
-use bgp::session::{ConnId, Negotiated, Output, PeerKind, Session, SessionConfig, State, StopReason};
+use bgp::session::{
+    ConnId, Negotiated, Output, PeerKind, Session, SessionConfig, StaleRoutes, State, StopReason,
+};
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::notification::codes;
-use bgp::wire::{self, Message, Notification};
+use bgp::wire::{self, Message, Notification, RouteRefresh};
 use bytes::{Buf, Bytes};
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -27,11 +29,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::about::about;
-use super::connection::{Connection, READ_CHUNK, Ready};
+use super::connection::{Connection, READ_CHUNK, Ready, is_control};
 use super::exports::{Exports, Routes};
 use super::history::History;
 use super::ids::Lease;
 use super::limits::Limits;
+use super::refresh::Next;
 use super::seldom::Seldom;
 use super::socket::{SocketOptions, connect, reset};
 use super::stale::StaleClock;
@@ -317,17 +320,12 @@ impl Task {
             }
             Command::RefreshOut(done) => {
                 self.history.note("refresh", "our routes are sent again");
-                let established = self.session.established().map(|(_, negotiated)| negotiated.families);
-                answer(
-                    done,
-                    established.map_or_else(
-                        || Err(format!("the session is not Established but {}", self.session.state())),
-                        |families| {
-                            self.outbox.extend(families.iter().map(|family| Input::Refresh(self.id, family)));
-                            Ok(())
-                        },
-                    ),
-                );
+                let families = self.session.established().map(|(_, negotiated)| negotiated.families);
+                for family in families.into_iter().flat_map(FamilySet::iter) {
+                    self.refresh_out(family);
+                }
+                let down = || format!("the session is not Established but {}", self.session.state());
+                answer(done, families.map(drop).ok_or_else(down));
             }
             Command::Report(reply) => answer(reply, self.report(now)),
             Command::History(reply) => answer(reply, self.history.events()),
@@ -416,6 +414,19 @@ impl Task {
         Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local, limits, self.leaving))
     }
 
+    /// Sends our routes of a family again.
+    fn refresh_out(&mut self, family: Family) {
+        let Some((conn, exports)) = &mut self.exports else { return };
+        let Next { marks, refresh, .. } = exports.request(family);
+        self.session.refresh_marks_sent(marks.len() as u64);
+        if let Some(connection) = self.connections.iter_mut().find(|known| known.id == *conn) {
+            for mark in marks {
+                connection.push_routes(mark);
+            }
+        }
+        self.outbox.extend(refresh.map(|family| Input::Refresh(self.id, family)));
+    }
+
     fn refresh_in(&mut self) -> Result<(), String> {
         let Some((_, negotiated)) = self.session.established() else {
             return Err(format!("the session is not Established but {}", self.session.state()));
@@ -501,12 +512,16 @@ impl Task {
                 Output::Up(conn, negotiated) => self.up(conn, &negotiated),
                 Output::Down(reason, kept) => self.down(reason.to_string(), kept),
                 Output::Stale(routes) => {
+                    if let StaleRoutes::Mark(family) = routes {
+                        let text = format!("the neighbor begins to send its {family} routes again");
+                        self.history.note("refresh", text);
+                    }
                     tracing::info!(neighbor = %self.neighbor.address, ?routes, "stale routes");
                     self.outbox.push_back(Input::Stale(self.id, routes));
                 }
                 Output::RouteRefresh(family) => {
                     self.history.note("refresh", format!("the neighbor asks for our {family} routes again"));
-                    self.outbox.push_back(Input::Refresh(self.id, family));
+                    self.refresh_out(family);
                 }
                 Output::StateChanged { from, to } => self.state_changed(from, to),
             }
@@ -534,7 +549,7 @@ impl Task {
         {
             tracing::warn!(neighbor = %self.neighbor.address, %error, "cannot turn on TCP keepalives");
         }
-        let (updates, exports) = Exports::new(self.rib.shards());
+        let (updates, exports) = Exports::new(self.rib.shards(), negotiated.enhanced_refresh());
         self.outbox.push_back(Input::Up(Box::new(PeerUp { session, export, updates })));
         self.exports = Some((conn, exports));
         self.history.note(
@@ -597,16 +612,19 @@ impl Task {
         }
     }
 
-    fn send_routes(&mut self, now: Instant, Routes { shard, messages }: Routes) {
+    fn send_routes(&mut self, now: Instant, Routes { shard, messages, refresh }: Routes) {
         self.rib.drained(shard);
         let Some((conn, _)) = self.exports else { return };
         let Some(connection) = self.connections.iter_mut().find(|known| known.id == conn) else { return };
-        let mut count = 0;
+        let (mut count, mut marks) = (0, 0);
         for piece in messages {
-            count += report::messages_in(&piece);
+            // Marks of a refresh come by themselves.
+            *(if is_control(&piece) { &mut marks } else { &mut count }) += report::messages_in(&piece);
             connection.push_routes(piece);
         }
         self.session.updates_sent(now, conn, count);
+        self.session.refresh_marks_sent(marks);
+        self.outbox.extend(refresh.map(|family| Input::Refresh(self.id, family)));
     }
 
     fn read(&mut self, now: Instant, index: usize) {
@@ -630,12 +648,12 @@ impl Task {
     /// Handles the whole messages that have arrived; UPDATEs of an Established session leave as one
     /// batch that shares their bytes.
     ///
-    /// True when it stopped behind the message that established the session: the RIB must hear of
-    /// the neighbour before it gets UPDATEs that came in the same segment.
+    /// True when it stopped behind the message that established the session, or one that begins a refresh: the
+    /// RIB must hear of that before it gets UPDATEs that came in the same segment.
     fn messages(&mut self, now: Instant, conn: ConnId) -> bool {
         let Self { session, connections, outbox, id, malformed, .. } = self;
         let Some(connection) = connections.iter_mut().find(|known| known.id == conn) else { return false };
-        let mut came_up = false;
+        let mut stopped = false;
         let received = &connection.received[..];
         let mut updates = Vec::new();
         let mut start = 0;
@@ -656,14 +674,16 @@ impl Task {
                 Ok((message, len)) => {
                     let was_up = session.is_established_on(conn);
                     session.handle_message(now, conn, &message);
-                    if let Message::Update(update) = message
+                    if let Message::Update(update) = &message
                         && session.is_established_on(conn)
                     {
                         updates.push((start as u32, (start + len) as u32, update.layout()));
                     }
                     start += len;
-                    came_up = !was_up && session.is_established_on(conn);
-                    if came_up {
+                    let begins = matches!(&message, Message::RouteRefresh(refresh)
+                        if refresh.subtype == RouteRefresh::BEGIN);
+                    stopped = begins || !was_up && session.is_established_on(conn);
+                    if stopped {
                         break;
                     }
                 }
@@ -686,7 +706,7 @@ impl Task {
         if !updates.is_empty() && session.is_established_on(conn) {
             outbox.push_back(Input::Updates(*id, UpdateBatch { bytes, updates, arrived: now }));
         }
-        came_up
+        stopped
     }
 
     fn report(&self, now: Instant) -> crate::api::types::NeighborDetail {
@@ -737,6 +757,7 @@ fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) 
     settings.role = neighbor.attributes.role;
     settings.role_strict = neighbor.attributes.role_strict;
     settings.graceful_restart = neighbor.graceful_restart;
+    settings.timing.refresh_limit = neighbor.refresh_stale_time;
     settings.timing.connect_retry = neighbor.connect_retry;
     settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);
     settings
