@@ -39,7 +39,7 @@ pub(crate) struct Incoming {
     /// The marks of its paths.
     pub(crate) marks: u16,
     /// What is asked for each prefix, and the attributes to ask it about.
-    policy: Option<(PolicyChain, PolicyContext, Attributes)>,
+    policy: Option<Box<(PolicyChain, PolicyContext, Attributes)>>,
 }
 
 impl Core {
@@ -78,7 +78,7 @@ impl Core {
             // Attributes in use can always be read again.
             let attributes = self.attrs.attributes(base).unwrap_or_default();
             if chain.depends_on_prefix() {
-                incoming.policy = Some((chain, context, attributes));
+                incoming.policy = Some(Box::new((chain, context, attributes)));
             } else {
                 let outcome = self.apply(&chain, context, &attributes, base, IpNet::default());
                 let (attr, flags) = self.follow_orders(peer_id, received, outcome);
@@ -212,10 +212,11 @@ impl Core {
     /// The path that a prefix gets.
     #[inline]
     pub(crate) fn imported<K: Bits>(&mut self, incoming: &mut Incoming, bits: K, length: u8) -> Path {
-        if let Some((chain, context, attributes)) = incoming.policy.take() {
-            let outcome = self.apply(&chain, context, &attributes, incoming.base, bits.net(length));
+        if let Some(policy) = incoming.policy.take() {
+            let (chain, context, attributes) = &*policy;
+            let outcome = self.apply(chain, *context, attributes, incoming.base, bits.net(length));
             let (attr, flags) = self.follow_orders(incoming.peer, incoming.received, outcome);
-            incoming.policy = Some((chain, context, attributes));
+            incoming.policy = Some(policy);
             incoming.settle(self, attr, flags);
             self.attrs.release(attr);
         }
