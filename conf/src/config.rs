@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp::link::Zoned;
 use bgp::policy::{AsnSet, Policy, PolicyChain, PrefixList};
 use bgp::session::{GracefulHelper, PeerKind, SendHoldTime};
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
@@ -417,6 +418,11 @@ impl fmt::Display for AddPath {
 }
 
 impl Neighbor {
+    /// Its address as people write it, with the link of one that is link-local.
+    pub fn name(&self) -> Zoned {
+        Zoned(self.address)
+    }
+
     /// Our AS number towards it.
     pub fn session_asn(&self, router: &Router) -> Asn {
         self.local_asn.map_or_else(|| router.asn_towards(self.asn), |local| local.asn)

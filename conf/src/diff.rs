@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use bgp::link::Zoned;
 use bgp::policy::{Match, Policy, PolicyChain, PrefixList};
 use bgp::session::SendHoldTime;
 use bgp::types::{Asn, FamilySet};
@@ -59,21 +59,21 @@ pub enum Change {
     /// A neighbour is new.
     NeighborAdded {
         /// Its name.
-        name: IpAddr,
+        name: Zoned,
         /// Its AS.
         asn: Asn,
     },
     /// A neighbour is gone; its session ends.
     NeighborRemoved {
         /// Its name.
-        name: IpAddr,
+        name: Zoned,
         /// Its AS.
         asn: Asn,
     },
     /// Keys of a neighbour differ.
     NeighborChanged {
         /// Its name.
-        name: IpAddr,
+        name: Zoned,
         /// What differs; not empty.
         keys: Vec<KeyChange>,
     },
@@ -99,7 +99,7 @@ pub enum Change {
         /// The prefix lists it uses that differ.
         prefix_lists: Vec<String>,
         /// The neighbours of the new configuration that name it, or a policy that calls or asks it.
-        neighbors: Vec<IpAddr>,
+        neighbors: Vec<Zoned>,
         /// The ranges of neighbours that do.
         ranges: Vec<IpNet>,
     },
@@ -268,8 +268,8 @@ fn neighbors(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     changes.extend(added.map(|(name, to)| Change::NeighborAdded { name: *name, asn: to.asn }));
 }
 
-fn by_name(config: &Config) -> BTreeMap<IpAddr, &Neighbor> {
-    config.neighbors.iter().map(|neighbor| (neighbor.address, neighbor)).collect()
+fn by_name(config: &Config) -> BTreeMap<Zoned, &Neighbor> {
+    config.neighbors.iter().map(|neighbor| (neighbor.name(), neighbor)).collect()
 }
 
 /// Whether a neighbour with the first configuration needs a new session to have the second.
@@ -394,7 +394,7 @@ fn policies(old: &Config, new: &Config, changes: &mut Vec<Change>) {
             Some(to) if from != to => changes.push(Change::PolicyChanged {
                 name: name.clone(),
                 prefix_lists: changed_lists(from, to),
-                neighbors: new.neighbors.iter().filter(|of| uses(of, name)).map(|of| of.address).collect(),
+                neighbors: new.neighbors.iter().filter(|of| uses(of, name)).map(Neighbor::name).collect(),
                 ranges: new.ranges.iter().filter(|of| uses(&of.template, name)).map(|of| of.prefix).collect(),
             }),
             Some(_) => {}

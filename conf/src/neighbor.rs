@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bgp::link::{Zoned, bare, link_of};
 use bgp::policy::Policy;
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet};
@@ -19,9 +20,9 @@ use crate::named::Named;
 use crate::nearest::nearest;
 use crate::origin::default_originate;
 use crate::policy::chain;
-use crate::reader::{Read, Table, boolean, number, number_or, text};
+use crate::reader::{Read, Report, Table, boolean, number, number_or, text};
 use crate::restart;
-use crate::sections::{asn, cluster_id, unique};
+use crate::sections::{asn, check_interface_name, cluster_id, unique};
 use crate::source::Path;
 use crate::timers::{Timers, timers};
 use crate::transport::{Transport, transport};
@@ -41,11 +42,11 @@ pub(crate) fn neighbors(
     let mut seen: HashMap<IpAddr, Path> = HashMap::new();
     let mut neighbors = Vec::new();
     for table in root.tables("neighbor") {
-        let address_path = table.key("address");
+        let (address_path, password_path) = (table.key("address"), table.key("password"));
         let (name, neighbor) = neighbor(table, router, policies, groups);
         if let Some(name) = name {
             if let Some(first) = seen.get(&name) {
-                let first = report.elsewhere(first);
+                let (first, name) = (report.elsewhere(first), Zoned(name));
                 let reason =
                     format!("duplicate neighbor {name}, first on {first}; expected one [[neighbor]] for it");
                 report.error(&address_path, reason);
@@ -53,9 +54,26 @@ pub(crate) fn neighbors(
                 seen.insert(name, address_path);
             }
         }
+        if let Some(neighbor) = &neighbor {
+            check_password(report, &password_path, neighbor, &neighbors);
+        }
         neighbors.extend(neighbor);
     }
     neighbors
+}
+
+/// The kernel knows passwords by address alone.
+fn check_password(report: &Report<'_>, path: &Path, neighbor: &Neighbor, others: &[Neighbor]) {
+    let alike = |other: &&Neighbor| {
+        link_of(neighbor.address).is_some()
+            && bare(other.address) == bare(neighbor.address)
+            && other.password != neighbor.password
+    };
+    if let Some(other) = others.iter().find(alike) {
+        let reason =
+            format!("{} has the same address on another link; expected the same password", other.name());
+        report.error(path, reason);
+    }
 }
 
 /// Reads one. Its name comes back even if something else in it is wrong.
@@ -66,6 +84,9 @@ fn neighbor(
     groups: &Groups,
 ) -> (Option<IpAddr>, Option<Neighbor>) {
     let group = groups.inherit(&mut table);
+    if table.has("interface") {
+        table.optional("interface", unnumbered);
+    }
     let name = table.required("address", ADDRESS, address);
     let asn = table.required("asn", "the AS number of the neighbor", asn);
     let member = router.zip(asn).is_some_and(|(router, asn)| router.kind_of(asn) == PeerKind::Confed);
@@ -157,7 +178,9 @@ pub(crate) fn keys(
 
 fn check_local_address(table: &Table<'_, '_>, neighbor: &Neighbor) {
     let Some(local) = neighbor.local_address else { return };
-    let reason = if local.is_ipv4() != neighbor.address.is_ipv4() {
+    let reason = if link_of(neighbor.address).is_some() {
+        "a neighbor of a link is reached from our address on that link; expected no such key".to_owned()
+    } else if local.is_ipv4() != neighbor.address.is_ipv4() {
         let family = if neighbor.address.is_ipv4() { "IPv4" } else { "IPv6" };
         format!("{local} cannot reach {}; expected an {family} address, as the neighbor's", neighbor.address)
     } else if local == neighbor.address {
@@ -203,7 +226,7 @@ fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Rou
         report.error(&table.key("asn"), reason);
     }
     if kind == PeerKind::Ebgp {
-        warn_without_policy(table, neighbor, &format!("the external neighbor {}", neighbor.address));
+        warn_without_policy(table, neighbor, &format!("the external neighbor {}", neighbor.name()));
     }
 }
 
@@ -263,17 +286,25 @@ fn family(value: &Value) -> Read<Family> {
     })
 }
 
+/// A neighbor that is named by its interface alone: who that is, nobody here finds out.
+fn unnumbered(value: &Value) -> Read<()> {
+    let interface = text(value, "the name of an interface")?;
+    Err(format!(
+        "neighbors without an address are not supported by this version; expected no such key, but the link-local \
+         address of the neighbor with the interface, address = \"fe80::...%{interface}\""
+    ))
+}
+
 fn address(value: &Value) -> Read<IpAddr> {
     let written = text(value, ADDRESS)?;
-    // With its zone, "fe80::1%eth0", a link-local address is not one that parses.
-    let bare = written.split('%').next().unwrap_or_default();
-    if matches!(bare.parse(), Ok(IpAddr::V6(address)) if address.is_unicast_link_local()) {
-        return Err(format!(
-            "link-local neighbors are not supported by this version: {written}; expected a global address"
-        ));
-    }
-    let address =
+    let Zoned(address) =
         written.parse().map_err(|_| format!("\"{written}\" is not an address; expected {ADDRESS}"))?;
+    if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) && link_of(address).is_none() {
+        return Err(format!("on which link is {written}? expected an interface behind it, {written}%eth0"));
+    }
+    if let Some((_, interface)) = written.split_once('%') {
+        check_interface_name(interface)?;
+    }
     unicast(address)
 }
 

@@ -113,7 +113,7 @@ fn prefix(value: &Value) -> Read<IpNet> {
     let prefix = sections::network_prefix(value)?;
     if matches!(prefix, IpNet::V6(net) if net.network().is_unicast_link_local()) {
         return Err(format!(
-            "link-local neighbors are not supported by this version: {prefix}; expected global addresses"
+            "neighbors of a link are configured one by one: {prefix}; expected global addresses"
         ));
     }
     Ok(prefix)

@@ -14,13 +14,14 @@ fn the_address_of_a_neighbor_is_one_host() {
         error("10.0.0.0/24"),
         format!("p.toml:6: neighbor.address: \"10.0.0.0/24\" is not an address; {form}")
     );
-    for address in ["fe80::1", "fe80::1%eth0"] {
+    assert_eq!(
+        error("fe80::1"),
+        "p.toml:6: neighbor.address: on which link is fe80::1? expected an interface behind it, fe80::1%eth0"
+    );
+    for address in ["fe80::1%", "fe80:0:1::1%eth0", "2001:db8::1%eth0"] {
         assert_eq!(
             error(address),
-            format!(
-                "p.toml:6: neighbor.address: link-local neighbors are not supported by this version: {address}; \
-                 expected a global address"
-            )
+            format!("p.toml:6: neighbor.address: \"{address}\" is not an address; {form}")
         );
     }
     assert_eq!(
@@ -51,6 +52,22 @@ fn the_address_of_a_neighbor_is_one_host() {
             "p.toml:6: neighbor.address: 10.0.0.1 is this router itself, see router.listen; expected the neighbor's \
           address"
         ]
+    );
+}
+
+#[test]
+fn a_neighbor_has_an_address_with_its_interface() {
+    assert_eq!(
+        neighbor("interface = \"eth1\""),
+        "p.toml:7: neighbor.interface: neighbors without an address are not supported by this version; expected no \
+         such key, but the link-local address of the neighbor with the interface, address = \"fe80::...%eth1\""
+    );
+    let alone = errors(&with_router("[[neighbor]]\nasn = 65001\ninterface = \"eth1\"\n"));
+    assert!(alone.iter().any(|error| error.contains("address = \"fe80::...%eth1\"")), "{alone:?}");
+    assert_eq!(
+        error("[[neighbor]]\nasn = 65001\naddress = \"fe80::1%an-interface-too-long\"\n"),
+        "p.toml:6: neighbor.address: \"an-interface-too-long\" cannot be an interface; expected a name of 1 to 15 \
+         bytes without \"/\", \":\" and spaces"
     );
 }
 
@@ -236,4 +253,27 @@ fn families_are_known_and_differ() {
         neighbor("families = [\"ipv4-unicast\", \"ipv4-unicast\"]"),
         "p.toml:7: neighbor.families: duplicate ipv4-unicast, first on line 7; expected each only once"
     );
+}
+
+#[test]
+fn neighbors_of_different_links_may_have_the_same_address() {
+    let neighbor = |interface: &str, keys: &str| {
+        format!(
+            "[[neighbor]]\naddress = \"fe80::1%{interface}\"\nasn = 65001\nimport = [\"all\"]\nexport = [\"all\"]\n{keys}"
+        )
+    };
+    let both = [neighbor("eth0", ""), neighbor("eth1", "")].concat();
+    let config = parse(&with_router(&both)).unwrap();
+    let names: Vec<String> = config.neighbors.iter().map(|neighbor| neighbor.name().to_string()).collect();
+    assert_eq!(names, ["fe80::1%eth0", "fe80::1%eth1"]);
+    let twice = [neighbor("eth0", ""), neighbor("eth0", "")].concat();
+    assert!(error(&twice).contains("duplicate neighbor fe80::1%eth0"), "{}", error(&twice));
+    let local = neighbor("eth0", "local-address = \"2001:db8::1\"\n");
+    assert!(error(&local).contains("is reached from our address on that link"), "{}", error(&local));
+    for (keys, sorry) in [("a", "b"), ("a", "a")].map(|(one, two)| {
+        let password = |text: &str| format!("password = \"{text}\"\n");
+        ([neighbor("eth0", &password(one)), neighbor("eth1", &password(two))].concat(), one != two)
+    }) {
+        assert_eq!(parse(&with_router(&keys)).is_err(), sorry, "{keys}");
+    }
 }

@@ -55,7 +55,7 @@ fn what_no_range_can_have_is_refused() {
         ),
         (
             "prefix = \"fe80::/10\"\nasn = 65001",
-            "p.toml:5: neighbor-range.prefix: link-local neighbors are not",
+            "p.toml:5: neighbor-range.prefix: neighbors of a link are configured one by one",
         ),
         ("prefix = \"10.0.0.0/8\"\nasn = 0", "p.toml:6: neighbor-range.asn: 0 is reserved"),
         (

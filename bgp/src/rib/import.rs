@@ -12,11 +12,14 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 
+use crate::link::link_of;
 use crate::policy::{Decision, PolicyChain, PolicyContext, PolicyNeighbor};
 use crate::role::Role;
 use crate::session::PeerKind;
 use crate::types::{Family, PeerId};
-use crate::wire::{Announcement, Attributes, Community, Nlri, Update, UpdateVerdict, parse_attributes};
+use crate::wire::{
+    Announcement, Attributes, Community, Nlri, Update, UpdateVerdict, mark_link, parse_attributes,
+};
 
 use super::ShardSpec;
 use super::core::{Core, Plane};
@@ -502,8 +505,10 @@ pub(crate) fn intern(
     counts: bool,
     key: &mut Vec<u8>,
 ) -> Option<Incoming> {
-    let context = core.peer(peer)?.session.attribute_context();
+    let session = &core.peer(peer)?.session;
+    let (context, link) = (session.attribute_context(), link_of(session.address));
     update.attribute_key(mp, context, key);
+    mark_link(key, link);
     let result = match update.verdict() {
         UpdateVerdict::Accept => core.attrs.intern(key),
         UpdateVerdict::TreatAsWithdraw(error) => Err(error),

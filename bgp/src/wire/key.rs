@@ -10,10 +10,13 @@
 //! are interned as bytes and [`parse_attributes`] runs once for each. Different keys may mean the
 //! same attributes; [`Attributes::to_key`](super::Attributes::to_key) gives the canonical one.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use super::attributes::{Attributes, UnknownAttribute, flags};
 use super::error::{AttributeError, Reason};
 use super::next_hop::NextHop;
 use super::table::{self, Draft, Fault, code};
+use crate::link::{LinkTag, bare};
 use crate::types::Asn;
 
 /// What the meaning of attributes depends on beside their bytes: the session they came over.
@@ -62,6 +65,43 @@ impl Discarded {
     /// What was dropped, and why.
     pub fn iter(&self) -> impl Iterator<Item = AttributeError> + '_ {
         self.0.iter().copied()
+    }
+}
+
+/// Says of a link-local next hop of `MP_REACH_NLRI` in a key on which link it is, which the wire does not:
+/// that of the session, when its own addresses are of one; else nobody knows.
+///
+/// A neighbour that we reach by its link-local address is reached so by its routes too: of the two next hops of
+/// RFC 2545 section 3 the link-local one is kept, since it is there whatever global addresses the link has.
+pub fn mark_link(key: &mut Vec<u8>, link: Option<LinkTag>) {
+    const ADDRESS: usize = 16;
+    let length = key.get(1).copied().map_or(0, usize::from);
+    let at = |place: usize| {
+        let octets: [u8; ADDRESS] = key.get(2 + place * ADDRESS..)?.first_chunk().copied()?;
+        let address = Ipv6Addr::from(octets);
+        ((place + 1) * ADDRESS <= length && address.is_unicast_link_local()).then_some(address)
+    };
+    let (first, second) = (at(0), at(1));
+    let mark = |address: Ipv6Addr| match (link, bare(address.into())) {
+        (Some(link), _) => link.mark(address),
+        (None, IpAddr::V6(bare)) => bare,
+        (None, IpAddr::V4(_)) => address,
+    };
+    match (link, second.or(first)) {
+        (_, None) => {}
+        (Some(_), Some(address)) => {
+            key.drain(2 + ADDRESS..2 + length);
+            key[1] = ADDRESS as u8;
+            key[2..2 + ADDRESS].copy_from_slice(&mark(address).octets());
+        }
+        (None, Some(_)) => {
+            for (place, address) in [first, second].into_iter().enumerate() {
+                let from = 2 + place * ADDRESS;
+                if let Some((octets, address)) = key.get_mut(from..from + ADDRESS).zip(address) {
+                    octets.copy_from_slice(&mark(address).octets());
+                }
+            }
+        }
     }
 }
 
@@ -194,5 +234,59 @@ impl CodeSet {
         let new = !self.contains(code);
         self.0[usize::from(code >> 6)] |= 1 << (code & 63);
         new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v6(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    /// What becomes of next hops, as a key has them.
+    fn marked(next_hops: &[&str], link: Option<LinkTag>) -> Vec<u8> {
+        let octets: Vec<u8> = next_hops.iter().flat_map(|text| v6(text).octets()).collect();
+        let mut key = [&[1, octets.len() as u8], &octets[..], b"rest"].concat();
+        mark_link(&mut key, link);
+        assert_eq!((key[0], &key[key.len() - 4..]), (1, &b"rest"[..]));
+        assert_eq!(usize::from(key[1]), key.len() - 6);
+        key[2..key.len() - 4].to_vec()
+    }
+
+    #[test]
+    fn a_link_local_next_hop_is_on_the_link_of_its_session() {
+        let eth0 = LinkTag::of("eth0");
+        let here = eth0.mark(v6("fe80::9")).octets();
+        // Also one that pretends to be on another link.
+        for next_hops in [
+            &["fe80::9"][..],
+            &["2001:db8::9", "fe80::9"],
+            &["::", "fe80::9"],
+            &["fe80::9", "fe80::9"],
+            &["fe80:0:1::9"],
+        ] {
+            assert_eq!(marked(next_hops, Some(eth0)), here, "{next_hops:?}");
+        }
+        assert_eq!(marked(&["2001:db8::9"], Some(eth0)), v6("2001:db8::9").octets());
+        assert_eq!(marked(&[], Some(eth0)), []);
+    }
+
+    #[test]
+    fn without_a_link_nobody_can_name_one() {
+        let both = |one: &str, two: &str| [v6(one).octets(), v6(two).octets()].concat();
+        assert_eq!(marked(&["fe80:0:1:2::9"], None), v6("fe80::9").octets());
+        assert_eq!(marked(&["2001:db8::9", "fe80:0:1::9"], None), both("2001:db8::9", "fe80::9"));
+        assert_eq!(marked(&["2001:db8::9", "2001:db8::9"], None), both("2001:db8::9", "2001:db8::9"));
+    }
+
+    #[test]
+    fn what_is_no_key_is_left_alone() {
+        for octets in [&[][..], &[1], &[1, 16], &[1, 32, 0xfe, 0x80]] {
+            let mut key = octets.to_vec();
+            mark_link(&mut key, Some(LinkTag::of("eth0")));
+            assert_eq!(key, octets);
+        }
     }
 }

@@ -42,7 +42,7 @@ pub use encode::{
 };
 pub use error::{AttributeError, ProtocolError, Reason};
 pub use graceful::{GracefulRestart, LongLivedRestart};
-pub use key::{AttributeContext, Discarded, parse_attributes};
+pub use key::{AttributeContext, Discarded, mark_link, parse_attributes};
 pub use message::{DecodeContext, Message, decode, encode_keepalive, frame_len};
 pub use next_hop::{NextHop, NextHopBytes};
 pub use nlri::{Nlri, Nlri4Iter, Nlri6Iter, NlriIter, PathNlri};

@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use bgp::link::Zoned;
 use bgp::types::{Family, PeerId};
 use futures::StreamExt;
 use ipnet::IpNet;
@@ -124,11 +125,11 @@ pub(super) async fn neighbors(State(app): State<Arc<App>>) -> Answer<Vec<Neighbo
 }
 
 fn neighbor_address(app: &App, text: &str) -> Result<IpAddr, Refusal> {
-    let address = text
+    let Zoned(address) = text
         .parse()
         .map_err(|_| Refusal::bad_request(format!("`{text}` is not an address of a neighbor")))?;
     if app.peers.id(address).is_none() {
-        return Err(Refusal::not_found(format!("no neighbor {address} is configured")));
+        return Err(Refusal::not_found(format!("no neighbor {text} is configured")));
     }
     Ok(address)
 }
@@ -175,15 +176,15 @@ pub(super) async fn clear(
     let done = match query.soft.as_deref() {
         None => {
             app.peers.reset(address).await.map_err(|error| Refusal::unavailable(&error))?;
-            format!("session with {address} reset")
+            format!("session with {text} reset")
         }
         Some("in") => {
             app.peers.refresh_in(address).await.map_err(|error| Refusal::unavailable(&error))?;
-            format!("asked {address} for its routes")
+            format!("asked {text} for its routes")
         }
         Some("out") => {
             app.peers.refresh_out(address).await.map_err(|error| Refusal::unavailable(&error))?;
-            format!("sending our routes to {address} again")
+            format!("sending our routes to {text} again")
         }
         Some(other) => {
             return Err(Refusal::bad_request(format!("soft={other}: expected `in` or `out`")));
@@ -209,7 +210,7 @@ pub(super) async fn shutdown(
         )));
     }
     app.peers.shut_down_one(address, message).await.map_err(|error| Refusal::unavailable(&error))?;
-    Ok(Json(json!({ "done": format!("session with {address} shut down until it is enabled") })))
+    Ok(Json(json!({ "done": format!("session with {text} shut down until it is enabled") })))
 }
 
 pub(super) async fn enable(
@@ -218,7 +219,7 @@ pub(super) async fn enable(
 ) -> Answer<serde_json::Value> {
     let address = neighbor_address(&app, &text)?;
     app.peers.enable(address).await.map_err(|error| Refusal::unavailable(&error))?;
-    Ok(Json(json!({ "done": format!("session with {address} enabled") })))
+    Ok(Json(json!({ "done": format!("session with {text} enabled") })))
 }
 
 #[derive(Debug, Deserialize)]
@@ -236,9 +237,9 @@ pub(super) async fn graceful_shutdown(
     let address = neighbor_address(&app, &text)?;
     app.peers.leave_one(address, !undo).await.map_err(|error| Refusal::unavailable(&error))?;
     let done = if undo {
-        format!("graceful shutdown of {address} undone")
+        format!("graceful shutdown of {text} undone")
     } else {
-        format!("routes to and from {address} are the last choice until this is undone")
+        format!("routes to and from {text} are the last choice until this is undone")
     };
     Ok(Json(json!({ "done": done })))
 }
@@ -296,7 +297,7 @@ pub(super) async fn routes(
     let target = query.prefix.as_deref().map(Target::parse).transpose()?;
     let peer = |text: &str| -> Result<_, Refusal> {
         let address = neighbor_address(&app, text)?;
-        app.peers.id(address).ok_or_else(|| Refusal::not_found(format!("no neighbor {address}")))
+        app.peers.id(address).ok_or_else(|| Refusal::not_found(format!("no neighbor {text}")))
     };
     let source = match (&query.received, &query.rejected, &query.advertised) {
         (None, None, None) => RouteSource::LocRib,

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use bgp::link::Zoned;
+
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/summary`.
@@ -64,7 +66,7 @@ pub struct RouterInfo {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NeighborBrief {
     /// Its address.
-    pub address: IpAddr,
+    pub address: Zoned,
     /// Its AS number.
     pub asn: u32,
     /// The range that it has connected from, when it is a dynamic neighbour.
@@ -381,7 +383,7 @@ pub struct Route {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Path {
     /// The neighbour it came from; absent for routes originated here.
-    pub neighbor: Option<IpAddr>,
+    pub neighbor: Option<Zoned>,
     /// The identifier that tells it from other paths of the neighbour, or of those sent to it (RFC 7911).
     pub path_id: Option<u32>,
     /// Whether it is the best one.
@@ -530,7 +532,7 @@ pub struct ReloadReport {
     /// How the file differs from what was in force.
     pub changes: Vec<ChangeInfo>,
     /// Neighbours whose session is reset by it.
-    pub resets: Vec<IpAddr>,
+    pub resets: Vec<Zoned>,
     /// What the file says but probably does not mean.
     pub warnings: Vec<String>,
     /// Whether the file is in force now; not with `?check=true`.

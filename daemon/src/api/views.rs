@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use bgp::link::Zoned;
 use bgp::rib::DecisionStep;
 use bgp::rib::out::Advertised;
 use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
@@ -23,7 +24,7 @@ pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
     let decided = view.decided_by.map_or("only path", |step| step.as_str());
     let paths = view.paths.iter().map(|shown| {
         let mut path = attributes(&shown.attributes);
-        path.neighbor = shown.neighbor;
+        path.neighbor = shown.neighbor.map(Zoned);
         path.reason = reason(shown, view.best_interior_cost, decided, view.forwarding);
         path.path_id = shown.path_id;
         path.best = shown.best;
@@ -35,7 +36,7 @@ pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
         if shown.blackhole {
             path.reason.push_str("; blackhole, its traffic is dropped");
         }
-        if let Some(address) = path.neighbor.filter(|_| path.stale) {
+        if let Some(Zoned(address)) = path.neighbor.filter(|_| path.stale) {
             let kept = peers.stale(address, Family::of(&view.prefix));
             path.stale_seconds = kept.map(|(_, left)| left.as_secs());
             path.reason.push_str(&match kept {
@@ -102,7 +103,7 @@ fn attributes(of: &Attributes) -> Path {
         stale: false,
         stale_seconds: None,
         reason: String::new(),
-        next_hop: of.next_hop.addr.to_string(),
+        next_hop: Zoned(of.next_hop.addr).to_string(),
         link_local_next_hop: of.next_hop.link_local.map(|address| address.to_string()),
         interior_cost: None,
         as_path: of.as_path.to_string(),

@@ -11,10 +11,10 @@ mod reload;
 mod show;
 mod table;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bgp::link::Zoned;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -62,7 +62,7 @@ enum Command {
     /// Shut a session down until it is enabled or the daemon restarted.
     Shutdown {
         /// The neighbour's address.
-        address: IpAddr,
+        address: Zoned,
         /// What its operator is told, at most 255 octets (RFC 9003).
         message: Option<String>,
     },
@@ -79,7 +79,7 @@ enum Command {
     /// Let a session up that was shut down.
     Enable {
         /// The neighbour's address.
-        address: IpAddr,
+        address: Zoned,
     },
     /// Read the configuration file again and go on by it; shows first what changes and which sessions it resets.
     Reload {
@@ -93,7 +93,7 @@ enum Command {
     /// Reset a session, or with --soft refresh its routes without a reset.
     Clear {
         /// The neighbour's address.
-        address: IpAddr,
+        address: Zoned,
         /// Only ask for its routes again (in) or send ours again (out).
         #[arg(long, value_enum, value_name = "DIRECTION")]
         soft: Option<Direction>,
@@ -104,7 +104,7 @@ enum Command {
 #[derive(Clone, Copy, Debug)]
 enum Whom {
     All,
-    One(IpAddr),
+    One(Zoned),
 }
 
 impl std::str::FromStr for Whom {
@@ -158,7 +158,7 @@ pub enum Show {
     /// All neighbours, or one in detail.
     Neighbors {
         /// One neighbour's address.
-        address: Option<IpAddr>,
+        address: Option<Zoned>,
         /// JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -166,7 +166,7 @@ pub enum Show {
     /// What happened to the session with a neighbour, the last 100 events.
     History {
         /// The neighbour's address.
-        address: IpAddr,
+        address: Zoned,
         /// JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -202,13 +202,13 @@ pub struct RouteFilter {
     prefix: Option<String>,
     /// All routes received from this neighbour.
     #[arg(long, value_name = "ADDR", group = "view")]
-    received: Option<IpAddr>,
+    received: Option<Zoned>,
     /// Routes of this neighbour that are not usable, with the reason.
     #[arg(long, value_name = "ADDR", group = "view")]
-    rejected: Option<IpAddr>,
+    rejected: Option<Zoned>,
     /// Routes announced to this neighbour, as it sees them.
     #[arg(long, value_name = "ADDR", group = "view")]
-    advertised: Option<IpAddr>,
+    advertised: Option<Zoned>,
     /// JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -299,20 +299,21 @@ async fn dispatch(client: &Client, command: Command) -> Result<(), ClientError> 
                 Some(Direction::In) => "?soft=in".to_owned(),
                 Some(Direction::Out) => "?soft=out".to_owned(),
             };
-            post(client, &format!("/v1/neighbors/{address}/clear{query}"), String::new()).await
+            post(client, &format!("/v1/neighbors/{}/clear{query}", address.in_url()), String::new()).await
         }
         Command::Shutdown { address, message } => {
-            post(client, &format!("/v1/neighbors/{address}/shutdown"), message.unwrap_or_default()).await
+            post(client, &format!("/v1/neighbors/{}/shutdown", address.in_url()), message.unwrap_or_default())
+                .await
         }
         Command::GracefulShutdown { whom, undo } => {
             let whose = match whom {
                 Whom::All => String::new(),
-                Whom::One(address) => format!("/neighbors/{address}"),
+                Whom::One(address) => format!("/neighbors/{}", address.in_url()),
             };
             post(client, &format!("/v1{whose}/graceful-shutdown?undo={undo}"), String::new()).await
         }
         Command::Enable { address } => {
-            post(client, &format!("/v1/neighbors/{address}/enable"), String::new()).await
+            post(client, &format!("/v1/neighbors/{}/enable", address.in_url()), String::new()).await
         }
     }
 }

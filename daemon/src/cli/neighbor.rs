@@ -1,6 +1,5 @@
 //! `peregrine show neighbors ADDR` and `peregrine show history ADDR`.
 
-use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::client::{Client, ClientError};
@@ -10,6 +9,7 @@ use crate::api::types::{
     AddPathInfo, HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, RefreshInfo,
     Shutdown, StaleInfo,
 };
+use bgp::link::Zoned;
 
 /// Of what it is a client here.
 fn client(neighbor: &NeighborDetail) -> impl Iterator<Item = (&'static str, String)> {
@@ -249,8 +249,8 @@ fn spaced(hex: &str) -> String {
 }
 
 /// What happened to a session, the oldest first.
-pub(super) async fn history(client: &Client, address: IpAddr, json: bool) -> Result<(), ClientError> {
-    let path = format!("/v1/neighbors/{address}/history");
+pub(super) async fn history(client: &Client, address: Zoned, json: bool) -> Result<(), ClientError> {
+    let path = format!("/v1/neighbors/{}/history", address.in_url());
     if json {
         return print_json(client, &path).await;
     }

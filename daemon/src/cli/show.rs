@@ -3,8 +3,7 @@
 //! Routes and FIB entries arrive a line each and are printed a line each, so a full table needs no
 //! memory here; their columns therefore have fixed widths, chosen to fit 100 characters.
 
-use std::net::IpAddr;
-
+use bgp::link::Zoned;
 use hyper::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -207,11 +206,11 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
     if let Some(prefix) = &filter.prefix {
         query.push(format!("prefix={prefix}"));
     }
-    let views: [(&str, Option<IpAddr>); 3] =
+    let views: [(&str, Option<Zoned>); 3] =
         [("received", filter.received), ("rejected", filter.rejected), ("advertised", filter.advertised)];
     for (name, address) in views {
         if let Some(address) = address {
-            query.push(format!("{name}={address}"));
+            query.push(format!("{name}={}", address.in_url()));
         }
     }
     let path = format!("/v1/routes?{}", query.join("&"));

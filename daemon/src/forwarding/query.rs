@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use bgp::link::{Zoned, bare};
 use fib::{Family, NextHopId, NextHopKey, NextHopView, Resolution, RouteView};
 use fib_abi::{Counter, PortCounters, Verdict};
 use ipnet::IpNet;
@@ -138,7 +139,7 @@ impl fmt::Display for NextHopRow {
             NextHopKey::Blackhole => f.write_str("blackhole")?,
             NextHopKey::Reject => f.write_str("reject")?,
             NextHopKey::Glean { .. } => f.write_str("connected")?,
-            NextHopKey::Via { addr, .. } => write!(f, "{addr}")?,
+            NextHopKey::Via { addr, .. } => write!(f, "{}", Zoned(addr))?,
         }
         if let Some(gateway) = self.gateway {
             write!(f, " via {gateway}")?;
@@ -257,7 +258,7 @@ impl<P: Plane> Forwarder<P> {
             key: view.key,
             state,
             gateway: neighbour.map(|(_, gateway)| gateway).filter(|gateway| match view.key {
-                NextHopKey::Via { addr, .. } => addr != *gateway,
+                NextHopKey::Via { addr, .. } => bare(addr) != *gateway,
                 _ => false,
             }),
             port: port.map(str::to_owned),
@@ -274,9 +275,11 @@ impl<P: Plane> Forwarder<P> {
         let unused = self.next_hops.iter().filter(|(_, next_hop)| next_hop.id.is_none());
         unused.map(|(&addr, next_hop)| {
             let (state, gateway, ifindex) = match next_hop.found.way {
-                Way::OnLink { ifindex, gateway } => {
-                    (NextHopState::Unused, Some(gateway).filter(|gateway| *gateway != addr), Some(ifindex))
-                }
+                Way::OnLink { ifindex, gateway } => (
+                    NextHopState::Unused,
+                    Some(gateway).filter(|gateway| *gateway != bare(addr)),
+                    Some(ifindex),
+                ),
                 Way::Unreachable(reason) => (NextHopState::Down(reason), None, None),
             };
             NextHopRow {

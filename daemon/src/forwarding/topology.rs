@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use bgp::link::{bare, link_of};
 use fib::Resolution;
 use fib_abi::Adjacency;
 use ipnet::IpNet;
@@ -179,12 +180,16 @@ impl Topology {
     /// How a next hop is reached by the kernel's routes.
     pub(super) fn resolve(&self, next_hop: IpAddr) -> Resolved {
         let unreachable = |reason| Resolved { way: Way::Unreachable(reason), cost: 0, by: None };
-        if self.addresses.iter().any(|(_, net)| net.addr() == next_hop) {
+        let link = link_of(next_hop).map(|_| self.link_of(next_hop));
+        let is_own = |&(ifindex, net): &(u32, IpNet)| {
+            net.addr() == bare(next_hop) && link.is_none_or(|on| on == Some(ifindex))
+        };
+        if self.addresses.iter().any(is_own) {
             return unreachable(Reason::OwnAddress);
         }
         let (ifindex, gateway, cost, by) = if is_link_local(next_hop) {
             match self.link_of(next_hop) {
-                Some(ifindex) => (ifindex, next_hop, 0, Resolver::Link),
+                Some(ifindex) => (ifindex, bare(next_hop), 0, Resolver::Link),
                 None => return unreachable(Reason::NoRoute),
             }
         } else {
@@ -233,9 +238,12 @@ impl Topology {
         self.links.get(&ifindex).is_some_and(|link| link.up)
     }
 
-    /// A link-local next hop says nothing of its link: it is where such a neighbour is known, or on the
-    /// only port there is.
+    /// A link-local next hop of a session that is not of a link itself says nothing of its own: it is where such
+    /// a neighbour is known, or on the only port there is.
     fn link_of(&self, next_hop: IpAddr) -> Option<u32> {
+        if let Some(link) = link_of(next_hop) {
+            return self.links.values().find(|known| link.is(&known.name)).map(|known| known.ifindex);
+        }
         let mut known: Vec<u32> = self
             .egress
             .keys()

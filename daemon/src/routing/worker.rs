@@ -5,6 +5,7 @@
 
 use std::io;
 
+use bgp::link::Zoned;
 use bgp::rib::out::Batch;
 use bgp::rib::{Announce, BestChange, Forwarding, NextHopInterest, NextHopState, Rib, RibConfig, ShardSpec};
 use bgp::session::StaleRoutes;
@@ -287,8 +288,8 @@ impl Worker {
             let best = change.best.as_ref().map(|best| {
                 let attributes = self.rib.attributes(best.attr);
                 json!({
-                    "neighbor": self.rib.address(best.peer),
-                    "next_hop": attributes.as_ref().map(|attributes| attributes.next_hop.addr),
+                    "neighbor": self.rib.address(best.peer).map(Zoned),
+                    "next_hop": attributes.as_ref().map(|attributes| Zoned(attributes.next_hop.addr)),
                     "as_path": attributes.as_ref().map(|attributes| attributes.as_path.to_string()),
                 })
             });

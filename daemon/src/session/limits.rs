@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bgp::link::Zoned;
 use bgp::rib::{PrefixGauge, ReceiveLimits};
 use bgp::session::StopReason;
 use bgp::types::Family;
@@ -74,7 +75,7 @@ impl Limits {
     }
 
     /// Logs what the gauges have to tell; whether the session is to end for it.
-    pub(super) fn serve(&self, neighbor: std::net::IpAddr) -> Option<StopReason> {
+    pub(super) fn serve(&self, neighbor: Zoned) -> Option<StopReason> {
         let mut stop = None;
         for Watched { family, what, limit, gauge } in &self.all {
             let news = gauge.take_news();

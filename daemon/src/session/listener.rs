@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bgp::link::bare;
 use bgp::wire::Notification;
 use bgp::wire::notification::codes;
 use conf::Password;
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 
 use super::Peers;
 use super::dynamic::{self, NotAdmitted};
+use super::local::marked;
 use super::options::{set_minimum_ttl, set_password};
 use super::seldom::Seldom;
 use super::socket::{TOS_NETWORK_CONTROL, minimum_ttl, reset};
@@ -163,7 +165,7 @@ impl Listeners {
 
 /// Who may connect, from where.
 fn expected(config: &conf::Config) -> impl Iterator<Item = (IpNet, &conf::Neighbor)> {
-    let neighbors = config.neighbors.iter().map(|neighbor| (IpNet::from(neighbor.address), neighbor));
+    let neighbors = config.neighbors.iter().map(|neighbor| (IpNet::from(bare(neighbor.address)), neighbor));
     neighbors.chain(config.ranges.iter().map(|range| (range.prefix, &range.template)))
 }
 
@@ -205,7 +207,7 @@ async fn accept(listener: Arc<TcpListener>, peers: Arc<Peers>) {
 }
 
 async fn hand_over(incoming: Incoming, remote: SocketAddr, peers: &Arc<Peers>, strangers: &mut Seldom) {
-    let address = canonical(remote.ip());
+    let address = marked(remote);
     if peers.id(address).is_none() {
         match peers.place(address, &incoming) {
             Ok(place) => drop(tokio::spawn(dynamic::admit(incoming, place))),
@@ -225,9 +227,4 @@ async fn hand_over(incoming: Incoming, remote: SocketAddr, peers: &Arc<Peers>, s
     } else if let Err(error) = peers.incoming(address, incoming).await {
         tracing::debug!(%remote, %error, "connection while the daemon stops");
     }
-}
-
-/// An IPv4 neighbour on a dual-stack socket is an IPv4 neighbour.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

@@ -1,25 +1,59 @@
 //! Our own addresses on a session's link: what we announce as next hop.
 //!
 //! For routes of the session's own address family the next hop is our end of the connection. Routes of
-//! the other family need an address of that family on the same interface.
+//! the other family need an address of that family on the same interface. A session of a link has both next hops
+//! of RFC 2545 section 3, if the interface has a global address; else the link-local one alone.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use bgp::link::{LinkTag, bare, link_of};
 use bgp::types::Family;
+use bgp::wire::NextHop;
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 
 /// Our next hop for routes of a family, on a session that ends at `local` here: `None` if the interface
 /// has no address of that family that others can use.
-pub(crate) fn next_hop(local: IpAddr, family: Family) -> Option<IpAddr> {
+pub(crate) fn next_hop(local: IpAddr, family: Family) -> Option<NextHop> {
+    if let (Family::Ipv6Unicast, IpAddr::V6(v6)) = (family, bare(local))
+        && link_of(local).is_some()
+    {
+        let global = beside(local).into_iter().map(|subnet| subnet.addr()).find(is_global_v6);
+        return Some(NextHop { addr: global.unwrap_or(v6.into()), link_local: global.map(|_| v6) });
+    }
     let fits = |address: &IpAddr| match family {
         Family::Ipv4Unicast => address.is_ipv4(),
         Family::Ipv6Unicast => is_global_v6(address),
     };
     if fits(&local) {
-        return Some(local);
+        return Some(local.into());
     }
-    beside(local).into_iter().map(|subnet| subnet.addr()).find(fits)
+    beside(local).into_iter().map(|subnet| subnet.addr()).find(fits).map(NextHop::from)
+}
+
+/// The address of a socket, with its link if it is of one. An IPv4 address written as IPv6 is an IPv4 address.
+pub(crate) fn marked(address: SocketAddr) -> IpAddr {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+            let name = if_indextoname(v6.scope_id()).ok().and_then(|name| name.into_string().ok());
+            name.map_or(*v6.ip(), |name| LinkTag::of(&name).mark(*v6.ip())).into()
+        }
+        other => other.ip().to_canonical(),
+    }
+}
+
+/// Where to connect to, which takes the interface of an address of a link.
+pub(crate) fn destination(address: IpAddr, port: u16) -> io::Result<SocketAddr> {
+    let (Some(link), IpAddr::V6(v6)) = (link_of(address), bare(address)) else {
+        return Ok(SocketAddr::new(address, port));
+    };
+    let missing =
+        |name: &str| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {name}"));
+    let name = link.name().unwrap_or_default();
+    let index = if_nametoindex(name.as_str()).map_err(|_| missing(&name))?;
+    Ok(SocketAddrV6::new(v6, port, 0, index).into())
 }
 
 /// The subnets on the interface that has an address: where others may be that can be reached without us.
@@ -53,7 +87,11 @@ fn beside(local: IpAddr) -> Vec<IpNet> {
             return Vec::new();
         }
     };
-    let Some((interface, _)) = addresses.iter().find(|(_, subnet)| subnet.addr() == local) else {
+    let has = |(name, subnet): &&(String, IpNet)| match link_of(local) {
+        Some(link) => link.is(name),
+        None => subnet.addr() == local,
+    };
+    let Some((interface, _)) = addresses.iter().find(has) else {
         return Vec::new();
     };
     addresses.iter().filter(|(name, _)| name == interface).map(|(_, subnet)| *subnet).collect()

@@ -30,6 +30,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use bgp::link::Zoned;
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
 use bgp::session::{StalePhase, StopReason};
@@ -94,13 +95,13 @@ pub(crate) struct Configuration {
 #[derive(Debug, Error)]
 pub(crate) enum PeerError {
     /// Not configured.
-    #[error("no neighbor {0} is configured")]
+    #[error("no neighbor {} is configured", Zoned(*.0))]
     Unknown(IpAddr),
     /// Its task has ended.
-    #[error("the session with {0} has ended: the neighbor is gone, or the daemon is stopping")]
+    #[error("the session with {} has ended: the neighbor is gone, or the daemon is stopping", Zoned(*.0))]
     Stopped(IpAddr),
     /// It cannot do that now.
-    #[error("neighbor {0}: {1}")]
+    #[error("neighbor {}: {}", Zoned(*.0), .1)]
     Refused(IpAddr, String),
 }
 
@@ -218,7 +219,7 @@ impl Peers {
     fn add(self: &Arc<Self>, registry: &mut Registry, neighbor: conf::Neighbor) {
         let address = neighbor.address;
         let Some(lease) = self.ids.lease() else {
-            tracing::error!(neighbor = %address, "no session: there are as many neighbors as there can be");
+            tracing::error!(neighbor = %Zoned(address), "no session: there are as many neighbors as there can be");
             return;
         };
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
@@ -272,7 +273,7 @@ impl Peers {
                 // It has become one in the meantime.
                 _ if registry.by_address.contains_key(&address) => Ok(()),
                 Some(neighbor) => {
-                    tracing::info!(neighbor = %address, %asn, range = ?neighbor.range, "dynamic neighbor");
+                    tracing::info!(neighbor = %Zoned(address), %asn, range = ?neighbor.range, "dynamic neighbor");
                     self.add(&mut registry, neighbor);
                     Ok(())
                 }
@@ -298,11 +299,11 @@ impl Peers {
     }
 
     /// Neighbours whose session would end under another configuration, in order.
-    pub(crate) fn resets(&self, config: &conf::Config) -> Vec<IpAddr> {
+    pub(crate) fn resets(&self, config: &conf::Config) -> Vec<Zoned> {
         let fates = self.read().fates(config);
         let ends = |fate: &Fate| matches!(fate, Fate::Ends(_) | Fate::Goes(_, true));
-        let mut resets: Vec<IpAddr> =
-            fates.into_iter().filter(|(_, fate)| ends(fate)).map(|(address, _)| address).collect();
+        let mut resets: Vec<Zoned> =
+            fates.into_iter().filter(|(_, fate)| ends(fate)).map(|(address, _)| Zoned(address)).collect();
         resets.sort_unstable();
         resets
     }

@@ -65,13 +65,13 @@ pub(super) fn routing(
         // Over IPv6, IPv4 routes need no IPv4 address on the link (RFC 8950).
         let family =
             if local.is_ipv6() && negotiated.encode.extended_next_hop { Family::Ipv6Unicast } else { family };
-        configured.or_else(|| local::next_hop(local, family))
+        configured.map(NextHop::from).or_else(|| local::next_hop(local, family))
     };
-    let next_hops = Family::ALL.map(|family| own(family).map(NextHop::from));
+    let next_hops = Family::ALL.map(own);
     for family in negotiated.families.iter() {
         if next_hops[family.index()].is_none() && !neighbor.export.is_reject_all() {
             tracing::warn!(
-                neighbor = %neighbor.address,
+                neighbor = %neighbor.name(),
                 %family,
                 "nothing is announced in this family: the interface of {local} has no address of it for a next hop"
             );
@@ -192,7 +192,7 @@ pub(super) fn neighbor(
     let retry = snapshot.idle_hold.or(snapshot.connect_retry);
     NeighborDetail {
         brief: NeighborBrief {
-            address: neighbor.address,
+            address: neighbor.name(),
             asn: neighbor.asn.0,
             group: neighbor.group.clone(),
             range: neighbor.range.map(|range| range.to_string()),

@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -34,6 +33,7 @@ use super::exports::{Exports, Routes};
 use super::history::History;
 use super::ids::Lease;
 use super::limits::Limits;
+use super::local::{destination, marked};
 use super::refresh::Next;
 use super::seldom::Seldom;
 use super::socket::{SocketOptions, connect, reset};
@@ -190,7 +190,7 @@ impl Task {
                 Event::Command(None) | Event::Sent(Err(RibStopped)) => return,
                 Event::Connected(conn, Ok(stream)) => self.connected(now, conn, stream),
                 Event::Connected(conn, Err(error)) => {
-                    tracing::debug!(neighbor = %self.neighbor.address, %error, "connection attempt failed");
+                    tracing::debug!(neighbor = %self.neighbor.name(), %error, "connection attempt failed");
                     self.session.tcp_failed(now, conn, &error.to_string());
                 }
                 Event::Socket(index, Ready::Write) => self.write(now, index),
@@ -208,7 +208,7 @@ impl Task {
                 Event::Sent(Ok(())) => self.sending = None,
                 Event::Limits => {
                     if let Some(reason) =
-                        self.limits.as_ref().and_then(|limits| limits.serve(self.neighbor.address))
+                        self.limits.as_ref().and_then(|limits| limits.serve(self.neighbor.name()))
                     {
                         self.session.stop(now, &reason);
                     }
@@ -302,7 +302,7 @@ impl Task {
                 self.removed = Some(done);
             }
             Command::ShutDown(text, done) => {
-                tracing::info!(neighbor = %self.neighbor.address, %text, "session shut down");
+                tracing::info!(neighbor = %self.neighbor.name(), %text, "session shut down");
                 let reason = StopReason::Shutdown(text.clone());
                 self.history.note("shutdown", reason.notification().to_string());
                 self.session.stop(now, &reason);
@@ -365,7 +365,7 @@ impl Task {
         if neighbor.password != self.neighbor.password {
             for connection in &self.connections {
                 if let Err(error) = connection.set_password(neighbor.password.as_ref()) {
-                    tracing::warn!(neighbor = %neighbor.address, %error, "cannot change the password");
+                    tracing::warn!(neighbor = %neighbor.name(), %error, "cannot change the password");
                 }
             }
         }
@@ -387,7 +387,7 @@ impl Task {
     /// Marks routes as about to go, or no more.
     pub(super) fn leave(&mut self, leaving: bool) {
         if std::mem::replace(&mut self.leaving, leaving) != leaving {
-            tracing::info!(neighbor = %self.neighbor.address, on = leaving, "graceful shutdown");
+            tracing::info!(neighbor = %self.neighbor.name(), on = leaving, "graceful shutdown");
             self.history.note("graceful-shutdown", if leaving { "begun by the operator" } else { "undone" });
         }
     }
@@ -400,7 +400,7 @@ impl Task {
         if !was_shut_down {
             return Err("it is not shut down".into());
         }
-        tracing::info!(neighbor = %self.neighbor.address, "session enabled");
+        tracing::info!(neighbor = %self.neighbor.name(), "session enabled");
         self.history.note("enable", "by the operator");
         self.session.start(now);
         Ok(())
@@ -409,7 +409,8 @@ impl Task {
     /// What the RIB is to know of the session while it is up.
     fn routing(&self) -> Option<(PeerSession, GroupConfig)> {
         let (conn, negotiated) = self.session.established()?;
-        let local = self.connections.iter().find(|known| known.id == conn)?.local.ip();
+        let local = self.connections.iter().find(|known| known.id == conn)?.local;
+        let local = marked(local);
         let limits = self.limits.as_ref()?;
         Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local, limits, self.leaving))
     }
@@ -448,7 +449,7 @@ impl Task {
         if let Ok(local) = stream.local_addr()
             && !self.options.is_local(local.ip())
         {
-            tracing::info!(neighbor = %self.neighbor.address, %local, "connection to another address refused");
+            tracing::info!(neighbor = %self.neighbor.name(), %local, "connection to another address refused");
             let mut stream = stream;
             let refusal = Notification::cease(codes::cease::CONNECTION_REJECTED);
             drop(tokio::spawn(async move { dynamic::refuse(&mut stream, &refusal).await }));
@@ -458,14 +459,14 @@ impl Task {
             self.too_far.count += 1;
             self.history.note("refused", format!("connection from too far away: {why}"));
             if let Some(unsaid) = self.too_far.log.say() {
-                tracing::warn!(neighbor = %self.neighbor.address, %why, unsaid, "connection from too far away refused");
+                tracing::warn!(neighbor = %self.neighbor.name(), %why, unsaid, "connection from too far away refused");
             }
             return reset(stream);
         }
         self.was_connected = true;
         let conn = self.session.accept(now);
         if let Err(error) = self.options.apply(&stream) {
-            tracing::warn!(neighbor = %self.neighbor.address, %error, "cannot set the options of a connection");
+            tracing::warn!(neighbor = %self.neighbor.name(), %error, "cannot set the options of a connection");
         }
         self.adopt(now, conn, stream);
     }
@@ -516,7 +517,7 @@ impl Task {
                         let text = format!("the neighbor begins to send its {family} routes again");
                         self.history.note("refresh", text);
                     }
-                    tracing::info!(neighbor = %self.neighbor.address, ?routes, "stale routes");
+                    tracing::info!(neighbor = %self.neighbor.name(), ?routes, "stale routes");
                     self.outbox.push_back(Input::Stale(self.id, routes));
                 }
                 Output::RouteRefresh(family) => {
@@ -535,9 +536,14 @@ impl Task {
     }
 
     fn start_connecting(&mut self, conn: ConnId) {
-        let remote = SocketAddr::new(self.neighbor.address, self.neighbor.port);
+        let remote = destination(self.neighbor.address, self.neighbor.port);
         let options = self.options.clone();
-        self.connecting.spawn(async move { (conn, connect(remote, options).await) });
+        self.connecting.spawn(async move {
+            match remote {
+                Ok(remote) => (conn, connect(remote, options).await),
+                Err(error) => (conn, Err(error)),
+            }
+        });
     }
 
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
@@ -547,7 +553,7 @@ impl Task {
             && let Some(connection) = self.connections.iter().find(|known| known.id == conn)
             && let Err(error) = connection.keep_alive()
         {
-            tracing::warn!(neighbor = %self.neighbor.address, %error, "cannot turn on TCP keepalives");
+            tracing::warn!(neighbor = %self.neighbor.name(), %error, "cannot turn on TCP keepalives");
         }
         let (updates, exports) = Exports::new(self.rib.shards(), negotiated.enhanced_refresh());
         self.outbox.push_back(Input::Up(Box::new(PeerUp { session, export, updates })));
@@ -557,7 +563,7 @@ impl Task {
             format!("AS {}, router id {}", negotiated.peer_asn, negotiated.peer_router_id),
         );
         tracing::info!(
-            neighbor = %self.neighbor.address,
+            neighbor = %self.neighbor.name(),
             asn = %negotiated.peer_asn,
             router_id = %negotiated.peer_router_id,
             hold_time = %negotiated.hold_time,
@@ -566,7 +572,7 @@ impl Task {
     }
 
     fn down(&mut self, reason: String, kept: FamilySet) {
-        tracing::warn!(neighbor = %self.neighbor.address, %reason, ?kept, "session down");
+        tracing::warn!(neighbor = %self.neighbor.name(), %reason, ?kept, "session down");
         self.history.note("down", &reason);
         self.noted_error = self.session.last_error().map(|error| error.at);
         if kept.is_empty() {
@@ -581,11 +587,11 @@ impl Task {
     }
 
     fn state_changed(&mut self, from: State, to: State) {
-        tracing::debug!(neighbor = %self.neighbor.address, %from, %to, "session state");
+        tracing::debug!(neighbor = %self.neighbor.name(), %from, %to, "session state");
         let down = from == State::Established;
         self.monitor.sessions.publish(&json!({
             "time": unix_time(),
-            "neighbor": self.neighbor.address,
+            "neighbor": self.neighbor.name(),
             "asn": self.neighbor.asn,
             "from": from.as_str(),
             "to": to.as_str(),

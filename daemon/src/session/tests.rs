@@ -368,7 +368,7 @@ async fn a_neighbor_that_stops_reading_is_let_go_although_it_keeps_talking() {
     let since = Instant::now();
     let error = loop {
         let reports = daemon.peers.reports().await;
-        let report = reports.into_iter().find(|(_, report)| report.brief.address == address).unwrap().1;
+        let report = reports.into_iter().find(|(_, report)| report.brief.address.0 == address).unwrap().1;
         if report.brief.state != "Established" {
             break report.brief.last_error.unwrap();
         }

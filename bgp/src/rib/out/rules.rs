@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::link::link_of;
 use crate::policy::{Decision, NextHopChoice, PolicyChain, PolicyContext, PolicyNeighbor, RouteType};
 use crate::session::PeerKind;
 use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
@@ -182,7 +183,9 @@ impl GroupConfig {
         // RFC 8950 section 4: not to a peer that has not said that it takes it.
         let foreign =
             family == Family::Ipv4Unicast && route.next_hop.addr.is_ipv6() && !self.encode.extended_next_hop;
+        // A link-local one means nothing beyond its link (RFC 2545 section 2).
         let own = foreign
+            || link_of(route.next_hop.addr).is_some()
             || route.next_hop.addr.is_unspecified()
             || match next_hop {
                 NextHopChoice::Usual if external => {
@@ -532,6 +535,18 @@ mod tests {
         let encode = EncodeContext { extended_next_hop: true, ..internal.encode };
         let capable = GroupConfig { encode, ..internal };
         assert_eq!(capable.exported(EXTERNAL, &route, prefix()).unwrap().next_hop.addr, theirs);
+    }
+
+    #[test]
+    fn the_next_hop_of_a_link_stays_on_it() {
+        let theirs = crate::link::LinkTag::of("eth0").mark("fe80::9".parse().unwrap());
+        let route = Attributes { next_hop: theirs.into(), ..route() };
+        for kind in [PeerKind::Ebgp, PeerKind::Ibgp] {
+            let rules = ExportRules { next_hop_unchanged: true, ..ExportRules::default() };
+            let encode = EncodeContext { extended_next_hop: true, ..config(kind).encode };
+            let config = GroupConfig { encode, rules, ..config(kind) };
+            assert_eq!(config.exported(EXTERNAL, &route, prefix()).unwrap().next_hop.addr, own());
+        }
     }
 
     #[test]

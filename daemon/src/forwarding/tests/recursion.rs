@@ -2,6 +2,7 @@
 
 use super::super::query::NextHopRow;
 use super::super::resolve::Resolver;
+use super::super::topology::{Reason, Way};
 use super::*;
 
 impl Heard {
@@ -161,4 +162,29 @@ fn shares_of_the_traffic_are_slots_of_the_set_and_are_shown() {
     let shown: Vec<String> =
         answer.try_recv().unwrap()[0].next_hops.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["10.0.0.9 dev eth0 (3 shares)", "10.1.0.2 dev eth1"]);
+}
+
+#[test]
+fn a_next_hop_of_a_link_is_on_that_link_only() {
+    let mut lab = Lab::new();
+    let on = |interface: &str, text: &str| -> IpAddr {
+        let bgp::link::Zoned(address) = format!("{text}%{interface}").parse().unwrap();
+        address
+    };
+    let way = |lab: &Lab, next_hop| lab.forwarder.topology.resolve(next_hop).way;
+    // The same address is known on both links, and no other link is asked.
+    lab.net(neighbour(ETH0, "fe80::9", Some(PEER_MAC)));
+    lab.net(neighbour(ETH1, "fe80::9", Some(PEER_MAC)));
+    for (interface, ifindex) in [("eth0", ETH0), ("eth1", ETH1)] {
+        let expected = Way::OnLink { ifindex, gateway: ip("fe80::9") };
+        assert_eq!(way(&lab, on(interface, "fe80::9")), expected, "{interface}");
+    }
+    assert_eq!(way(&lab, on("eth2", "fe80::9")), Way::Unreachable(Reason::NoRoute));
+    // Our own address on one link is somebody else's on the other.
+    lab.net(NetEvent::Address { ifindex: ETH1, net: "fe80::9/64".parse().unwrap(), added: true });
+    assert_eq!(way(&lab, on("eth1", "fe80::9")), Way::Unreachable(Reason::OwnAddress));
+    assert_eq!(way(&lab, on("eth0", "fe80::9")), Way::OnLink { ifindex: ETH0, gateway: ip("fe80::9") });
+    // Nor is a next hop reached by another link while its own is away.
+    lab.net(NetEvent::LinkGone { ifindex: ETH0 });
+    assert_eq!(way(&lab, on("eth0", "fe80::9")), Way::Unreachable(Reason::NoRoute));
 }
