@@ -13,6 +13,9 @@ use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Most names that are remembered: whoever asks for others makes them up.
+const MOST_NAMES: usize = 4096;
+
 /// The names of the links that have been spoken of.
 static NAMES: RwLock<BTreeMap<u32, String>> = RwLock::new(BTreeMap::new());
 
@@ -26,7 +29,10 @@ impl LinkTag {
         let tag = Self::hash(interface);
         let known = NAMES.read().unwrap_or_else(PoisonError::into_inner).contains_key(&tag.0);
         if !known {
-            NAMES.write().unwrap_or_else(PoisonError::into_inner).insert(tag.0, interface.to_owned());
+            let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
+            if names.len() < MOST_NAMES {
+                names.insert(tag.0, interface.to_owned());
+            }
         }
         tag
     }
