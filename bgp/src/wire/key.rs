@@ -76,6 +76,9 @@ impl Discarded {
 pub fn mark_link(key: &mut Vec<u8>, link: Option<LinkTag>) {
     const ADDRESS: usize = 16;
     let length = key.get(1).copied().map_or(0, usize::from);
+    if key.len() < 2 + length {
+        return;
+    }
     let at = |place: usize| {
         let octets: [u8; ADDRESS] = key.get(2 + place * ADDRESS..)?.first_chunk().copied()?;
         let address = Ipv6Addr::from(octets);

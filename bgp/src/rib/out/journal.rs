@@ -311,10 +311,9 @@ impl Journal {
     /// Starts a walk for a peer that asked for everything again.
     pub(crate) fn walk_again(&mut self, peer: u16, end: u32) -> bool {
         let end = if self.silent { 0 } else { end };
-        if self.sent.is_some() {
-            // They leave out what all readers had when they were made; this one wants everything.
-            self.chunks.clear();
-        }
+        // They leave out what all readers had when they were made, or what waited for the forwarding plane while
+        // nobody was owed an end; this one wants everything.
+        self.chunks.clear();
         self.readers
             .iter_mut()
             .find(|reader| reader.peer == peer)
@@ -376,6 +375,8 @@ impl Journal {
                 reader.walk = reader.walk.map(|walk| Walk { next, ..walk }).filter(|walk| next < walk.end);
                 if reader.walk.is_none() {
                     reader.settled_from = end;
+                    // What changed during the walk was left to the journal.
+                    reader.end_of_rib = reader.end_of_rib.map(|due| due.max(end));
                     reader.refresh = reader.refresh.map(|_| Refresh::Until(end));
                     self.owed = self.owed.max(end);
                 }
@@ -495,6 +496,18 @@ mod tests {
         let end = journal.end();
         journal.advance(peer, Span::Log(from), end, &mut Vec::new());
         seen
+    }
+
+    #[test]
+    fn what_changes_during_the_first_walk_comes_before_its_end() {
+        let mut journal = Journal::new(false, false, false);
+        journal.join(1, 10);
+        journal.record(5);
+        let span = Span::Walk(0, journal.reader(1).unwrap().position);
+        journal.advance(1, span, 10, &mut Vec::new());
+        assert!(!journal.take_end_of_rib(1));
+        assert_eq!(read(&mut journal, 1), [5]);
+        assert!(journal.take_end_of_rib(1));
     }
 
     #[test]
