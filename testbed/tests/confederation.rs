@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use testbed::daemon::{self, Daemon};
 use testbed::peers::bird::{self, Bird};
 use testbed::peers::frr::{self, Frr};
@@ -44,19 +44,6 @@ const DAEMON: &str = "[router]\nasn = 65001\nrouter-id = \"10.99.0.1\"\n\
     [[neighbor]]\naddress = \"10.99.2.2\"\nasn = 65003\n\n\
     [[neighbor]]\naddress = \"10.99.3.2\"\nasn = 65002\n";
 
-fn wait_bird(bird: &Bird, prefix: &str, expected: &[&str]) -> Result<()> {
-    wait_until(&format!("{prefix} with {expected:?}"), ROUTES, || {
-        let answer = bird.routes(prefix)?;
-        let lines: Vec<&str> = answer.lines().map(str::trim).collect();
-        if expected.iter().all(|line| lines.contains(line)) { Ok(()) } else { Err(anyhow!("{answer}")) }
-    })
-}
-
-/// Whether BIRD has a BGP route of this prefix; it fails to show what is not there.
-fn has(bird: &Bird, prefix: &str) -> bool {
-    bird.routes(prefix).is_ok_and(|answer| answer.contains("BGP.as_path"))
-}
-
 #[test]
 fn members_see_members_and_the_world_sees_one_as() -> Result<()> {
     let programs = [&bird::PROGRAMS[..], &frr::PROGRAMS[..]].concat();
@@ -73,18 +60,19 @@ fn members_see_members_and_the_world_sees_one_as() -> Result<()> {
     }
 
     // To the outside all member ASes are one, without preference and MED.
-    wait_bird(&outside, "10.97.0.0/16", &["BGP.as_path: 64500", "BGP.next_hop: 10.99.1.1"])?;
-    wait_bird(&outside, "10.98.2.0/24", &["BGP.as_path: 64500", "BGP.next_hop: 10.99.1.1"])?;
+    outside.wait_for_lines("10.97.0.0/16", &["BGP.as_path: 64500", "BGP.next_hop: 10.99.1.1"], ROUTES)?;
+    outside.wait_for_lines("10.98.2.0/24", &["BGP.as_path: 64500", "BGP.next_hop: 10.99.1.1"], ROUTES)?;
     ensure!(!outside.routes("10.98.2.0/24")?.contains("BGP.med"), "the MED has left the confederation");
     // From member to member: preference, MED and next hop stay, each member in the confederation's segment.
     let expected =
         ["BGP.as_path: (65001 65003)", "BGP.local_pref: 250", "BGP.med: 40", "BGP.next_hop: 10.99.2.2"];
-    wait_bird(&member, "10.98.2.0/24", &expected)?;
-    wait_bird(&member, "10.98.1.0/24", &["BGP.as_path: (65001) 64501", "BGP.med: 70"])?;
-    wait_bird(&member, "10.97.0.0/16", &["BGP.as_path: (65001)", "BGP.local_pref: 100"])?;
+    member.wait_for_lines("10.98.2.0/24", &expected, ROUTES)?;
+    member.wait_for_lines("10.98.1.0/24", &["BGP.as_path: (65001) 64501", "BGP.med: 70"], ROUTES)?;
+    member.wait_for_lines("10.97.0.0/16", &["BGP.as_path: (65001)", "BGP.local_pref: 100"], ROUTES)?;
     // No-export stays within the confederation, no-export-subconfed within the member AS.
-    wait_bird(&member, "10.98.22.0/24", &["BGP.as_path: (65001 65003)"])?;
-    ensure!(!has(&outside, "10.98.22.0/24"), "no-export has left the confederation");
+    member.wait_for_lines("10.98.22.0/24", &["BGP.as_path: (65001 65003)"], ROUTES)?;
+    ensure!(outside.has_route("10.97.0.0/16"), "what is there is seen");
+    ensure!(!outside.has_route("10.98.22.0/24"), "no-export has left the confederation");
     // FRR takes it all as a member should.
     for (prefix, path) in
         [("10.98.1.0/24", "(65001) 64501"), ("10.98.3.0/24", "(65001 65002)"), ("10.97.0.0/16", "(65001)")]

@@ -45,20 +45,6 @@ fn daemon_config() -> String {
     parts.concat()
 }
 
-/// The lines of BIRD that name these attributes of a route.
-fn wait_bird(bird: &Bird, prefix: &str, expected: &[&str]) -> Result<()> {
-    wait_until(&format!("{prefix} with {expected:?}"), ROUTES, || {
-        let answer = bird.routes(prefix)?;
-        let lines: Vec<&str> = answer.lines().map(str::trim).collect();
-        if expected.iter().all(|line| lines.contains(line)) { Ok(()) } else { Err(anyhow!("{answer}")) }
-    })
-}
-
-/// Whether BIRD has a BGP route of this prefix; it fails to show what is not there.
-fn has(bird: &Bird, prefix: &str) -> bool {
-    bird.routes(prefix).is_ok_and(|answer| answer.contains("BGP.next_hop"))
-}
-
 #[test]
 fn clients_and_others_hold_what_a_reflector_owes_them() -> Result<()> {
     let programs = [&bird::PROGRAMS[..], &frr::PROGRAMS[..]].concat();
@@ -83,7 +69,7 @@ fn clients_and_others_hold_what_a_reflector_owes_them() -> Result<()> {
     let originator = |n: u8| format!("BGP.originator_id: 10.99.{n}.2");
     for (n, clusters) in [(2, "10.99.0.1 10.0.0.7"), (3, "10.99.0.1"), (4, "10.99.0.1")] {
         let list = format!("BGP.cluster_list: {clusters}");
-        wait_bird(&client, &format!("10.98.{n}.0/24"), &[&unchanged(n), &originator(n), &list])?;
+        client.wait_for_lines(&format!("10.98.{n}.0/24"), &[&unchanged(n), &originator(n), &list], ROUTES)?;
     }
     // So does the other client; here FRR says what it got.
     for (n, clusters) in [(1, ["10.0.0.7", "10.99.0.1"].as_slice()), (3, &["10.0.0.7"])] {
@@ -103,9 +89,18 @@ fn clients_and_others_hold_what_a_reflector_owes_them() -> Result<()> {
         })?;
     }
     // Those who are no clients get what clients sent and nothing of each other.
-    wait_bird(&other, "10.98.1.0/24", &[&unchanged(1), &originator(1), "BGP.cluster_list: 10.99.0.1"])?;
-    wait_bird(&another, "10.98.2.0/24", &[&unchanged(2), &originator(2), "BGP.cluster_list: 10.0.0.7"])?;
-    ensure!(!has(&another, "10.98.3.0/24"), "an internal route went to one who is no client");
+    other.wait_for_lines(
+        "10.98.1.0/24",
+        &[&unchanged(1), &originator(1), "BGP.cluster_list: 10.99.0.1"],
+        ROUTES,
+    )?;
+    another.wait_for_lines(
+        "10.98.2.0/24",
+        &[&unchanged(2), &originator(2), "BGP.cluster_list: 10.0.0.7"],
+        ROUTES,
+    )?;
+    ensure!(another.has_route("10.98.2.0/24"), "what is there is seen");
+    ensure!(!another.has_route("10.98.3.0/24"), "an internal route went to one who is no client");
 
     // What went through the router already is refused, with the reason.
     for (prefix, reason) in [
@@ -122,7 +117,7 @@ fn clients_and_others_hold_what_a_reflector_owes_them() -> Result<()> {
     client.query("disable own")?;
     for bird in [&other, &another] {
         wait_until("the withdrawal has gone on", ROUTES, || {
-            if has(bird, "10.98.1.0/24") { Err(anyhow!("it is still there")) } else { Ok(()) }
+            if bird.has_route("10.98.1.0/24") { Err(anyhow!("it is still there")) } else { Ok(()) }
         })?;
     }
     Ok(())

@@ -115,6 +115,20 @@ impl Bird {
         self.query(&format!("show route {prefix} all"))
     }
 
+    /// Waits until it shows a prefix with all of these whole lines, as of attributes.
+    pub fn wait_for_lines(&self, prefix: &str, expected: &[&str], within: Duration) -> Result<()> {
+        wait_until(&format!("{prefix} with {expected:?}"), within, || {
+            let answer = self.routes(prefix)?;
+            let lines: Vec<&str> = answer.lines().map(str::trim).collect();
+            if expected.iter().all(|line| lines.contains(line)) { Ok(()) } else { Err(anyhow!("{answer}")) }
+        })
+    }
+
+    /// Whether it has a BGP route of this prefix; it fails to show what is not there.
+    pub fn has_route(&self, prefix: &str) -> bool {
+        self.routes(prefix).is_ok_and(|answer| answer.contains("BGP.origin"))
+    }
+
     /// Its program.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
