@@ -38,7 +38,9 @@ pub(crate) fn marked(address: SocketAddr) -> IpAddr {
     match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
             let name = if_indextoname(v6.scope_id()).ok().and_then(|name| name.into_string().ok());
-            name.map_or(*v6.ip(), |name| LinkTag::of(&name).mark(*v6.ip())).into()
+            // What the socket says in place of a tag is none of ours.
+            let unmarked = bare(address.ip());
+            name.map_or(unmarked, |name| LinkTag::of(&name).mark(*v6.ip()).into())
         }
         other => other.ip().to_canonical(),
     }
