@@ -16,7 +16,7 @@ pub fn ready(test: &str, programs: &[&str]) -> bool {
     }
     let missing: Vec<&str> = programs.iter().copied().filter(|program| !installed(&[program])).collect();
     if !missing.is_empty() {
-        note(test, &format!("not installed: {} (scripts/setup installs them)", missing.join(", ")));
+        note(test, &format!("not installed: {} (scripts/setup --peers installs them)", missing.join(", ")));
         return false;
     }
     true
