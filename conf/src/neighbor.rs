@@ -232,15 +232,13 @@ fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Rou
 
 /// Warns where an external neighbour gives or gets nothing for want of a policy.
 pub(crate) fn warn_without_policy(table: &Table<'_, '_>, neighbor: &Neighbor, who: &str) {
-    for (key, chain, what) in
-        [("import", &neighbor.import, "accepted from"), ("export", &neighbor.export, "sent to")]
-    {
-        // Names that are wrong leave an empty chain behind, but then there are errors, not warnings.
-        if chain.is_empty() {
-            let reason = format!(
-                "no policy, so no route is {what} {who} (RFC 8212); {key} = [\"none\"] says that this is meant"
-            );
-            table.report().warn(&table.key(key), reason);
+    // Names that are wrong leave an empty chain behind, but then there are errors, not warnings.
+    let (key, what, says) = match (neighbor.import.is_empty(), neighbor.export.is_empty()) {
+        (false, false) => return,
+        (true, false) => ("import", "accepted from", "import = [\"none\"] says"),
+        (false, true) => ("export", "sent to", "export = [\"none\"] says"),
+        (true, true) => {
+            ("import", "accepted from or sent to", "import = [\"none\"] and export = [\"none\"] say")
         }
     }
 }
@@ -301,7 +299,9 @@ fn address(value: &Value) -> Read<IpAddr> {
         written.parse().map_err(|_| format!("\"{written}\" is not an address; expected {ADDRESS}"))?;
     if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) && link_of(address).is_none() {
         return Err(format!("on which link is {written}? expected an interface behind it, {written}%eth0"));
-    }
+    };
+    let reason = format!("no policy, so no route is {what} {who} (RFC 8212); {says} that this is meant");
+    table.report().warn(&table.key(key), reason);
     if let Some((_, interface)) = written.split_once('%') {
         check_interface_name(interface)?;
     }

@@ -13,12 +13,19 @@ fn an_external_neighbor_without_policies_is_warned_of() {
     assert_eq!(
         warnings("[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65001\nexport = []\n"),
         [
-            "p.toml:4: neighbor.import: no policy, so no route is accepted from the external neighbor 10.0.0.2 \
-             (RFC 8212); import = [\"none\"] says that this is meant",
-            "p.toml:7: neighbor.export: no policy, so no route is sent to the external neighbor 10.0.0.2 (RFC 8212); \
-             export = [\"none\"] says that this is meant",
+            "p.toml:4: neighbor.import: no policy, so no route is accepted from or sent to the external neighbor 10.0.0.2 \
+          (RFC 8212); import = [\"none\"] and export = [\"none\"] say that this is meant"
         ]
     );
+    for (given, key, what) in [("export", "import", "accepted from"), ("import", "export", "sent to")] {
+        let text =
+            format!("[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65001\n{given} = \"all\"\n{key} = []\n");
+        let expected = format!(
+            "p.toml:8: neighbor.{key}: no policy, so no route is {what} the external neighbor 10.0.0.2 (RFC 8212); \
+             {key} = [\"none\"] says that this is meant"
+        );
+        assert_eq!(warnings(&text), [expected]);
+    }
     let quiet = "[[neighbor]]\naddress = \"10.0.0.2\"\nasn = 65001\nimport = \"all\"\nexport = \"none\"\n";
     assert_eq!(warnings(quiet), [""; 0]);
     // An internal one needs none.

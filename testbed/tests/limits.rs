@@ -109,6 +109,6 @@ fn prefixes_beyond_the_limit_end_the_session_or_stay_out() -> Result<()> {
     daemon.wait_count("10.99.3.2", V4, "received", 10, ROUTES)?;
     // An operator lets the first in again.
     ensure!(daemon.neighbor("10.99.1.2")?["state"] == "Idle", "it came back by itself");
-    daemon.clear("10.99.1.2")?;
+    daemon.run(&["enable", "10.99.1.2"])?;
     daemon.wait_count("10.99.1.2", V4, "best", 10, SESSION)
 }

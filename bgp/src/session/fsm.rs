@@ -364,6 +364,7 @@ impl Session {
         state.liveness.heard(now);
         self.counters.established += 1;
         self.connect_backoff.reset();
+        self.last_attempt = None;
         self.ends_of_rib = FamilySet::EMPTY;
         self.outputs.push_back(Output::Up(state.conn, Arc::clone(&state.negotiated)));
         let dropped = self.helper.back(&state.negotiated.restart);
@@ -424,6 +425,8 @@ impl Session {
             (Link::Connect(_), DownReason::Disconnected(why)) => format!("cannot connect: {why}"),
             (_, reason) => reason.to_string(),
         };
+        // Whoever is told why the session ended may only ever see attempts that fail after that.
+        let is_attempt = !matches!(link, Link::Established(_)) && source == ErrorSource::Transport;
         let collided = reason.notification().is_some_and(|notification| {
             (notification.code, notification.subcode) == (codes::CEASE, codes::cease::COLLISION)
         });
@@ -460,7 +463,8 @@ impl Session {
         } else if collided || abandoned {
             return;
         }
-        self.last_error = Some(LastError { at: now, source, text });
+        let last = if is_attempt { &mut self.last_attempt } else { &mut self.last_error };
+        *last = Some(LastError { at: now, source, text });
     }
 
     /// After a connection ended: the session goes on with the other one, or without any.

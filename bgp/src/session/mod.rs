@@ -123,6 +123,7 @@ pub struct Session {
     refreshes: Refreshes,
     counters: Counters,
     last_error: Option<LastError>,
+    last_attempt: Option<LastError>,
     last_sent: Option<LastNotification>,
     last_received: Option<LastNotification>,
     state_since: Instant,
@@ -145,6 +146,7 @@ impl Session {
             refreshes: Refreshes::default(),
             counters: Counters::default(),
             last_error: None,
+            last_attempt: None,
             last_sent: None,
             last_received: None,
             state_since: now,
@@ -306,9 +308,15 @@ impl Session {
         &self.counters
     }
 
-    /// The last error; a later one has another time.
+    /// Whether the peer sent too many prefixes, and the session stays Idle until it is started or reset.
+    pub fn is_over_limit(&self) -> bool {
+        matches!(&self.machine, Machine::Idle(Idle::Stopped(cease))
+            if cease.subcode == codes::cease::MAX_PREFIXES)
+    }
+
+    /// The last error, or attempt that failed, whichever was later; a later one has another time.
     pub fn last_error(&self) -> Option<&LastError> {
-        self.last_error.as_ref()
+        self.last_attempt.iter().chain(&self.last_error).max_by_key(|error| error.at)
     }
 
     /// The connection on which the session is Established.
@@ -390,11 +398,11 @@ impl Session {
                 })
                 .collect(),
             ends_of_rib: self.ends_of_rib,
-            over_limit: matches!(&self.machine, Machine::Idle(Idle::Stopped(cease))
-                if cease.subcode == codes::cease::MAX_PREFIXES),
+            over_limit: self.is_over_limit(),
             failed_attempts: self.connect_backoff.level(),
             counters: self.counters,
             last_error: self.last_error.clone(),
+            last_attempt: self.last_attempt.clone(),
             last_sent: self.last_sent.clone(),
             last_received: self.last_received.clone(),
         }

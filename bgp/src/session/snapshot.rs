@@ -164,8 +164,11 @@ pub struct Snapshot {
     pub failed_attempts: u32,
     /// Counters.
     pub counters: Counters,
-    /// The last error.
+    /// The last error, as it was told to the peer, or by it, or ended an Established session.
     pub last_error: Option<LastError>,
+    /// Why the last connection came to nothing that ended without a word before the session was Established;
+    /// `None` when it has been Established since.
+    pub last_attempt: Option<LastError>,
     /// The last NOTIFICATION that we sent, those of collisions aside.
     pub last_sent: Option<LastNotification>,
     /// The last one that the peer sent.

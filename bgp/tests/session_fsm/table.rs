@@ -343,3 +343,38 @@ fn the_last_error_names_its_source_and_the_counters_count() {
     assert_eq!((counters.received.keepalive, counters.received.notification), (1, 1));
     assert_eq!((counters.sent.open, counters.sent.keepalive, counters.sent.update), (1, 1, 3));
 }
+
+#[test]
+fn attempts_that_fail_do_not_hide_why_the_session_ended() {
+    let mut now = Instant::now();
+    let (mut session, conn) = session_in(Established, now);
+    let cease = bgp::wire::Notification::administrative_shutdown("back at noon");
+    session.handle_message(now, conn.unwrap(), &Message::Notification(cease));
+    let text = "received Cease/Administrative Shutdown: \"back at noon\"";
+    assert_eq!(session.last_error().unwrap().text, text);
+    drain(&mut session);
+    // It goes through Idle first.
+    now = session.poll_timeout().unwrap();
+    session.handle_timeout(now);
+    let conn = dialed(&drain(&mut session));
+    session.tcp_failed(now, conn, "connection refused");
+    // A neighbor that is shut down may also take connections and close them.
+    let accepted = session.accept(now);
+    session.tcp_closed(now + secs(1), accepted, "closed by the neighbor");
+    let snapshot = session.snapshot(now + secs(1));
+    assert_eq!(snapshot.last_error.unwrap().text, text);
+    assert_eq!(snapshot.last_attempt.unwrap().text, "connection lost: closed by the neighbor");
+    assert_eq!(session.last_error().unwrap().at, now + secs(1), "the later one");
+    // When it is up again, nothing keeps it from that any more.
+    let conn = session.accept(now);
+    session.handle_message(now, conn, &peer_open(id(2), 90));
+    session.handle_message(now, conn, &Message::Keepalive);
+    assert_eq!(session.state(), Established);
+    let snapshot = session.snapshot(now);
+    assert_eq!((snapshot.last_error.unwrap().text.as_str(), snapshot.last_attempt), (text, None));
+    // The loss of the session is no attempt.
+    session.tcp_closed(now, conn, "closed by the neighbor");
+    let snapshot = session.snapshot(now);
+    assert_eq!(snapshot.last_error.unwrap().text, "connection lost: closed by the neighbor");
+    assert_eq!(snapshot.last_attempt, None);
+}

@@ -94,6 +94,12 @@ pub struct NeighborBrief {
 
 /// Why a session is kept down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    /// Why it does not come up: how the last attempt ended, if nobody said why.
+    #[serde(default)]
+    pub last_attempt: Option<String>,
+    /// Seconds since then.
+    #[serde(default)]
+    pub last_attempt_seconds: Option<u64>,
 pub struct Shutdown {
     /// `operator`, until it is enabled, or `configuration`.
     pub by: String,
@@ -427,6 +433,10 @@ pub struct Path {
     /// `ORIGINATOR_ID`.
     pub originator_id: Option<String>,
     /// `CLUSTER_LIST`, nearest first.
+    /// What the path is compared by: its `LOCAL_PREF`, or what counts where it has none; absent from what a
+    /// neighbour is sent.
+    #[serde(default)]
+    pub local_pref_used: Option<u32>,
     pub cluster_list: Vec<String>,
     /// The metric of AIGP.
     pub aigp: Option<u64>,

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use bgp::link::Zoned;
 use bgp::rib::DecisionStep;
 use bgp::rib::out::Advertised;
+use bgp::rib::{DEFAULT_LOCAL_PREF, DecisionStep};
 use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
 use bgp::types::Family;
 use bgp::wire::{Attributes, UnknownAttribute};
@@ -24,7 +25,8 @@ pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
     let decided = view.decided_by.map_or("only path", |step| step.as_str());
     let paths = view.paths.iter().map(|shown| {
         let mut path = attributes(&shown.attributes);
-        path.neighbor = shown.neighbor.map(Zoned);
+        path.neighbor = shown.neighbor.map(|address| Zoned(peers.on_link(address)));
+        path.local_pref_used = Some(shown.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
         path.reason = reason(shown, view.best_interior_cost, decided, view.forwarding);
         path.path_id = shown.path_id;
         path.best = shown.best;
@@ -108,6 +110,7 @@ fn attributes(of: &Attributes) -> Path {
         interior_cost: None,
         as_path: of.as_path.to_string(),
         origin: of.origin.as_str().to_owned(),
+        local_pref_used: None,
         local_pref: of.local_pref,
         med: of.med,
         communities: texts(&of.communities),

@@ -34,7 +34,7 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
             "State",
             format!("{}, for {}", brief.state, brief.since_seconds.map_or_else(|| "-".into(), duration)),
         ),
-        ("Last error", last_error(brief)),
+        ("Last error", error(brief.last_error.as_ref(), brief.last_error_seconds)),
     ];
     if let Some(shutdown) = &brief.shutdown {
         lines.push(("Shut down", format!("by {}", by(shutdown))));
@@ -49,6 +49,10 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     }
     if let (Some(local), Some(remote)) = (&neighbor.local, &neighbor.remote) {
         lines.push(("Connection", format!("{local} to {remote}")));
+    }
+    lines.extend(brief.on_link.as_ref().map(|known| ("On the link", on_link(known))));
+    if brief.last_attempt.is_some() {
+        lines.push(("Last attempt", error(brief.last_attempt.as_ref(), brief.last_attempt_seconds)));
     }
     if let Some(router_id) = &neighbor.router_id {
         lines.push(("Router id", router_id.clone()));
@@ -136,7 +140,7 @@ fn messages(neighbor: &NeighborDetail, direction: &str) -> String {
 fn restart(neighbor: &NeighborDetail) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if neighbor.over_limit {
-        let text = format!("too many prefixes; `peregrine clear {}` brings it back", neighbor.brief.address);
+        let text = format!("too many prefixes; `peregrine enable {}` brings it back", neighbor.brief.address);
         lines.push(("Kept idle", text));
     }
     let orders: Vec<&str> = [
@@ -218,8 +222,8 @@ fn transport(neighbor: &NeighborDetail) -> String {
     parts.join(", ")
 }
 
-fn last_error(brief: &NeighborBrief) -> String {
-    match (&brief.last_error, brief.last_error_seconds) {
+fn error(text: Option<&String>, seconds: Option<u64>) -> String {
+    match (text, seconds) {
         (Some(error), Some(seconds)) => format!("{error}, {} ago", duration(seconds)),
         (Some(error), None) => error.clone(),
         (None, _) => "none".to_owned(),

@@ -17,7 +17,7 @@ pub(super) fn attributes(path: &Path) -> String {
             .map_or_else(String::new, |cost| format!(" (cost {cost})")),
         wrap(&path.as_path, WIDTH, 8),
         path.origin,
-        optional(path.local_pref),
+        preference(path),
         optional(path.med),
     );
     let mut line = |name: &str, value: &str| {
@@ -41,6 +41,11 @@ pub(super) fn attributes(path: &Path) -> String {
     line("partial: attributes", &partial.join(" "));
     line("unknown attributes (code:flags:value)", &path.unknown.join(" "));
     text
+}
+
+/// The local preference that counts, or that a neighbour is sent.
+pub(super) fn preference(path: &Path) -> String {
+    optional(path.local_pref.or(path.local_pref_used))
 }
 
 pub(super) fn optional(value: Option<u32>) -> String {

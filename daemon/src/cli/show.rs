@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::client::{Client, ClientError};
 use super::neighbor;
-use super::path::{attributes, optional};
+use super::path::{attributes, optional, preference};
 use super::table::{Align, Table, duration, print_line, print_text};
 use super::{RouteFilter, Show};
 use crate::api::types::{
@@ -175,7 +175,11 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
         let error = match &neighbor.shutdown {
             _ if neighbor.state == "Established" => None,
             Some(shutdown) => Some(format!("(shut down by {})", neighbor::by(shutdown))),
-            None => neighbor.last_error.as_ref().map(|error| format!("({error})")),
+            None => {
+                let errors: Vec<_> =
+                    neighbor.last_error.iter().chain(&neighbor.last_attempt).map(String::as_str).collect();
+                (!errors.is_empty()).then(|| format!("({})", errors.join("; ")))
+            }
         };
         let leaving = neighbor.graceful_shutdown.then(|| "(graceful shutdown)".to_owned());
         let note = neighbor.description.clone().into_iter().chain(dynamic).chain(leaving).chain(error);
@@ -244,7 +248,7 @@ fn path_line(prefix: &str, path: &Path) -> String {
     } else {
         path.reason.clone()
     };
-    let numbers = [optional(path.local_pref), optional(path.med)];
+    let numbers = [preference(path), optional(path.med)];
     let numbers = numbers.each_ref().map(String::as_str);
     route_line(mark, prefix, &path.next_hop, numbers, &source(path), last.trim_start())
 }

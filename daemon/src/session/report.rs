@@ -8,7 +8,8 @@ use bgp::policy::{PolicyChain, PolicyNeighbor};
 use bgp::rib::out::{ExportRules, GroupConfig, SharedLan};
 use bgp::rib::{CommunityOrders, ImportRules, PeerSession, Reflection};
 use bgp::session::{
-    LastNotification, MessageCounts, Negotiated, PeerKind, PeerRestart, RefreshCounts, Session, State,
+    LastError, LastNotification, MessageCounts, Negotiated, PeerAsn, PeerKind, PeerRestart, RefreshCounts,
+    Session, State,
 };
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
@@ -190,6 +191,7 @@ pub(super) fn neighbor(
     let left = |timer: Option<Duration>| timer.filter(|_| up.is_some()).map(|time| time.as_secs());
     let options = SocketOptions::new(neighbor, session.config().kind() == PeerKind::Ebgp);
     let retry = snapshot.idle_hold.or(snapshot.connect_retry);
+    let ago = |error: &LastError| now.saturating_duration_since(error.at).as_secs();
     NeighborDetail {
         brief: NeighborBrief {
             address: neighbor.name(),
@@ -208,10 +210,9 @@ pub(super) fn neighbor(
             graceful_shutdown: false,
             since_seconds: Some(snapshot.in_state.as_secs()),
             last_error: snapshot.last_error.as_ref().map(|error| error.text.clone()),
-            last_error_seconds: snapshot
-                .last_error
-                .as_ref()
-                .map(|error| now.saturating_duration_since(error.at).as_secs()),
+            last_error_seconds: snapshot.last_error.as_ref().map(ago),
+            last_attempt: snapshot.last_attempt.as_ref().map(|error| error.text.clone()),
+            last_attempt_seconds: snapshot.last_attempt.as_ref().map(ago),
             families,
         },
         kind: kind(session.config().kind()).to_owned(),

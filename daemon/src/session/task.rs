@@ -397,7 +397,7 @@ impl Task {
         if self.neighbor.shutdown {
             return Err("the configuration shuts it down: take `shutdown` out of it and reload".into());
         }
-        if !was_shut_down {
+        if !was_shut_down && !self.session.is_over_limit() {
             return Err("it is not shut down".into());
         }
         tracing::info!(neighbor = %self.neighbor.name(), "session enabled");
