@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::link::Zoned;
+use bgp::link::{LinkTag, Zoned, unnumbered};
 use bgp::policy::{AsnSet, Policy, PolicyChain, PrefixList};
-use bgp::session::{GracefulHelper, PeerKind, SendHoldTime};
+use bgp::session::{GracefulHelper, PeerAsn, PeerKind, SendHoldTime};
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
 use ipnet::IpNet;
 
@@ -309,10 +309,11 @@ pub enum MultipathWeights {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration")]
 pub struct Neighbor {
-    /// Where it is.
+    /// Where it is; of one that is named by its interface alone what stands for that
+    /// ([`LinkTag::neighbor`](bgp::link::LinkTag::neighbor)).
     pub address: IpAddr,
     /// Its AS number; equal to ours: an internal peer.
-    pub asn: Asn,
+    pub asn: PeerAsn,
     /// The range that it has connected from, when it is a dynamic neighbour.
     pub range: Option<IpNet>,
     /// The group whose keys it has.
@@ -425,15 +426,27 @@ impl Neighbor {
 
     /// Our AS number towards it.
     pub fn session_asn(&self, router: &Router) -> Asn {
-        self.local_asn.map_or_else(|| router.asn_towards(self.asn), |local| local.asn)
+        match (self.local_asn, self.asn) {
+            (Some(local), _) => local.asn,
+            (None, PeerAsn::Is(asn)) => router.asn_towards(asn),
+            (None, PeerAsn::External) => {
+                router.confederation.as_ref().map_or(router.asn, |all| all.identifier)
+            }
+        }
+    }
+
+    /// Its interface, if it is named by that alone and has whatever address there.
+    pub fn unnumbered(&self) -> Option<LinkTag> {
+        unnumbered(self.address)
     }
 
     /// On which side of which border it is.
     pub fn kind(&self, router: &Router) -> PeerKind {
+        let PeerAsn::Is(asn) = self.asn else { return PeerKind::Ebgp };
         match self.local_asn {
-            Some(local) if local.asn == self.asn => PeerKind::Ibgp,
+            Some(local) if local.asn == asn => PeerKind::Ibgp,
             Some(_) => PeerKind::Ebgp,
-            None => router.kind_of(self.asn),
+            None => router.kind_of(asn),
         }
     }
 
@@ -464,7 +477,7 @@ impl NeighborRange {
 
     /// The neighbour that has connected from this address.
     pub fn neighbor(&self, address: IpAddr, asn: Asn) -> Neighbor {
-        Neighbor { address, asn, ..self.template.clone() }
+        Neighbor { address, asn: asn.into(), ..self.template.clone() }
     }
 
     /// Whether nobody is let in.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bgp::link::Zoned;
 use bgp::policy::{Match, Policy, PolicyChain, PrefixList};
-use bgp::session::SendHoldTime;
-use bgp::types::{Asn, FamilySet};
+use bgp::session::{PeerAsn, SendHoldTime};
+use bgp::types::FamilySet;
 use ipnet::IpNet;
 
 use crate::config::{AddPath, Config, Neighbor, NeighborRange};
@@ -61,14 +61,14 @@ pub enum Change {
         /// Its name.
         name: Zoned,
         /// Its AS.
-        asn: Asn,
+        asn: PeerAsn,
     },
     /// A neighbour is gone; its session ends.
     NeighborRemoved {
         /// Its name.
         name: Zoned,
         /// Its AS.
-        asn: Asn,
+        asn: PeerAsn,
     },
     /// Keys of a neighbour differ.
     NeighborChanged {
@@ -467,6 +467,13 @@ fn origins(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>, chang
     new.iter().filter(differs).for_each(|(what, _)| note(what, '~'));
 }
 
+fn as_of(asn: PeerAsn) -> String {
+    match asn {
+        PeerAsn::Is(asn) => format!("AS {asn}"),
+        PeerAsn::External => "another AS".to_owned(),
+    }
+}
+
 fn list<T: ToString>(values: &[T]) -> String {
     format!("[{}]", values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
@@ -500,8 +507,8 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting { section, change } => write!(f, "~ {section}.{change} ({})", change.effect),
-            Self::NeighborAdded { name, asn } => write!(f, "+ neighbor {name} (AS {asn})"),
-            Self::NeighborRemoved { name, asn } => write!(f, "- neighbor {name} (AS {asn})"),
+            Self::NeighborAdded { name, asn } => write!(f, "+ neighbor {name} ({})", as_of(*asn)),
+            Self::NeighborRemoved { name, asn } => write!(f, "- neighbor {name} ({})", as_of(*asn)),
             Self::NeighborChanged { name, keys } => {
                 let keys = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 write!(f, "~ neighbor {name}: {keys} ({})", self.effect())

@@ -14,7 +14,6 @@ use crate::named::Named;
 use crate::neighbor;
 use crate::policy::name;
 use crate::reader::{Report, Table, text};
-use crate::sections;
 use crate::source::Path;
 
 /// The key that names a group.
@@ -62,7 +61,7 @@ impl Groups {
     fn group(&mut self, name: Option<String>, mut table: Table<'_, '_>, policies: &Named<Policy>) {
         self.inherit(&mut table);
         let mut keys = table.unread();
-        table.optional("asn", sections::asn);
+        table.optional("asn", neighbor::peer_asn);
         neighbor::keys(&mut table, policies, None, |_| None);
         keys.retain(|(key, ..)| table.knows(key));
         table.finish(neighbor::UNSUPPORTED);

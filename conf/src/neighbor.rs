@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bgp::link::{Zoned, bare, link_of};
+use bgp::link::{LinkTag, Zoned, bare, link_of, unnumbered};
 use bgp::policy::Policy;
-use bgp::session::PeerKind;
+use bgp::session::{PeerAsn, PeerKind};
 use bgp::types::{Asn, Family, FamilySet};
 use figment::value::Value;
 
@@ -22,7 +22,7 @@ use crate::origin::default_originate;
 use crate::policy::chain;
 use crate::reader::{Read, Report, Table, boolean, number, number_or, text};
 use crate::restart;
-use crate::sections::{asn, check_interface_name, cluster_id, unique};
+use crate::sections::{ASN, asn, check_interface_name, cluster_id, unique};
 use crate::source::Path;
 use crate::timers::{Timers, timers};
 use crate::transport::{Transport, transport};
@@ -40,9 +40,12 @@ pub(crate) fn neighbors(
 ) -> Vec<Neighbor> {
     let report = root.report();
     let mut seen: HashMap<IpAddr, Path> = HashMap::new();
+    let mut links: HashMap<LinkTag, (bool, Path)> = HashMap::new();
     let mut neighbors = Vec::new();
     for table in root.tables("neighbor") {
-        let (address_path, password_path) = (table.key("address"), table.key("password"));
+        let address_key = if table.has("address") { "address" } else { "interface" };
+        let address_path = table.key(if table.has(address_key) { address_key } else { "address" });
+        let password_path = table.key("password");
         let (name, neighbor) = neighbor(table, router, policies, groups);
         if let Some(name) = name {
             if let Some(first) = seen.get(&name) {
@@ -51,6 +54,7 @@ pub(crate) fn neighbors(
                     format!("duplicate neighbor {name}, first on {first}; expected one [[neighbor]] for it");
                 report.error(&address_path, reason);
             } else {
+                check_link(report, &address_path, name, &mut links);
                 seen.insert(name, address_path);
             }
         }
@@ -62,16 +66,36 @@ pub(crate) fn neighbors(
     neighbors
 }
 
-/// The kernel knows passwords by address alone.
+/// Who is the only neighbour on a link has no other beside it.
+fn check_link(report: &Report<'_>, path: &Path, name: IpAddr, links: &mut HashMap<LinkTag, (bool, Path)>) {
+    let Some(link) = link_of(name) else { return };
+    let alone = unnumbered(name).is_some();
+    match links.get(&link) {
+        Some((other_alone, first)) if alone || *other_alone => {
+            let (link, first) = (Zoned(link.neighbor()), report.elsewhere(first));
+            let reason = format!(
+                "another neighbor on {link}, see {first}; expected one without an address there, or several with theirs"
+            );
+            report.error(path, reason);
+        }
+        Some(_) => {}
+        None => drop(links.insert(link, (alone, path.clone()))),
+    }
+}
+
+/// The kernel knows passwords by address alone, and those of neighbours without one by all that they may have.
 fn check_password(report: &Report<'_>, path: &Path, neighbor: &Neighbor, others: &[Neighbor]) {
+    let same = |other: &Neighbor| bare(other.address) == bare(neighbor.address);
     let alike = |other: &&Neighbor| {
         link_of(neighbor.address).is_some()
-            && bare(other.address) == bare(neighbor.address)
+            && link_of(other.address).is_some()
+            && (same(other) || other.unnumbered().or(neighbor.unnumbered()).is_some())
             && other.password != neighbor.password
     };
     if let Some(other) = others.iter().find(alike) {
+        let may = if other.unnumbered().or(neighbor.unnumbered()).is_some() { "may have" } else { "has" };
         let reason =
-            format!("{} has the same address on another link; expected the same password", other.name());
+            format!("{} {may} the same address on another link; expected the same password", other.name());
         report.error(path, reason);
     }
 }
@@ -84,13 +108,29 @@ fn neighbor(
     groups: &Groups,
 ) -> (Option<IpAddr>, Option<Neighbor>) {
     let group = groups.inherit(&mut table);
-    if table.has("interface") {
-        table.optional("interface", unnumbered);
+    let name = place(&mut table);
+    let asn = table.required("asn", "the AS number of the neighbor", peer_asn);
+    let number = match asn {
+        Some(WrittenAsn::Is(asn)) => Some(asn),
+        _ => None,
+    };
+    let member = router.zip(number).is_some_and(|(router, asn)| router.kind_of(asn) == PeerKind::Confed);
+    let says_extended = table.has("extended-next-hop");
+    let mut keys = keys(&mut table, policies, router, |ours| match asn? {
+        WrittenAsn::Is(asn) => Some(asn != ours && !member),
+        WrittenAsn::External => Some(true),
+        WrittenAsn::Internal => Some(false),
+    });
+    if name.and_then(unnumbered).is_some() && !says_extended {
+        // Nobody gives such a link IPv4 addresses.
+        keys.extended_next_hop = true;
     }
-    let name = table.required("address", ADDRESS, address);
-    let asn = table.required("asn", "the AS number of the neighbor", asn);
-    let member = router.zip(asn).is_some_and(|(router, asn)| router.kind_of(asn) == PeerKind::Confed);
-    let keys = keys(&mut table, policies, router, |ours| asn.map(|asn| asn != ours && !member));
+    let ours = keys.local_asn.map(|local| local.asn).or(router.map(|router| router.asn));
+    let asn = asn.and_then(|asn| match asn {
+        WrittenAsn::Is(asn) => Some(PeerAsn::Is(asn)),
+        WrittenAsn::External => Some(PeerAsn::External),
+        WrittenAsn::Internal => ours.map(PeerAsn::Is),
+    });
     let neighbor = name.zip(asn).map(|(address, asn)| Neighbor { address, asn, group, ..keys });
     if let Some(neighbor) = &neighbor {
         check_local_address(&table, neighbor);
@@ -139,7 +179,7 @@ pub(crate) fn keys(
 
     Neighbor {
         address: Ipv6Addr::UNSPECIFIED.into(),
-        asn: Asn(0),
+        asn: PeerAsn::External,
         range: None,
         group: None,
         local_asn,
@@ -220,10 +260,16 @@ fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Rou
         let reason = format!("AS {asn} is not ours; expected this only of internal neighbors (asn = {ours})");
         report.error(&table.key("route-reflector-client"), reason);
     }
-    if let Some(confederation) = router.confederation.as_ref().filter(|all| all.identifier == neighbor.asn) {
+    if let Some(confederation) = &router.confederation {
         let asn = confederation.identifier;
-        let reason = format!("{asn} is our own confederation; expected the neighbor's member AS");
-        report.error(&table.key("asn"), reason);
+        if neighbor.asn == asn.into() {
+            let reason = format!("{asn} is our own confederation; expected the neighbor's member AS");
+            report.error(&table.key("asn"), reason);
+        }
+        if neighbor.asn == PeerAsn::External {
+            let reason = "in a confederation it matters which AS that is; expected its number";
+            report.error(&table.key("asn"), reason);
+        }
     }
     if kind == PeerKind::Ebgp {
         warn_without_policy(table, neighbor, &format!("the external neighbor {}", neighbor.name()));
@@ -240,7 +286,9 @@ pub(crate) fn warn_without_policy(table: &Table<'_, '_>, neighbor: &Neighbor, wh
         (true, true) => {
             ("import", "accepted from or sent to", "import = [\"none\"] and export = [\"none\"] say")
         }
-    }
+    };
+    let reason = format!("no policy, so no route is {what} {who} (RFC 8212); {says} that this is meant");
+    table.report().warn(&table.key(key), reason);
 }
 
 fn add_path(table: &mut Table<'_, '_>) -> AddPath {
@@ -284,26 +332,60 @@ fn family(value: &Value) -> Read<Family> {
     })
 }
 
-/// A neighbor that is named by its interface alone: who that is, nobody here finds out.
-fn unnumbered(value: &Value) -> Read<()> {
-    let interface = text(value, "the name of an interface")?;
-    Err(format!(
-        "neighbors without an address are not supported by this version; expected no such key, but the link-local \
-         address of the neighbor with the interface, address = \"fe80::...%{interface}\""
-    ))
+/// Where the neighbour is: its address, or its interface alone.
+fn place(table: &mut Table<'_, '_>) -> Option<IpAddr> {
+    let (has_address, has_interface) = (table.has("address"), table.has("interface"));
+    let link = table.optional("interface", interface);
+    if has_address && has_interface {
+        let reason = "beside address; expected one of them: a neighbor's address on a link has the interface in it, \
+                      address = \"fe80::2%eth1\"";
+        table.report().error(&table.key("interface"), reason);
+    }
+    if has_interface && !has_address {
+        return link.map(LinkTag::neighbor);
+    }
+    table.required("address", ADDRESS, address)
+}
+
+fn interface(value: &Value) -> Read<LinkTag> {
+    let name = text(value, "the name of an interface")?;
+    check_interface_name(&name)?;
+    Ok(LinkTag::of(&name))
+}
+
+/// An AS as a neighbour's `asn` says it.
+#[derive(Clone, Copy)]
+pub(crate) enum WrittenAsn {
+    Is(Asn),
+    /// Any but ours.
+    External,
+    /// Ours.
+    Internal,
+}
+
+pub(crate) fn peer_asn(value: &Value) -> Read<WrittenAsn> {
+    match value {
+        Value::String(_, word) => match word.as_str() {
+            "external" => Ok(WrittenAsn::External),
+            "internal" => Ok(WrittenAsn::Internal),
+            _ => Err(format!("\"{word}\" is a string; expected {ASN}, \"external\" or \"internal\"")),
+        },
+        other => asn(other).map(WrittenAsn::Is),
+    }
 }
 
 fn address(value: &Value) -> Read<IpAddr> {
     let written = text(value, ADDRESS)?;
-    let Zoned(address) =
-        written.parse().map_err(|_| format!("\"{written}\" is not an address; expected {ADDRESS}"))?;
+    let wrong = || format!("\"{written}\" is not an address; expected {ADDRESS}");
+    if let Some((_, interface)) = written.split_once('%').filter(|(_, interface)| !interface.is_empty()) {
+        check_interface_name(interface)?;
+    }
+    let Zoned(address) = written.parse().map_err(|_| wrong())?;
+    if unnumbered(address).is_some() {
+        return Err(wrong());
+    }
     if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) && link_of(address).is_none() {
         return Err(format!("on which link is {written}? expected an interface behind it, {written}%eth0"));
-    };
-    let reason = format!("no policy, so no route is {what} {who} (RFC 8212); {says} that this is meant");
-    table.report().warn(&table.key(key), reason);
-    if let Some((_, interface)) = written.split_once('%') {
-        check_interface_name(interface)?;
     }
     unicast(address)
 }

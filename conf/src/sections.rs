@@ -22,7 +22,7 @@ const MAX_SOCKET_PATH: usize = 107;
 const MAX_INTERFACE_NAME: usize = 15;
 
 const ADDRESS_AND_PORT: &str = "\"ADDRESS:PORT\" or \"[IPV6-ADDRESS]:PORT\"";
-const ASN: &str = "an AS number from 1 to 4294967294";
+pub(crate) const ASN: &str = "an AS number from 1 to 4294967294";
 
 pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
     let report = root.report();

@@ -24,7 +24,14 @@ fn every_example_loads_without_a_warning() {
     names.sort();
     assert_eq!(
         names,
-        ["control-plane.toml", "edge-router.toml", "internet-exchange.toml", "lab.toml", "policies.toml"]
+        [
+            "control-plane.toml",
+            "edge-router.toml",
+            "fabric.toml",
+            "internet-exchange.toml",
+            "lab.toml",
+            "policies.toml"
+        ]
     );
     for name in names {
         let warnings: Vec<String> = load(&name).warnings().iter().map(ToString::to_string).collect();
@@ -55,6 +62,14 @@ fn the_edge_router_is_what_it_says() {
     let internal = &config.neighbors[5];
     assert!(internal.attributes.next_hop_self && internal.import.is_empty());
     assert_eq!((internal.connect_retry.as_secs(), internal.refresh_stale_time.as_secs()), (2, 300));
+}
+
+#[test]
+fn the_fabric_has_neighbors_without_addresses() {
+    let config = load("fabric.toml");
+    let names: Vec<String> = config.neighbors.iter().map(|neighbor| neighbor.name().to_string()).collect();
+    assert_eq!(names, ["swp1", "swp2"]);
+    assert!(config.neighbors.iter().all(|neighbor| neighbor.extended_next_hop));
 }
 
 #[test]
@@ -135,9 +150,10 @@ fn the_policies_do_what_their_comments_say() {
             ..Attributes::default()
         };
         let peer = &config.neighbors[neighbor];
+        let bgp::session::PeerAsn::Is(asn) = peer.asn else { panic!("it has a number") };
         let chain = if export { &peer.export } else { &peer.import };
         let context = PolicyContext {
-            neighbor: Some(PolicyNeighbor { address: peer.address, asn: peer.asn }),
+            neighbor: Some(PolicyNeighbor { address: peer.address, asn }),
             route_type: if path.is_empty() { RouteType::Local } else { RouteType::Ebgp },
             ..PolicyContext::new(config.router.asn)
         };

@@ -23,9 +23,9 @@ fn a_neighbor_has_the_keys_of_its_group_unless_it_has_them_itself() {
          [[group]]\nname = \"ix\"\nasn = 65001\npassive = true\nimport = \"all\"\nexport = [\"all\", \"none\"]\nhold-time = 9\n",
     );
     let [one, two] = &config.neighbors[..] else { panic!("{:?}", config.neighbors) };
-    assert_eq!((one.asn, one.hold_time.as_secs(), one.passive), (Asn(65_001), 9, true));
+    assert_eq!((one.asn, one.hold_time.as_secs(), one.passive), (Asn(65_001).into(), 9, true));
     assert_eq!((one.group.as_deref(), one.export.to_string().as_str()), (Some("ix"), "all, none"));
-    assert_eq!((two.asn, two.hold_time.as_secs(), two.passive), (Asn(65_003), 30, true));
+    assert_eq!((two.asn, two.hold_time.as_secs(), two.passive), (Asn(65_003).into(), 30, true));
     assert_eq!((two.import.to_string().as_str(), two.export.to_string().as_str()), ("all", "none"));
     assert_eq!(config.warnings(), []);
 }
@@ -39,7 +39,10 @@ fn a_group_takes_up_another_one_wherever_it_stands() {
          [[neighbor]]\naddress = \"10.0.0.2\"\ngroup = \"a\"\n",
     );
     let neighbor = &config.neighbors[0];
-    assert_eq!((neighbor.asn, neighbor.hold_time.as_secs(), neighbor.passive), (Asn(65_001), 30, true));
+    assert_eq!(
+        (neighbor.asn, neighbor.hold_time.as_secs(), neighbor.passive),
+        (Asn(65_001).into(), 30, true)
+    );
     assert_eq!(neighbor.families, FamilySet::from(bgp::types::Family::Ipv6Unicast), "lists replace");
 }
 

@@ -58,13 +58,6 @@ fn the_address_of_a_neighbor_is_one_host() {
 #[test]
 fn a_neighbor_has_an_address_with_its_interface() {
     assert_eq!(
-        neighbor("interface = \"eth1\""),
-        "p.toml:7: neighbor.interface: neighbors without an address are not supported by this version; expected no \
-         such key, but the link-local address of the neighbor with the interface, address = \"fe80::...%eth1\""
-    );
-    let alone = errors(&with_router("[[neighbor]]\nasn = 65001\ninterface = \"eth1\"\n"));
-    assert!(alone.iter().any(|error| error.contains("address = \"fe80::...%eth1\"")), "{alone:?}");
-    assert_eq!(
         error("[[neighbor]]\nasn = 65001\naddress = \"fe80::1%an-interface-too-long\"\n"),
         "p.toml:6: neighbor.address: \"an-interface-too-long\" cannot be an interface; expected a name of 1 to 15 \
          bytes without \"/\", \":\" and spaces"

@@ -30,7 +30,7 @@ fn the_longest_prefix_says_how_a_neighbor_is() {
     let asns = [65_001, 65_002, 65_010, 65_019].map(|asn| wide.asns.contains(Asn(asn)));
     assert_eq!((wide.limit, asns), (7, [true, false, true, true]));
     let neighbor = wide.neighbor("10.2.0.1".parse().unwrap(), Asn(65_011));
-    assert_eq!((neighbor.address.to_string().as_str(), neighbor.asn), ("10.2.0.1", Asn(65_011)));
+    assert_eq!((neighbor.address.to_string().as_str(), neighbor.asn), ("10.2.0.1", Asn(65_011).into()));
     assert_eq!((neighbor.hold_time.as_secs(), neighbor.passive), (30, true));
     assert_eq!((neighbor.range, neighbor.group.as_deref()), (Some(wide.prefix), Some("g")));
 }

@@ -72,7 +72,12 @@ impl Daemon {
     /// Starts the daemon and waits until its API answers. `[api] socket` is added to the
     /// configuration, which must not have an `[api]` section of its own.
     pub fn start(sandbox: &Sandbox, namespace: &Namespace, config: &str) -> Result<Self> {
-        let mut daemon = Self::launch(sandbox, namespace, config)?;
+        Self::start_as(sandbox, namespace, "peregrine", config)
+    }
+
+    /// The same of one among several, with files of this name.
+    pub fn start_as(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
+        let mut daemon = Self::launch_as(sandbox, namespace, name, config)?;
         wait_until("the daemon answers", START, || {
             daemon.process.ensure_running()?;
             daemon.get("/v1/summary")
@@ -82,13 +87,17 @@ impl Daemon {
 
     /// Starts the daemon without waiting: for configurations that it must refuse.
     pub fn launch(sandbox: &Sandbox, namespace: &Namespace, config: &str) -> Result<Self> {
-        let path = sandbox.directory().join("peregrine.toml");
-        let socket = sandbox.directory().join("peregrine.sock");
+        Self::launch_as(sandbox, namespace, "peregrine", config)
+    }
+
+    fn launch_as(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
+        let path = sandbox.directory().join(format!("{name}.toml"));
+        let socket = sandbox.directory().join(format!("{name}.sock"));
         write_config(&path, &socket, config)?;
         let binary = binary()?.display().to_string();
         let file = path.display().to_string();
         let words = [binary.as_str(), "run", "-c", file.as_str()];
-        let process = Process::spawn(sandbox, namespace, "peregrine", &words)?;
+        let process = Process::spawn(sandbox, namespace, name, &words)?;
         Ok(Self { process, namespace: namespace.clone(), config: path, socket })
     }
 

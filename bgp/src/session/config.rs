@@ -4,6 +4,7 @@
 //! between connection attempts, which suited routers of its day; five seconds that double up to a
 //! minute find a rebooted neighbour soon and still leave a dead one alone.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::role::Role;
@@ -18,8 +19,8 @@ pub struct SessionConfig {
     pub local_asn: Asn,
     /// The peer is in another member AS of our confederation.
     pub confederation: bool,
-    /// The AS number that the peer must have.
-    pub peer_asn: Asn,
+    /// The AS that the peer must be in.
+    pub peer_asn: PeerAsn,
     /// Our BGP identifier.
     pub router_id: RouterId,
     /// The hold time we propose.
@@ -58,11 +59,11 @@ pub struct SessionConfig {
 
 impl SessionConfig {
     /// A configuration with every default: all families, active, extended messages.
-    pub fn new(local_asn: Asn, peer_asn: Asn, router_id: RouterId, jitter_seed: u64) -> Self {
+    pub fn new(local_asn: Asn, peer_asn: impl Into<PeerAsn>, router_id: RouterId, jitter_seed: u64) -> Self {
         Self {
             local_asn,
             confederation: false,
-            peer_asn,
+            peer_asn: peer_asn.into(),
             router_id,
             hold_time: HoldTime::DEFAULT,
             keepalive: None,
@@ -85,12 +86,36 @@ impl SessionConfig {
 
     /// Whether the peer is in our AS or in another.
     pub fn kind(&self) -> PeerKind {
-        if self.local_asn == self.peer_asn {
+        if self.peer_asn == self.local_asn.into() {
             PeerKind::Ibgp
         } else if self.confederation {
             PeerKind::Confed
         } else {
             PeerKind::Ebgp
+        }
+    }
+}
+
+/// Which AS a peer must be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerAsn {
+    /// This one.
+    Is(Asn),
+    /// Any but our own: its OPEN says which.
+    External,
+}
+
+impl From<Asn> for PeerAsn {
+    fn from(asn: Asn) -> Self {
+        Self::Is(asn)
+    }
+}
+
+impl fmt::Display for PeerAsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(asn) => asn.fmt(f),
+            Self::External => f.write_str("external"),
         }
     }
 }

@@ -83,7 +83,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-pub use config::{GracefulHelper, PeerKind, SendHoldTime, SessionConfig, Timing};
+pub use config::{GracefulHelper, PeerAsn, PeerKind, SendHoldTime, SessionConfig, Timing};
 pub use helper::StalePhase;
 pub use negotiate::{Negotiated, PeerRestart};
 pub use output::{ConnId, DownReason, Output, StaleRoutes, StopReason};

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::config::{GracefulHelper, PeerKind, SessionConfig};
+use super::config::{GracefulHelper, PeerAsn, PeerKind, SessionConfig};
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use crate::wire::notification::codes;
@@ -186,7 +186,11 @@ pub(super) fn negotiate(
         return refuse(codes::open::UNSUPPORTED_VERSION, &data, reason);
     }
     let peer_asn = peer.four_octet_asn();
-    if peer_asn != config.peer_asn {
+    let is_expected = match config.peer_asn {
+        PeerAsn::Is(asn) => peer_asn == asn,
+        PeerAsn::External => peer_asn != config.local_asn,
+    };
+    if !is_expected {
         let reason = format!("the peer's AS is {peer_asn}, configured is {}", config.peer_asn);
         return refuse(codes::open::BAD_PEER_AS, &[], reason);
     }
@@ -339,6 +343,19 @@ mod tests {
 
         let short = SessionConfig { extended_messages: false, ..config(1, 2) };
         assert!(!negotiate(&short, false, theirs).unwrap().extended);
+    }
+
+    #[test]
+    fn a_peer_of_any_other_as_says_which() {
+        let any = |local| SessionConfig { peer_asn: PeerAsn::External, ..config(local, 2) };
+        let theirs = |asn| open(asn, 90, id(2), vec![Capability::FourOctetAsn(Asn(asn))]);
+        for asn in [2, 65_000, 400_000] {
+            let negotiated = negotiate(&any(1), false, theirs(asn)).unwrap();
+            assert_eq!((negotiated.peer_asn, negotiated.kind), (Asn(asn), PeerKind::Ebgp));
+        }
+        let error = negotiate(&any(2), false, theirs(2)).unwrap_err();
+        assert_eq!((error.code, error.subcode), (2, 2));
+        assert_eq!(error.reason, "the peer's AS is 2, configured is external");
     }
 
     #[test]

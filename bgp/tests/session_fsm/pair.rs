@@ -110,7 +110,7 @@ fn a_shutdown_keeps_both_sides_apart_until_it_is_taken_back() {
 #[test]
 fn a_wrong_as_is_never_established_and_retried_ever_more_slowly() {
     let mut configs = pair([1, 2]);
-    configs[0].peer_asn = Asn(64_999);
+    configs[0].peer_asn = Asn(64_999).into();
     let mut net = Net::new(configs, Delays::Fixed(MS));
     net.start_both();
     net.run_for(secs(3600));

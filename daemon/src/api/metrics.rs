@@ -158,7 +158,10 @@ pub(crate) fn sample_summary(summary: &Summary) {
 /// more) count zero routes, so that a lost session is seen as lost routes.
 pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
     let brief = &neighbor.brief;
-    let labels = [("neighbor", brief.address.to_string()), ("asn", brief.asn.to_string())];
+    // One series, whether the session is up or not.
+    let number = brief.asn.filter(|_| !brief.any_asn);
+    let asn = number.map_or_else(|| "external".to_owned(), |asn| asn.to_string());
+    let labels = [("neighbor", brief.address.to_string()), ("asn", asn.clone())];
     gauge!("peregrine_session_up", &labels).set(if brief.state == "Established" { 1.0 } else { 0.0 });
     gauge!("peregrine_session_graceful_shutdown", &labels).set(if brief.graceful_shutdown {
         1.0
@@ -173,7 +176,7 @@ pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
         let counts = brief.families.get(family.as_str()).copied().unwrap_or_default();
         let labels = [
             ("neighbor", brief.address.to_string()),
-            ("asn", brief.asn.to_string()),
+            ("asn", asn.clone()),
             ("family", family.as_str().to_owned()),
         ];
         gauge!("peregrine_session_routes_received", &labels).set(float(counts.received));

@@ -65,10 +65,16 @@ pub struct RouterInfo {
 /// One neighbour, a line's worth.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NeighborBrief {
-    /// Its address.
+    /// Its address, or the interface that it is named by.
     pub address: Zoned,
-    /// Its AS number.
-    pub asn: u32,
+    /// Its AS number; absent while that is not known of one that may be in any other AS.
+    pub asn: Option<u32>,
+    /// Whether it may be in any other AS.
+    #[serde(default)]
+    pub any_asn: bool,
+    /// Who is on the link of one that is named by its interface.
+    #[serde(default)]
+    pub on_link: Option<OnLinkInfo>,
     /// The range that it has connected from, when it is a dynamic neighbour.
     pub range: Option<String>,
     /// The group of the configuration whose keys it has.
@@ -84,22 +90,31 @@ pub struct NeighborBrief {
     pub graceful_shutdown: bool,
     /// Seconds since the state was last entered (Established) or left (others), if it ever was.
     pub since_seconds: Option<u64>,
-    /// Why the session last went down.
+    /// Why the session last went down: the last NOTIFICATION, or how an Established session was lost.
     pub last_error: Option<String>,
     /// Seconds since then.
     pub last_error_seconds: Option<u64>,
-    /// Routes by negotiated family; while the session is down, by family with stale routes.
-    pub families: BTreeMap<String, NeighborCounts>,
-}
-
-/// Why a session is kept down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
     /// Why it does not come up: how the last attempt ended, if nobody said why.
     #[serde(default)]
     pub last_attempt: Option<String>,
     /// Seconds since then.
     #[serde(default)]
     pub last_attempt_seconds: Option<u64>,
+    /// Routes by negotiated family; while the session is down, by family with stale routes.
+    pub families: BTreeMap<String, NeighborCounts>,
+}
+
+/// Who is on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnLinkInfo {
+    /// The neighbour's address there, once it has been heard or has connected.
+    pub address: Option<Zoned>,
+    /// What is missing before that.
+    pub waits_for: Option<String>,
+}
+
+/// Why a session is kept down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shutdown {
     /// `operator`, until it is enabled, or `configuration`.
     pub by: String,
@@ -418,6 +433,10 @@ pub struct Path {
     pub origin: String,
     /// `LOCAL_PREF`.
     pub local_pref: Option<u32>,
+    /// What the path is compared by: its `LOCAL_PREF`, or what counts where it has none; absent from what a
+    /// neighbour is sent.
+    #[serde(default)]
+    pub local_pref_used: Option<u32>,
     /// `MULTI_EXIT_DISC`.
     pub med: Option<u32>,
     /// Communities of RFC 1997.
@@ -433,10 +452,6 @@ pub struct Path {
     /// `ORIGINATOR_ID`.
     pub originator_id: Option<String>,
     /// `CLUSTER_LIST`, nearest first.
-    /// What the path is compared by: its `LOCAL_PREF`, or what counts where it has none; absent from what a
-    /// neighbour is sent.
-    #[serde(default)]
-    pub local_pref_used: Option<u32>,
     pub cluster_list: Vec<String>,
     /// The metric of AIGP.
     pub aigp: Option<u64>,

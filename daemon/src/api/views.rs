@@ -3,10 +3,9 @@
 use std::time::SystemTime;
 
 use bgp::link::Zoned;
-use bgp::rib::DecisionStep;
 use bgp::rib::out::Advertised;
-use bgp::rib::{DEFAULT_LOCAL_PREF, DecisionStep};
 use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
+use bgp::rib::{DEFAULT_LOCAL_PREF, DecisionStep};
 use bgp::types::Family;
 use bgp::wire::{Attributes, UnknownAttribute};
 use fib::TableStats;
@@ -110,8 +109,8 @@ fn attributes(of: &Attributes) -> Path {
         interior_cost: None,
         as_path: of.as_path.to_string(),
         origin: of.origin.as_str().to_owned(),
-        local_pref_used: None,
         local_pref: of.local_pref,
+        local_pref_used: None,
         med: of.med,
         communities: texts(&of.communities),
         extended_communities: texts(&of.extended_communities),

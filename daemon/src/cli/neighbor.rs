@@ -6,8 +6,8 @@ use super::client::{Client, ClientError};
 use super::show::{get, print_json};
 use super::table::{Align, Table, duration, print_text, wrap};
 use crate::api::types::{
-    AddPathInfo, HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, RefreshInfo,
-    Shutdown, StaleInfo,
+    AddPathInfo, HistoryEvent, LimitInfo, NeighborBrief, NeighborDetail, NotificationInfo, OnLinkInfo,
+    RefreshInfo, Shutdown, StaleInfo,
 };
 use bgp::link::Zoned;
 
@@ -19,11 +19,25 @@ fn client(neighbor: &NeighborDetail) -> impl Iterator<Item = (&'static str, Stri
     reflection.chain(neighbor.route_server_client.then_some(served))
 }
 
+/// Its AS number as far as it is known.
+pub(super) fn asn(brief: &NeighborBrief) -> String {
+    brief.asn.map_or_else(|| "external".to_owned(), |asn| asn.to_string())
+}
+
+/// Who is on its link.
+pub(super) fn on_link(known: &OnLinkInfo) -> String {
+    match (&known.address, &known.waits_for) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(why)) => why.clone(),
+        (None, None) => "nobody".to_owned(),
+    }
+}
+
 /// One neighbour in detail.
 pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     let brief = &neighbor.brief;
     let mut lines = vec![
-        ("Neighbor", format!("{} AS {} ({})", brief.address, brief.asn, neighbor.kind)),
+        ("Neighbor", format!("{} AS {} ({})", brief.address, asn(brief), neighbor.kind)),
         (
             "Configured",
             brief.range.as_ref().map_or_else(|| "by itself".into(), |range| format!("dynamic, in {range}")),
@@ -34,8 +48,9 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
             "State",
             format!("{}, for {}", brief.state, brief.since_seconds.map_or_else(|| "-".into(), duration)),
         ),
-        ("Last error", error(brief.last_error.as_ref(), brief.last_error_seconds)),
     ];
+    lines.extend(brief.on_link.as_ref().map(|known| ("On the link", on_link(known))));
+    lines.extend(errors(brief));
     if let Some(shutdown) = &brief.shutdown {
         lines.push(("Shut down", format!("by {}", by(shutdown))));
     }
@@ -49,10 +64,6 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     }
     if let (Some(local), Some(remote)) = (&neighbor.local, &neighbor.remote) {
         lines.push(("Connection", format!("{local} to {remote}")));
-    }
-    lines.extend(brief.on_link.as_ref().map(|known| ("On the link", on_link(known))));
-    if brief.last_attempt.is_some() {
-        lines.push(("Last attempt", error(brief.last_attempt.as_ref(), brief.last_attempt_seconds)));
     }
     if let Some(router_id) = &neighbor.router_id {
         lines.push(("Router id", router_id.clone()));
@@ -220,6 +231,14 @@ fn transport(neighbor: &NeighborDetail) -> String {
     parts.extend(neighbor.password.then(|| "TCP MD5".to_owned()));
     parts.extend(neighbor.local_address.map(|local| format!("from {local} only")));
     parts.join(", ")
+}
+
+/// Why the session ended, and why it does not come up.
+fn errors(brief: &NeighborBrief) -> impl Iterator<Item = (&'static str, String)> {
+    let last = ("Last error", error(brief.last_error.as_ref(), brief.last_error_seconds));
+    let attempt = brief.last_attempt.as_ref();
+    let attempt = attempt.map(|text| ("Last attempt", error(Some(text), brief.last_attempt_seconds)));
+    std::iter::once(last).chain(attempt)
 }
 
 fn error(text: Option<&String>, seconds: Option<u64>) -> String {

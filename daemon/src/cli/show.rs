@@ -167,7 +167,7 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
     for neighbor in neighbors {
         let mut lead = vec![
             neighbor.address.to_string(),
-            neighbor.asn.to_string(),
+            neighbor::asn(neighbor),
             neighbor.state.clone(),
             neighbor.since_seconds.map_or_else(|| "-".to_owned(), duration),
         ];
@@ -182,7 +182,9 @@ fn neighbor_table<'a>(neighbors: impl IntoIterator<Item = &'a NeighborBrief>) ->
             }
         };
         let leaving = neighbor.graceful_shutdown.then(|| "(graceful shutdown)".to_owned());
-        let note = neighbor.description.clone().into_iter().chain(dynamic).chain(leaving).chain(error);
+        let on_link = neighbor.on_link.as_ref().map(|on_link| format!("({})", neighbor::on_link(on_link)));
+        let note = neighbor.description.clone().into_iter();
+        let note = note.chain(on_link).chain(dynamic).chain(leaving).chain(error);
         let note: Vec<_> = note.collect();
         let note = note.join(" ");
         if neighbor.families.is_empty() {

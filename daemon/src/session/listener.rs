@@ -16,7 +16,7 @@ use bgp::link::bare;
 use bgp::wire::Notification;
 use bgp::wire::notification::codes;
 use conf::Password;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -35,6 +35,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(200);
 const BACKLOG: i32 = 256;
 /// Of answers to those who connect: a neighbour with `ttl-security` takes no less.
 const TTL: u8 = u8::MAX;
+
+/// Addresses of a link (RFC 4291 section 2.4).
+const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10));
 
 /// Why we cannot listen.
 #[derive(Debug, Error)]
@@ -165,7 +168,11 @@ impl Listeners {
 
 /// Who may connect, from where.
 fn expected(config: &conf::Config) -> impl Iterator<Item = (IpNet, &conf::Neighbor)> {
-    let neighbors = config.neighbors.iter().map(|neighbor| (IpNet::from(bare(neighbor.address)), neighbor));
+    let neighbors = config.neighbors.iter().map(|neighbor| match neighbor.unnumbered() {
+        // It may have any address of its link.
+        Some(_) => (LINK_LOCAL, neighbor),
+        None => (IpNet::from(bare(neighbor.address)), neighbor),
+    });
     neighbors.chain(config.ranges.iter().map(|range| (range.prefix, &range.template)))
 }
 
@@ -207,7 +214,7 @@ async fn accept(listener: Arc<TcpListener>, peers: Arc<Peers>) {
 }
 
 async fn hand_over(incoming: Incoming, remote: SocketAddr, peers: &Arc<Peers>, strangers: &mut Seldom) {
-    let address = marked(remote);
+    let address = peers.on_link(marked(remote));
     if peers.id(address).is_none() {
         match peers.place(address, &incoming) {
             Ok(place) => drop(tokio::spawn(dynamic::admit(incoming, place))),

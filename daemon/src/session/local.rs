@@ -5,7 +5,7 @@
 //! of RFC 2545 section 3, if the interface has a global address; else the link-local one alone.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use bgp::link::{LinkTag, bare, link_of};
 use bgp::types::Family;
@@ -71,6 +71,20 @@ pub(crate) fn subnets(local: IpAddr) -> Vec<IpNet> {
     subnets.sort_unstable();
     subnets.dedup();
     subnets
+}
+
+/// Our link-local addresses on a link.
+pub(crate) fn link_locals(link: LinkTag) -> Vec<Ipv6Addr> {
+    let of_link = |subnet: IpNet| match subnet.addr() {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
+        _ => None,
+    };
+    beside(link.neighbor()).into_iter().filter_map(of_link).collect()
+}
+
+/// Whether a link-local address on a link is ours.
+pub(crate) fn has(link: LinkTag, address: Ipv6Addr) -> bool {
+    link_locals(link).contains(&address)
 }
 
 /// All addresses on the interface that has this one, with their prefix lengths.

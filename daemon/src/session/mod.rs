@@ -7,6 +7,7 @@
 
 mod about;
 mod connection;
+mod discovery;
 mod dynamic;
 mod exports;
 mod history;
@@ -18,22 +19,24 @@ mod options;
 mod refresh;
 mod report;
 mod seldom;
+mod settings;
 mod socket;
 mod stale;
 mod syn;
 mod task;
 #[cfg(test)]
 mod tests;
+mod unnumbered;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use bgp::link::Zoned;
+use bgp::link::{LinkTag, Zoned, link_of};
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
-use bgp::session::{StalePhase, StopReason};
+use bgp::session::{PeerAsn, StalePhase, StopReason};
 use bgp::types::{Asn, Family, PeerId};
 use bgp::wire::Notification;
 use bgp::wire::notification::codes;
@@ -173,16 +176,21 @@ impl Registry {
         let configured: HashMap<IpAddr, &conf::Neighbor> =
             config.neighbors.iter().map(|neighbor| (neighbor.address, neighbor)).collect();
         let fate = |address: IpAddr, peer: &Peer| {
-            let asn = peer.neighbor.asn;
             let next = match (configured.get(&address), peer.neighbor.range) {
                 (Some(neighbor), None) => (*neighbor).clone(),
                 (None, None) => return Fate::Ends(StopReason::Deconfigured),
                 // From now on it is configured by itself.
                 (Some(_), Some(_)) => return Fate::Ends(StopReason::ConfigurationChange),
                 (None, Some(of)) => match config.range(address) {
-                    Some(range) if !range.asns.contains(asn) => return Fate::Ends(StopReason::Deconfigured),
-                    Some(range) if range.prefix != of => return Fate::Ends(StopReason::ConfigurationChange),
-                    Some(range) => range.neighbor(address, asn),
+                    Some(range) => match peer.neighbor.asn {
+                        PeerAsn::Is(asn) if range.asns.contains(asn) => {
+                            if range.prefix != of {
+                                return Fate::Ends(StopReason::ConfigurationChange);
+                            }
+                            range.neighbor(address, asn)
+                        }
+                        _ => return Fate::Ends(StopReason::Deconfigured),
+                    },
                     None => return Fate::Ends(StopReason::Deconfigured),
                 },
             };
@@ -365,6 +373,14 @@ impl Peers {
 
     fn peer(&self, address: IpAddr) -> Option<Peer> {
         self.read().by_address.get(&address).cloned()
+    }
+
+    /// The neighbour that a connection comes from, or a route: of a link, the one that is named by it alone, if there
+    /// is such a one.
+    pub(crate) fn on_link(&self, address: IpAddr) -> IpAddr {
+        let registry = self.read();
+        let named = link_of(address).map(LinkTag::neighbor);
+        named.filter(|named| registry.by_address.contains_key(named)).unwrap_or(address)
     }
 
     /// The RIB's id of a neighbour.

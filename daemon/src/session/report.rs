@@ -11,7 +11,7 @@ use bgp::session::{
     LastError, LastNotification, MessageCounts, Negotiated, PeerAsn, PeerKind, PeerRestart, RefreshCounts,
     Session, State,
 };
-use bgp::types::{Family, FamilySet, PeerId};
+use bgp::types::{Asn, Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
 use conf::SendPaths;
 
@@ -24,14 +24,14 @@ use crate::api::types::{
     RefreshInfo, Shutdown, StaleInfo,
 };
 
-/// What the RIB is to know of a session that is up, ending at `local` here: the neighbour, and what it is sent;
+/// What the RIB is to know of a session that is up between these addresses: the neighbour, and what it is sent;
 /// `leaving` with the word that the session is about to end.
 pub(super) fn routing(
     id: PeerId,
     config: &conf::Config,
     neighbor: &conf::Neighbor,
     negotiated: &Negotiated,
-    local: IpAddr,
+    [local, address]: [IpAddr; 2],
     limits: &Limits,
     leaving: bool,
 ) -> (PeerSession, GroupConfig) {
@@ -39,7 +39,7 @@ pub(super) fn routing(
     let reflection = reflection(&config.router, neighbor);
     let session = PeerSession {
         id,
-        address: neighbor.address,
+        address,
         asn: negotiated.peer_asn,
         router_id: negotiated.peer_router_id,
         kind: negotiated.kind,
@@ -87,7 +87,7 @@ pub(super) fn routing(
             .is_some_and(|local| !local.replace_as)
             .then_some(config.router.asn),
         neighbor: (neighbor.export.depends_on_neighbor() || neighbor.route_server_client)
-            .then_some(PolicyNeighbor { address: neighbor.address, asn: negotiated.peer_asn }),
+            .then_some(PolicyNeighbor { address, asn: negotiated.peer_asn }),
         next_hops,
         next_hop_self: neighbor.attributes.next_hop_self
             || neighbor.attributes.next_hops.iter().any(Option::is_some),
@@ -195,18 +195,14 @@ pub(super) fn neighbor(
     NeighborDetail {
         brief: NeighborBrief {
             address: neighbor.name(),
-            asn: neighbor.asn.0,
+            asn: asn(neighbor, session).map(|asn| asn.0),
+            any_asn: neighbor.asn == PeerAsn::External,
+            on_link: None,
             group: neighbor.group.clone(),
             range: neighbor.range.map(|range| range.to_string()),
             description: neighbor.description.clone(),
             state: snapshot.state.as_str().to_owned(),
-            shutdown: match shut_down {
-                Some(text) => Some(Shutdown { by: "operator".to_owned(), message: text.to_owned() }),
-                None if neighbor.shutdown => {
-                    Some(Shutdown { by: "configuration".to_owned(), message: String::new() })
-                }
-                None => None,
-            },
+            shutdown: shutdown(neighbor, shut_down),
             graceful_shutdown: false,
             since_seconds: Some(snapshot.in_state.as_secs()),
             last_error: snapshot.last_error.as_ref().map(|error| error.text.clone()),
@@ -281,6 +277,24 @@ pub(super) fn neighbor(
         update_errors: 0,
         last_update_error: None,
         retry_seconds: retry.filter(|_| up.is_none()).map(|pause| pause.as_secs()),
+    }
+}
+
+/// Who keeps the session down, if somebody does.
+fn shutdown(neighbor: &conf::Neighbor, by_operator: Option<&str>) -> Option<Shutdown> {
+    let by = |by: &str, message: &str| Some(Shutdown { by: by.to_owned(), message: message.to_owned() });
+    match by_operator {
+        Some(text) => by("operator", text),
+        None if neighbor.shutdown => by("configuration", ""),
+        None => None,
+    }
+}
+
+/// Its AS number; of one that may be in any other AS while the session is up.
+pub(super) fn asn(neighbor: &conf::Neighbor, session: &Session) -> Option<Asn> {
+    match neighbor.asn {
+        PeerAsn::Is(asn) => Some(asn),
+        PeerAsn::External => session.established().map(|(_, negotiated)| negotiated.peer_asn),
     }
 }
 

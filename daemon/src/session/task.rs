@@ -15,9 +15,7 @@ use std::time::Instant;
 
 use bgp::rib::PeerSession;
 use bgp::rib::out::GroupConfig;
-use bgp::session::{
-    ConnId, Negotiated, Output, PeerKind, Session, SessionConfig, StaleRoutes, State, StopReason,
-};
+use bgp::session::{ConnId, Negotiated, Output, Session, StaleRoutes, State, StopReason};
 use bgp::types::{Family, FamilySet, PeerId};
 use bgp::wire::notification::codes;
 use bgp::wire::{self, Message, Notification, RouteRefresh};
@@ -27,8 +25,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::about::about;
 use super::connection::{Connection, READ_CHUNK, Ready, is_control};
+use super::discovery::Found;
 use super::exports::{Exports, Routes};
 use super::history::History;
 use super::ids::Lease;
@@ -36,9 +34,11 @@ use super::limits::Limits;
 use super::local::{destination, marked};
 use super::refresh::Next;
 use super::seldom::Seldom;
+use super::settings::{session_config, socket_options};
 use super::socket::{SocketOptions, connect, reset};
 use super::stale::StaleClock;
 use super::syn::Incoming;
+use super::unnumbered::OnLink;
 use super::{Command, Configuration, dynamic, report};
 use crate::monitor::{Monitor, unix_time};
 use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
@@ -76,15 +76,17 @@ struct Sending {
 }
 
 pub(super) struct Task {
-    id: PeerId,
-    config: Arc<conf::Config>,
-    neighbor: conf::Neighbor,
-    session: Session,
+    pub(super) id: PeerId,
+    pub(super) config: Arc<conf::Config>,
+    pub(super) neighbor: conf::Neighbor,
+    pub(super) session: Session,
+    /// Who is on the link of a neighbour that is named by it alone.
+    pub(super) on_link: Option<OnLink>,
     rib: RibHandle,
     monitor: Monitor,
     options: SocketOptions,
-    connections: Vec<Connection>,
-    connecting: JoinSet<(ConnId, io::Result<TcpStream>)>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) connecting: JoinSet<(ConnId, io::Result<TcpStream>)>,
     outbox: VecDeque<Input>,
     /// Kept from turn to turn, as is its place among those who wait.
     sending: Option<Sending>,
@@ -95,7 +97,7 @@ pub(super) struct Task {
     stale: Arc<StaleClock>,
     was_connected: bool,
     too_far: Refused,
-    history: History,
+    pub(super) history: History,
     /// When the last error was that the history knows.
     noted_error: Option<Instant>,
     /// The last message that could not be read.
@@ -121,6 +123,7 @@ enum Event {
     Routes(Option<Routes>),
     Sent(Result<(), RibStopped>),
     Limits,
+    Found(Found),
 }
 
 impl Task {
@@ -132,8 +135,10 @@ impl Task {
         monitor: Monitor,
         stale: Arc<StaleClock>,
     ) -> Self {
-        let settings = session_config(id.id(), config, &neighbor);
+        let on_link = neighbor.unnumbered().map(OnLink::new);
+        let settings = session_config(id.id(), config, &neighbor, on_link.as_ref());
         Self {
+            on_link,
             config: Arc::clone(config),
             session: Session::new(settings, Instant::now()),
             rib,
@@ -206,6 +211,7 @@ impl Task {
                 // The RIB has let go of this session; its end is on the way.
                 Event::Routes(None) => self.exports = None,
                 Event::Sent(Ok(())) => self.sending = None,
+                Event::Found(found) => self.found(now, found),
                 Event::Limits => {
                     if let Some(reason) =
                         self.limits.as_ref().and_then(|limits| limits.serve(self.neighbor.name()))
@@ -219,7 +225,7 @@ impl Task {
 
     async fn next_event(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Event {
         self.start_sending();
-        let Self { session, connections, connecting, sending, exports, limits, .. } = self;
+        let Self { session, connections, connecting, sending, exports, limits, on_link, .. } = self;
         let reading = sending.is_none();
         let sockets = poll_fn(|cx| {
             for (index, connection) in connections.iter().enumerate() {
@@ -256,11 +262,18 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        let found = async {
+            match on_link {
+                Some(on_link) => on_link.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         // Reading comes before the timers: what has arrived counts as heard (see `bgp::session`).
         tokio::select! {
             biased;
             command = inbox.recv() => Event::Command(command),
             () = alarmed => Event::Limits,
+            found = found => Event::Found(found),
             (index, ready) = sockets => Event::Socket(index, ready),
             () = timer => Event::Timeout,
             outcome = told => Event::Sent(outcome),
@@ -370,7 +383,7 @@ impl Task {
             }
         }
         self.options = socket_options(&config, &neighbor);
-        self.session.reconfigure(now, session_config(self.id, &config, &neighbor));
+        self.session.reconfigure(now, session_config(self.id, &config, &neighbor, self.on_link.as_ref()));
         self.config = config;
         self.neighbor = neighbor;
         if self.neighbor.shutdown {
@@ -409,10 +422,12 @@ impl Task {
     /// What the RIB is to know of the session while it is up.
     fn routing(&self) -> Option<(PeerSession, GroupConfig)> {
         let (conn, negotiated) = self.session.established()?;
-        let local = self.connections.iter().find(|known| known.id == conn)?.local;
-        let local = marked(local);
+        let connection = self.connections.iter().find(|known| known.id == conn)?;
+        let (local, remote) = (marked(connection.local), marked(connection.remote));
+        let address = if self.on_link.is_some() { remote } else { self.neighbor.address };
         let limits = self.limits.as_ref()?;
-        Some(report::routing(self.id, &self.config, &self.neighbor, negotiated, local, limits, self.leaving))
+        let (config, neighbor) = (&self.config, &self.neighbor);
+        Some(report::routing(self.id, config, neighbor, negotiated, [local, address], limits, self.leaving))
     }
 
     /// Sends our routes of a family again.
@@ -536,7 +551,8 @@ impl Task {
     }
 
     fn start_connecting(&mut self, conn: ConnId) {
-        let remote = destination(self.neighbor.address, self.neighbor.port);
+        let address = self.on_link.as_mut().map_or(Ok(self.neighbor.address), |link| link.dial(conn));
+        let remote = address.and_then(|address| destination(address, self.neighbor.port));
         let options = self.options.clone();
         self.connecting.spawn(async move {
             match remote {
@@ -592,7 +608,7 @@ impl Task {
         self.monitor.sessions.publish(&json!({
             "time": unix_time(),
             "neighbor": self.neighbor.name(),
-            "asn": self.neighbor.asn,
+            "asn": report::asn(&self.neighbor, &self.session),
             "from": from.as_str(),
             "to": to.as_str(),
             "reason": self.last_down.as_ref().filter(|_| down),
@@ -735,43 +751,11 @@ impl Task {
         let reflector_cluster = report::reflector_cluster(&self.config.router, &self.neighbor);
         detail.brief.graceful_shutdown = self.leaving;
         let refused_too_far = self.too_far.count;
+        if let Some(on_link) = &self.on_link {
+            detail.brief.on_link = Some(on_link.report(ends.map(|(_, remote)| remote)));
+        }
         crate::api::types::NeighborDetail { reflector_cluster, refused_too_far, ..detail }
     }
-}
-
-/// The session of a neighbour as it is configured.
-fn session_config(id: PeerId, config: &conf::Config, neighbor: &conf::Neighbor) -> SessionConfig {
-    let router = &config.router;
-    // Jitter wants to differ between neighbours and between restarts; it is no secret.
-    let seed = unix_time().to_bits() ^ u64::from(id.0).rotate_left(48);
-    let mut settings = SessionConfig::new(neighbor.session_asn(router), neighbor.asn, router.router_id, seed);
-    settings.confederation = neighbor.kind(router) == PeerKind::Confed;
-    settings.hold_time = neighbor.hold_time;
-    settings.keepalive = neighbor.keepalive;
-    settings.min_hold_time = neighbor.min_hold_time;
-    settings.send_hold_time = neighbor.send_hold_time;
-    settings.extended_next_hop = neighbor.extended_next_hop;
-    settings.about = about(router, neighbor);
-    settings.families = neighbor.families;
-    settings.passive = neighbor.passive;
-    if neighbor.add_path.receive {
-        settings.add_path_receive = neighbor.families;
-    }
-    if neighbor.add_path.send.is_some() {
-        settings.add_path_send = neighbor.families;
-    }
-    settings.role = neighbor.attributes.role;
-    settings.role_strict = neighbor.attributes.role_strict;
-    settings.graceful_restart = neighbor.graceful_restart;
-    settings.timing.refresh_limit = neighbor.refresh_stale_time;
-    settings.timing.connect_retry = neighbor.connect_retry;
-    settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);
-    settings
-}
-
-fn socket_options(config: &conf::Config, neighbor: &conf::Neighbor) -> SocketOptions {
-    let external = neighbor.kind(&config.router) != PeerKind::Ibgp;
-    SocketOptions::new(neighbor, external)
 }
 
 /// The first message of some octets, or all of them where its length makes no sense.
