@@ -26,7 +26,7 @@ use super::audit::Audit;
 use super::latency::{Arrival, Latency};
 use super::plane::Plane;
 use super::ports::Ports;
-use super::resolve::Resolved;
+use super::resolve::{Resolved, Shunned};
 use super::topology::{Own, Topology, Way};
 use super::{BatchId, ForwardingStats, NextHopSink, RouteChange, RouteTarget};
 use crate::netlink::NetEvent;
@@ -138,6 +138,8 @@ pub(super) struct Forwarder<P> {
     /// Next hops that BGP routes may have a say in, and whether one of those routes changed.
     pub(super) recursive: BTreeSet<IpAddr>,
     pub(super) recursive_moved: bool,
+    /// By next hop, the BGP routes that do not resolve it.
+    pub(super) shunned: HashMap<IpAddr, Shunned>,
     kept_changed: bool,
     untracked: BTreeSet<IpAddr>,
     grace_due: Option<Instant>,
@@ -181,6 +183,7 @@ impl<P: Plane> Forwarder<P> {
             net_changed: false,
             recursive: BTreeSet::new(),
             recursive_moved: false,
+            shunned: HashMap::new(),
             kept_changed: false,
             untracked: BTreeSet::new(),
             grace_due: None,
@@ -286,6 +289,9 @@ impl<P: Plane> Forwarder<P> {
             self.retry_due = None;
             self.retry_refused();
         }
+        if self.shunned_until().is_some() {
+            self.shun_no_longer(Instant::now());
+        }
         if std::mem::take(&mut self.net_changed) {
             if bind {
                 for (port, error) in self.ports.bind(&mut self.plane, self.topology.links()) {
@@ -325,6 +331,7 @@ impl<P: Plane> Forwarder<P> {
         self.grace_due
             .into_iter()
             .chain(self.retry_due)
+            .chain(self.shunned_until())
             .chain(self.audit.due())
             .chain(self.refusals.iter().filter_map(|refusal| refusal.until))
             .min()
@@ -462,7 +469,8 @@ impl<P: Plane> Forwarder<P> {
 
     fn resolve_each(&mut self, addresses: Vec<IpAddr>) {
         for addr in addresses {
-            let found = self.resolve(addr);
+            let Some(before) = self.next_hops.get(&addr).map(|next_hop| next_hop.found) else { continue };
+            let found = self.resolve_again(addr, before);
             let Some(next_hop) = self.next_hops.get_mut(&addr) else { continue };
             if next_hop.found != found {
                 debug!(next_hop = %addr, ?found, "next hop is reached another way");
@@ -485,6 +493,7 @@ impl<P: Plane> Forwarder<P> {
     /// Lets go of next hops that neither the RIB nor a route uses.
     fn drop_untracked(&mut self) {
         let (next_hops, fib, recursive) = (&mut self.next_hops, &mut self.fib, &mut self.recursive);
+        let shunned = &mut self.shunned;
         let mut dropped = false;
         self.untracked.retain(|addr| {
             let Some(next_hop) = next_hops.get(addr) else { return false };
@@ -497,6 +506,7 @@ impl<P: Plane> Forwarder<P> {
                 }
                 next_hops.remove(addr);
                 recursive.remove(addr);
+                shunned.remove(addr);
                 dropped = true;
             }
             used

@@ -4,7 +4,12 @@
 //! specific routes neighbours announce. And a BGP route never leads to its own next hop, not even by way
 //! of others: where a search comes round to an address that it passed already, the route is passed over for
 //! the next less specific one. So a route that comes can make next hops reachable, and never the one
-//! that it depends on itself unreachable: what is resolved does not flap.
+//! that it depends on itself unreachable.
+//!
+//! That alone does not keep a next hop from flapping: a path of a prefix may be best as soon as a worse path of
+//! the same prefix makes its next hop reachable, and take the place of the one by which it is. So a route that
+//! led to a next hop and came to depend on it does not resolve it for a while, twice as long each time
+//! ([`Shunned`]); meanwhile the worse path stays.
 //!
 //! The interior cost (RFC 4271 section 9.1.2.2 e) is 0 on a connected subnet, and else the metric of the
 //! kernel's route that the search ends with. Default routes resolve nothing unless `[decision]
@@ -12,9 +17,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use fib::NextHopKey;
 use ipnet::IpNet;
+use tracing::debug;
 
 use super::forwarder::Forwarder;
 use super::plane::Plane;
@@ -24,6 +31,9 @@ use super::topology::{Reason, Way};
 const DEEPEST: usize = 4;
 /// BGP routes looked at for one next hop: a bound for tables made to be searched for long.
 const MOST_ROUTES: u32 = 64;
+
+/// How long a route does not resolve the next hop that it came to depend on, at first and at most.
+const SHUNNED: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
 
 /// By what a next hop is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +91,82 @@ struct Search {
     passed: Vec<IpAddr>,
     /// Routes that may still be looked at.
     left: u32,
+    /// Whether a route was passed over since it leads to its own next hop.
+    circular: bool,
+}
+
+/// The BGP routes that do not resolve a next hop, since they did and came to depend on it.
+#[derive(Debug)]
+pub(super) struct Shunned {
+    prefixes: Vec<IpNet>,
+    /// Until when.
+    pub(super) until: Instant,
+    /// For how long.
+    pause: Duration,
 }
 
 impl<P: Plane> Forwarder<P> {
     /// How a next hop is reached now.
     pub(super) fn resolve(&self, addr: IpAddr) -> Resolved {
-        self.search(addr, &mut Search { passed: Vec::new(), left: MOST_ROUTES })
+        self.search_from(addr).0
+    }
+
+    /// The same when it was reached in another way before.
+    pub(super) fn resolve_again(&mut self, addr: IpAddr, before: Resolved) -> Resolved {
+        let (found, circular) = self.search_from(addr);
+        let Some(Resolver::Bgp(prefix)) = before.by.filter(|_| circular) else { return found };
+        let closer =
+            matches!(found.by, Some(Resolver::Bgp(other)) if other.prefix_len() >= prefix.prefix_len());
+        if closer || before.reachable().is_none() || self.fib.route(prefix).is_none() {
+            return found;
+        }
+        self.shun(addr, prefix);
+        self.resolve(addr)
+    }
+
+    fn search_from(&self, addr: IpAddr) -> (Resolved, bool) {
+        let mut search = Search { passed: Vec::new(), left: MOST_ROUTES, circular: false };
+        let mut found = self.search(addr, &mut search);
+        if found.way == Way::Unreachable(Reason::NoRoute)
+            && self.shunned.get(&addr).is_some_and(|shunned| !shunned.prefixes.is_empty())
+        {
+            found.way = Way::Unreachable(Reason::Itself);
+        }
+        (found, search.circular)
+    }
+
+    fn shun(&mut self, addr: IpAddr, prefix: IpNet) {
+        let now = Instant::now();
+        let [first, most] = SHUNNED;
+        let shunned = self.shunned.entry(addr).or_insert(Shunned {
+            prefixes: Vec::new(),
+            until: now,
+            pause: Duration::ZERO,
+        });
+        if shunned.prefixes.is_empty() {
+            let calm = now.saturating_duration_since(shunned.until) > most;
+            shunned.pause = if calm { first } else { (2 * shunned.pause).clamp(first, most) };
+            shunned.until = now + shunned.pause;
+        }
+        shunned.prefixes.push(prefix);
+        debug!(next_hop = %addr, %prefix, pause = ?shunned.pause, "a BGP route depends on the next hop that it leads to");
+    }
+
+    /// When routes that are shunned are to be tried again.
+    pub(super) fn shunned_until(&self) -> Option<Instant> {
+        self.shunned
+            .values()
+            .filter(|shunned| !shunned.prefixes.is_empty())
+            .map(|shunned| shunned.until)
+            .min()
+    }
+
+    /// Lets routes resolve again that were shunned for long enough.
+    pub(super) fn shun_no_longer(&mut self, now: Instant) {
+        for shunned in self.shunned.values_mut().filter(|shunned| shunned.until <= now) {
+            self.recursive_moved |= !shunned.prefixes.is_empty();
+            shunned.prefixes.clear();
+        }
     }
 
     fn search(&self, addr: IpAddr, search: &mut Search) -> Resolved {
@@ -113,6 +193,9 @@ impl<P: Plane> Forwarder<P> {
                 continue;
             };
             search.left = search.left.checked_sub(1)?;
+            if self.shunned.get(&addr).is_some_and(|shunned| shunned.prefixes.contains(&prefix)) {
+                continue;
+            }
             let members = self.fib.set_members(route.set).unwrap_or_default();
             let keys = || members.iter().filter_map(|&id| Some(self.fib.next_hop_view(id)?.key));
             if keys().any(|key| !matches!(key, NextHopKey::Via { .. })) {
@@ -127,6 +210,7 @@ impl<P: Plane> Forwarder<P> {
                 })
                 .collect();
             if next_hops.iter().any(|next_hop| search.passed.contains(next_hop)) {
+                search.circular = true;
                 continue;
             }
             let ways = next_hops.iter().map(|next_hop| self.search(*next_hop, search));

@@ -74,6 +74,8 @@ pub enum Reason {
     LinkDown,
     /// The way leaves by an interface that is not a port of the forwarding plane.
     NotRouted,
+    /// The BGP route that led there came to depend on it as soon as it did.
+    Itself,
 }
 
 impl fmt::Display for Reason {
@@ -83,6 +85,7 @@ impl fmt::Display for Reason {
             Self::NoRoute => "no route",
             Self::LinkDown => "link down",
             Self::NotRouted => "interface is not in [fib] interfaces",
+            Self::Itself => "the BGP route to it depends on it",
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Next hops that kernel routes and BGP routes resolve.
 
+use std::time::{Duration, Instant};
+
 use super::super::query::NextHopRow;
 use super::super::resolve::Resolver;
 use super::super::topology::{Reason, Way};
@@ -109,6 +111,41 @@ fn a_route_never_leads_to_its_own_next_hop() {
     let mut heard = lab.heard.costs();
     heard.sort_unstable();
     assert_eq!(heard, [(ip("192.0.2.1"), Some(7)), (ip("198.51.100.1"), Some(7))]);
+}
+
+/// What the RIB makes of two paths of a prefix, the better one of which has a next hop within the prefix.
+fn best_of_two(lab: &mut Lab, prefix: &str, next_hop: &str) -> bool {
+    let reachable = lab.next_hop_row(next_hop).resolved.unwrap().reachable().is_some();
+    lab.route(prefix, &[if reachable { next_hop } else { "10.0.0.9" }]);
+    reachable
+}
+
+#[test]
+fn a_better_path_that_depends_on_the_worse_one_does_not_take_turns_with_it_forever() {
+    let mut lab = Lab::new();
+    let next_hop = ip("192.0.2.1");
+    lab.track("192.0.2.1");
+    lab.route("192.0.2.0/24", &["10.0.0.9"]);
+    // The other path is best at first, once, and its next hop unreachable from then on.
+    let turns: Vec<bool> = (0..6).map(|_| best_of_two(&mut lab, "192.0.2.0/24", "192.0.2.1")).collect();
+    assert_eq!(turns, [true, false, false, false, false, false]);
+    let row = lab.next_hop_row("192.0.2.1");
+    assert_eq!(row.resolved.unwrap().way, Way::Unreachable(Reason::Itself));
+
+    // It is tried again after a while, which is longer each time.
+    for pause in [2, 4, 8] {
+        assert!(lab.forwarder.wake_at().is_some());
+        lab.forwarder.shunned.get_mut(&next_hop).unwrap().until = Instant::now();
+        lab.forwarder.flush(false);
+        let turns: Vec<bool> = (0..4).map(|_| best_of_two(&mut lab, "192.0.2.0/24", "192.0.2.1")).collect();
+        assert_eq!(turns, [true, false, false, false]);
+        let left = lab.forwarder.shunned[&next_hop].until - Instant::now();
+        assert!(left > Duration::from_secs(pause - 1) && left <= Duration::from_secs(pause), "{left:?}");
+    }
+    // Without the path that depended on it, the other one leads there.
+    lab.forwarder.shunned.get_mut(&next_hop).unwrap().until = Instant::now();
+    lab.forwarder.flush(false);
+    assert_eq!(lab.by("192.0.2.1"), Some(Resolver::Bgp(net("192.0.2.0/24"))));
 }
 
 #[test]
