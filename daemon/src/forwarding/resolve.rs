@@ -203,7 +203,7 @@ impl<P: Plane> Forwarder<P> {
                 let way = Way::Unreachable(Reason::NoRoute);
                 return Some(Resolved { way, cost: 0, by: Some(Resolver::Bgp(prefix)) });
             }
-            let next_hops: Vec<IpAddr> = keys()
+            let mut next_hops: Vec<IpAddr> = keys()
                 .filter_map(|key| match key {
                     NextHopKey::Via { addr, .. } => Some(addr),
                     _ => None,
@@ -213,6 +213,8 @@ impl<P: Plane> Forwarder<P> {
                 search.circular = true;
                 continue;
             }
+            // Of several that are as near the first one decides: not by which of them was heard of first.
+            next_hops.sort_unstable();
             let ways = next_hops.iter().map(|next_hop| self.search(*next_hop, search));
             let nearest = ways.filter(|way| way.reachable().is_some()).min_by_key(|way| way.cost);
             if let Some(Resolved { way, cost, .. }) = nearest {

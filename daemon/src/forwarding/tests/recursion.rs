@@ -113,6 +113,18 @@ fn a_route_never_leads_to_its_own_next_hop() {
     assert_eq!(heard, [(ip("192.0.2.1"), Some(7)), (ip("198.51.100.1"), Some(7))]);
 }
 
+#[test]
+fn which_of_several_equal_ways_leads_to_a_next_hop_does_not_depend_on_what_was_before() {
+    let ways = ["10.0.0.9", "10.1.0.2"].map(|first| {
+        let mut lab = Lab::new();
+        lab.route("203.0.113.0/24", &[first]);
+        lab.route("192.0.2.0/24", &["10.0.0.9", "10.1.0.2"]);
+        lab.track("192.0.2.1");
+        lab.next_hop_row("192.0.2.1").resolved.unwrap().way
+    });
+    assert_eq!(ways[0], ways[1]);
+}
+
 /// What the RIB makes of two paths of a prefix, the better one of which has a next hop within the prefix.
 fn best_of_two(lab: &mut Lab, prefix: &str, next_hop: &str) -> bool {
     let reachable = lab.next_hop_row(next_hop).resolved.unwrap().reachable().is_some();
