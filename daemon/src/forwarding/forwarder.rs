@@ -26,6 +26,7 @@ use super::audit::Audit;
 use super::latency::{Arrival, Latency};
 use super::plane::Plane;
 use super::ports::Ports;
+use super::refused::Refused;
 use super::resolve::{Resolved, Shunned};
 use super::topology::{Own, Topology, Way};
 use super::{BatchId, ForwardingStats, NextHopSink, RouteChange, RouteTarget};
@@ -42,6 +43,8 @@ const RETRY_SPACING: Duration = Duration::from_secs(1);
 const DIRECT_SPACING: Duration = Duration::from_secs(30);
 /// Refused routes that are tried again at a time.
 const RETRY_ROUTES: usize = 10_000;
+/// As long as not so many of them fail.
+const RETRY_FAILURES: usize = 256;
 
 /// The interfaces and neighbours that the kernel is asked to keep resolved.
 pub(super) type Kept = BTreeSet<(u32, IpAddr)>;
@@ -117,7 +120,7 @@ pub(super) struct Forwarder<P> {
     pub(super) own: BTreeMap<IpNet, Own>,
     /// BGP routes whose prefix has a route of our own.
     pub(super) shadowed: HashMap<IpNet, RouteTarget>,
-    pub(super) refused: BTreeMap<IpNet, RouteTarget>,
+    pub(super) refused: Refused,
     /// Sets that were found since the last commit, which is how long their ids are good for certain: a
     /// batch has many routes to few sets of next hops.
     found_sets: HashMap<Vec<IpAddr>, SetId, foldhash::fast::RandomState>,
@@ -171,7 +174,7 @@ impl<P: Plane> Forwarder<P> {
             next_hops: HashMap::new(),
             own: BTreeMap::new(),
             shadowed: HashMap::new(),
-            refused: BTreeMap::new(),
+            refused: Refused::default(),
             found_sets: HashMap::default(),
             sink: outputs.sink,
             kept: outputs.kept,
@@ -348,7 +351,7 @@ impl<P: Plane> Forwarder<P> {
         match self.try_insert(prefix, &target) {
             Ok(()) => {
                 if !self.refused.is_empty() {
-                    self.refused.remove(&prefix);
+                    self.refused.remove(prefix);
                 }
             }
             Err(error) => {
@@ -422,7 +425,7 @@ impl<P: Plane> Forwarder<P> {
         self.route_moved(prefix);
         self.fib.remove(prefix);
         if !self.refused.is_empty() {
-            self.refused.remove(&prefix);
+            self.refused.remove(prefix);
         }
     }
 
@@ -617,13 +620,18 @@ impl<P: Plane> Forwarder<P> {
         waiting
     }
 
-    fn retry_refused(&mut self) {
-        let again: Vec<_> = self.refused.iter().take(RETRY_ROUTES).map(|(p, n)| (*p, n.clone())).collect();
-        for (prefix, target) in again {
+    pub(super) fn retry_refused(&mut self) {
+        let mut failures = 0;
+        for (prefix, target) in self.refused.turn(RETRY_ROUTES) {
             if self.try_insert(prefix, &target).is_err() {
-                break;
+                failures += 1;
+                if failures == RETRY_FAILURES {
+                    self.refused.turn_ends(prefix);
+                    break;
+                }
+                continue;
             }
-            self.refused.remove(&prefix);
+            self.refused.remove(prefix);
             self.sink.route_status(prefix, true);
         }
         // A port that could not be bound is tried with the next flush.
@@ -661,14 +669,10 @@ impl<P: Plane> Forwarder<P> {
     }
 
     fn publish(&self) {
-        let mut refused = [0; 2];
-        for prefix in self.refused.keys() {
-            refused[usize::from(prefix.addr().is_ipv6())] += 1;
-        }
         let stats = ForwardingStats {
             fib: self.fib.stats(),
             ports: self.ports.status(),
-            refused,
+            refused: self.refused.counts(),
             write_errors: self.write_errors,
             audit: Arc::clone(&self.audit.stats),
             neighbours_kept: self.kept.borrow().len(),

@@ -19,6 +19,7 @@ mod own;
 mod plane;
 mod ports;
 mod query;
+mod refused;
 mod resolve;
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,7 @@ impl<P: Plane> Forwarder<P> {
 
     /// Puts the BGP route of a prefix aside.
     fn shadow(&mut self, prefix: IpNet) {
-        if let Some(target) = self.refused.remove(&prefix) {
+        if let Some(target) = self.refused.remove(prefix) {
             self.shadowed.insert(prefix, target);
             return;
         }

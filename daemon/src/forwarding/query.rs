@@ -191,10 +191,19 @@ impl<P: Plane> Forwarder<P> {
                 route.or_else(|| self.refused_row(prefix)).into_iter().collect()
             }
             RouteFilter::Match(ip) => self.fib.longest_match(ip).map(|r| self.row(r)).into_iter().collect(),
-            RouteFilter::After(family, after) => {
-                self.fib.routes(family, after, PAGE).into_iter().map(|route| self.row(route)).collect()
-            }
+            RouteFilter::After(family, after) => self.rows_after(family, after),
         }
+    }
+
+    /// The routes of the tables, and those that found no room there.
+    fn rows_after(&self, family: Family, after: Option<IpNet>) -> Vec<FibRow> {
+        let routes = self.fib.routes(family, after, PAGE).into_iter().map(|route| self.row(route));
+        let refused = self.refused.after(family, after).filter(|prefix| self.fib.route(*prefix).is_none());
+        let refused = refused.take(PAGE).filter_map(|prefix| self.refused_row(prefix));
+        let mut rows: Vec<FibRow> = routes.chain(refused).collect();
+        rows.sort_by_key(|row| row.prefix);
+        rows.truncate(PAGE);
+        rows
     }
 
     fn row(&self, route: RouteView) -> FibRow {
@@ -216,7 +225,7 @@ impl<P: Plane> Forwarder<P> {
     }
 
     fn refused_row(&self, prefix: IpNet) -> Option<FibRow> {
-        self.refused.contains_key(&prefix).then(|| FibRow {
+        self.refused.contains(prefix).then(|| FibRow {
             prefix,
             source: RouteSource::Bgp,
             status: "not installed: no free next hop or next-hop set".to_owned(),

@@ -17,6 +17,40 @@ fn next_hops_that_cannot_be_reached_leave_room_for_those_that_can() {
 }
 
 #[test]
+fn a_route_without_room_is_listed_and_keeps_none_waiting_that_needs_none() {
+    let mut lab = Lab::new();
+    let sets = small_tables().sets;
+    for index in 0..2 * sets {
+        lab.route(&format!("192.0.{index}.0/24"), &[&format!("10.0.0.{}", index + 1)]);
+    }
+    lab.route("2001:db8::/32", &["10.0.0.250"]);
+    let list = |lab: &Lab, family| {
+        let (reply, mut answer) = oneshot::channel();
+        lab.forwarder.answer(Query::Routes(RouteFilter::After(family, None), reply));
+        answer.try_recv().unwrap()
+    };
+    let rows = list(&lab, Family::Ipv4);
+    let bgp: Vec<_> = rows.iter().filter(|row| row.source == RouteSource::Bgp).collect();
+    assert_eq!(bgp.len(), usize::try_from(2 * sets).unwrap());
+    assert!(rows.is_sorted_by_key(|row| row.prefix));
+    let left_out = bgp.iter().filter(|row| !row.installed).count();
+    assert!(left_out > 5, "{left_out}");
+    assert_eq!(lab.forwarder.refused.counts(), [left_out, 1]);
+    assert_eq!(list(&lab, Family::Ipv6).iter().filter(|row| !row.installed).count(), 1);
+
+    // A later one comes to share the next hop of a route that is installed: it does not need what the first
+    // one waits for.
+    let latest = net(&format!("192.0.{}.0/24", 2 * sets - 1));
+    lab.forwarder.refused.insert(latest, RouteTarget::Via(vec![ip("10.0.0.1")]));
+    for _ in 0..2 {
+        lab.forwarder.retry_refused();
+    }
+    lab.forwarder.flush(false);
+    assert!(lab.paper.maps().routes.contains_key(&latest));
+    assert_eq!(lab.forwarder.refused.counts(), [left_out - 1, 1]);
+}
+
+#[test]
 fn every_port_and_the_device_below_it_fit_into_the_port_maps() {
     let config = ForwardingConfig {
         interfaces: vec!["eth0.1".to_owned(), "eth1.1".to_owned()],
