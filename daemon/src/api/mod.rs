@@ -6,6 +6,7 @@
 mod handlers;
 pub mod metrics;
 mod pages;
+mod patience;
 mod server;
 pub mod types;
 mod views;

@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::patience::Patient;
 use super::types::ApiError;
 use super::{App, handlers};
 
@@ -33,6 +34,9 @@ const UNIX_CONNECTIONS: usize = 256;
 const TCP_CONNECTIONS: usize = 64;
 /// A client that takes longer to ask, or to ask again on a connection that it keeps, is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client on the TCP address that takes nothing of its answer for so long is cut off. Not so one on the Unix
+/// socket: that may be a command before a pager.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause after an error of `accept` itself, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -104,7 +108,8 @@ impl Listeners {
         tokio::spawn(serve(async move || Ok(unix.accept().await?.0), everything, UNIX_CONNECTIONS));
         if let Some(tcp) = self.tcp {
             let reading = reading.fallback(unknown).with_state(app);
-            tokio::spawn(serve(async move || Ok(tcp.accept().await?.0), reading, TCP_CONNECTIONS));
+            let accept = async move || Ok(Patient::new(tcp.accept().await?.0, PATIENCE));
+            tokio::spawn(serve(accept, reading, TCP_CONNECTIONS));
         }
         self.file
     }
