@@ -646,7 +646,7 @@ fn sent(to: u16, export: u8, from: u16, prefix: IpNet, attributes: &Attributes) 
     if to == from
         || (to == 4 && family == Family::Ipv6Unicast)
         || has(Community::NO_ADVERTISE)
-        || (to > 2 && has(Community::LLGR_STALE))
+        || (to > 2 && external && has(Community::LLGR_STALE))
         || (external && !is_client(to) && has(Community::NO_EXPORT))
         || (!external && internal && cluster(from).is_none() && cluster(to).is_none())
     {
@@ -678,6 +678,12 @@ fn sent(to: u16, export: u8, from: u16, prefix: IpNet, attributes: &Attributes) 
             for cluster in passed {
                 out.cluster_list.insert(0, cluster);
             }
+        }
+    }
+    if to > 2 && has(Community::LLGR_STALE) {
+        out.local_pref = Some(0);
+        if !out.communities.contains(&Community::NO_EXPORT) {
+            out.communities.push(Community::NO_EXPORT);
         }
     }
     if (external && !is_client(to)) || from == 0 {

@@ -153,14 +153,15 @@ fn long_lived_stale_routes_are_the_last_choice_and_told_to_those_who_know() -> R
     if !daemon::ready(name, &bird::PROGRAMS) {
         return Ok(());
     }
-    let star = Star::build("llgr", 4)?;
+    let star = Star::build("llgr", 5)?;
+    let asn = |number: usize| if number == 5 { 64_500 } else { 64_500 + number };
     let bird = |number: usize, options: &str, routes: &str| {
         let config = format!(
             "router id 10.99.{number}.2;\nprotocol static announced {{\n  ipv4;\n{routes}}}\n\
              protocol bgp uplink {{\n  local 10.99.{number}.2 as {};\n  neighbor 10.99.{number}.1 as 64500;\n  \
              connect delay time 1;\n  error wait time 1, 3;\n  {options}\n  \
              ipv4 {{ import all; export where source = RTS_STATIC; next hop self; }};\n}}\n",
-            64500 + number
+            asn(number)
         );
         Bird::start(&star.sandbox, &star.neighbors[number - 1], &format!("bird{number}"), &config)
     };
@@ -172,12 +173,13 @@ fn long_lived_stale_routes_are_the_last_choice_and_told_to_those_who_know() -> R
     let _other = bird(2, "", "  route 10.98.2.0/24 blackhole { bgp_path.prepend(64502); };\n")?;
     let aware = bird(3, "long lived graceful restart aware;", "")?;
     let unaware = bird(4, "graceful restart off; long lived graceful restart off;", "")?;
-    let neighbors: String = (1..=4)
+    let internal = bird(5, "graceful restart off; long lived graceful restart off;", "")?;
+    let neighbors: String = (1..=5)
         .map(|number| {
             format!(
                 "\n[[neighbor]]\naddress = \"10.99.{number}.2\"\nasn = {}\nfamilies = [\"ipv4-unicast\"]\n\
                  import = [\"all\"]\nexport = [\"all\"]\nlong-lived-graceful-restart = {{ ipv4-unicast = 14 }}\n",
-                64500 + number
+                asn(number)
             )
         })
         .collect();
@@ -213,6 +215,12 @@ fn long_lived_stale_routes_are_the_last_choice_and_told_to_those_who_know() -> R
     })
     .with_context(|| shown.clone())?;
     has(&unaware, "10.98.1.0/24", None)?;
+    // Within the AS it is kept there, and the last choice (RFC 9494 section 4.6).
+    wait_until("the internal neighbor has it as the last choice", ROUTES, || {
+        let shown = internal.routes("10.98.1.0/24")?;
+        let expected = ["BGP.local_pref: 0\n", "(65535,6)", "(65535,65281)", "BGP.as_path: 64501\n"];
+        if expected.iter().all(|text| shown.contains(text)) { Ok(()) } else { Err(anyhow!("{shown}")) }
+    })?;
     for receiver in [&aware, &unaware] {
         has(receiver, "10.98.2.0/24", Some("64500 64502 64502"))?;
         has(receiver, "10.98.3.0/24", None)?;

@@ -143,7 +143,7 @@ impl GroupConfig {
         }
         let held_back = |community: &Community| {
             *community == Community::NO_ADVERTISE
-                || (*community == Community::LLGR_STALE && !self.long_lived)
+                || (external && *community == Community::LLGR_STALE && !self.long_lived)
                 // A route server is a part of no way that a route takes: it is for its clients to obey.
                 || (external && !self.route_server && *community == Community::NO_EXPORT)
                 || (self.kind != PeerKind::Ibgp && *community == Community::NO_EXPORT_SUBCONFED)
@@ -151,6 +151,8 @@ impl GroupConfig {
         if route.communities.iter().any(held_back) {
             return None;
         }
+        // Who does not know what it means has it as the last choice, and keeps it to itself (RFC 9494 section 4.6).
+        let stale = !self.long_lived && route.communities.contains(&Community::LLGR_STALE);
         let otc = route.otc.or_else(|| learned?.otc);
         let otc = if external { self.rules.only_to_customer(otc, self.local_asn).ok()? } else { otc };
         let mut route = Cow::Borrowed(route);
@@ -179,6 +181,12 @@ impl GroupConfig {
         }
         route.otc = otc;
         self.rules.mark_leaving(&mut route, external);
+        if stale {
+            route.local_pref = Some(0);
+            if !route.communities.contains(&Community::NO_EXPORT) {
+                route.communities.push(Community::NO_EXPORT);
+            }
+        }
         let family = Family::of(&prefix);
         // RFC 8950 section 4: not to a peer that has not said that it takes it.
         let foreign =
@@ -432,6 +440,25 @@ mod tests {
         for long_lived in [false, true] {
             let config = GroupConfig { long_lived, ..config(PeerKind::Ebgp) };
             assert_eq!(config.exported(EXTERNAL, &stale, prefix()).is_some(), long_lived);
+        }
+    }
+
+    #[test]
+    fn within_the_as_long_lived_stale_routes_are_the_last_choice_of_those_who_do_not_know_them() {
+        let stale = Attributes { communities: vec![Community::LLGR_STALE], local_pref: Some(200), ..route() };
+        for kind in [PeerKind::Ibgp, PeerKind::Confed] {
+            let sent = |long_lived, route: &Attributes| {
+                let config = GroupConfig { long_lived, ..config(kind) };
+                let sent = config.exported(EXTERNAL, route, prefix()).unwrap();
+                (sent.local_pref, sent.communities)
+            };
+            let told = vec![Community::LLGR_STALE, Community::NO_EXPORT];
+            assert_eq!(sent(false, &stale), (Some(0), told.clone()), "RFC 9494 section 4.6");
+            let marked = Attributes { communities: told.clone(), ..stale.clone() };
+            assert_eq!(sent(false, &marked), (Some(0), told), "once");
+            assert_eq!(sent(true, &stale), (Some(200), vec![Community::LLGR_STALE]));
+            let fresh = Attributes { communities: Vec::new(), ..stale.clone() };
+            assert_eq!(sent(false, &fresh), (Some(200), Vec::new()));
         }
     }
 
