@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use bgp::policy::{Disposition, Match, Policy, PolicyChain, PrefixList, PrefixListEntry, Statement};
 use bgp::rib::out::{Batch, ExportRules, GroupConfig};
-use bgp::rib::{Announce, Generation, ImportRules, Ineligible, PeerSession, Reflection, Rib, RibConfig};
+use bgp::rib::{
+    Anchor, Announce, Forwarding, Generation, ImportRules, Ineligible, PeerSession, Reflection, Rib,
+    RibConfig,
+};
 use bgp::session::PeerKind;
 use bgp::types::{Asn, Family, FamilySet, PeerId, RouterId};
 use bgp::wire::{
@@ -271,6 +274,25 @@ fn a_group_without_a_next_hop_of_the_family_gets_nothing_of_it() {
     rib.originate(net, Attributes::default());
     assert_eq!(read(&mut rib, B).0, []);
     assert_eq!(rib.exported(B, net), []);
+}
+
+#[test]
+fn traffic_to_what_is_originated_is_dropped_as_it_says() {
+    let mut rib = rib(|_| ());
+    rib.export_up(B, group(false));
+    let net: IpNet = "203.0.113.0/24".parse().unwrap();
+    let forwarding = |rib: &mut Rib, anchor| {
+        rib.originate_with(net, Attributes::default(), anchor);
+        let mut changes = Vec::new();
+        rib.drain_changes(usize::MAX, &mut changes);
+        changes.into_iter().map(|change| change.best.unwrap().forwarding).collect::<Vec<_>>()
+    };
+    assert_eq!(forwarding(&mut rib, Anchor::Reject), [Forwarding::Originated]);
+    assert_eq!(read(&mut rib, B).0, [net]);
+    assert_eq!(forwarding(&mut rib, Anchor::Blackhole), [Forwarding::Blackhole]);
+    assert_eq!(forwarding(&mut rib, Anchor::Blackhole), []);
+    assert_eq!(forwarding(&mut rib, Anchor::Reject), [Forwarding::Originated]);
+    assert_eq!(rib.exported(B, net).len(), 1, "to neighbors it is the same");
 }
 
 #[test]

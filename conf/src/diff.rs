@@ -17,7 +17,7 @@ use ipnet::IpNet;
 
 use crate::config::{AddPath, Config, Neighbor, NeighborRange};
 use crate::limits;
-use crate::origin::{Aggregate, Network};
+use crate::origin::{Aggregate, Network, anchor_word};
 use crate::restart;
 
 /// What it takes for a change to come true.
@@ -433,7 +433,9 @@ fn uses(neighbor: &Neighbor, policy: &str) -> bool {
 
 fn networks(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     let by_prefix = |config: &Config| -> BTreeMap<IpNet, String> {
-        let words = |network: &Network| format!("{} {}", network.policy, network.only_if_present);
+        let words = |network: &Network| {
+            format!("{} {} {}", network.policy, network.only_if_present, anchor_word(network.anchor))
+        };
         config.networks.iter().map(|network| (network.prefix, words(network))).collect()
     };
     let (before, after) = (by_prefix(old), by_prefix(new));
@@ -450,8 +452,9 @@ fn networks(old: &Config, new: &Config, changes: &mut Vec<Change>) {
 /// in them.
 fn described(config: &Config) -> BTreeMap<String, String> {
     let aggregates = config.aggregates.iter().map(|aggregate| {
-        let Aggregate { prefix, summary_only, as_set, contributors, policy } = aggregate;
-        (format!("aggregate {prefix}"), format!("{summary_only} {as_set} {contributors} / {policy}"))
+        let Aggregate { prefix, summary_only, as_set, contributors, policy, anchor } = aggregate;
+        let kind = anchor_word(*anchor);
+        (format!("aggregate {prefix}"), format!("{summary_only} {as_set} {kind} {contributors} / {policy}"))
     });
     let redistributed = config.redistribute.iter().map(|redistribute| {
         (format!("redistribute {}", redistribute.source), redistribute.policy.to_string())

@@ -1,6 +1,7 @@
 //! What is originated here: `[[network]]`, `[[aggregate]]`, `[[redistribute]]`, a neighbour's `default-originate`.
 
 use bgp::policy::{Policy, PolicyChain};
+use bgp::rib::Anchor;
 use figment::value::Value;
 use ipnet::IpNet;
 
@@ -18,6 +19,8 @@ pub struct Network {
     pub policy: PolicyChain,
     /// Only while the kernel's main table has a route to exactly this prefix.
     pub only_if_present: bool,
+    /// What becomes of traffic to it that no more specific route takes.
+    pub anchor: Anchor,
 }
 
 /// A prefix that is originated while there are routes within it.
@@ -33,6 +36,8 @@ pub struct Aggregate {
     pub contributors: PolicyChain,
     /// What its attributes go through.
     pub policy: PolicyChain,
+    /// What becomes of traffic to it that no more specific route takes.
+    pub anchor: Anchor,
 }
 
 /// Routes of the kernel that are originated here.
@@ -71,6 +76,17 @@ impl std::fmt::Display for KernelSource {
     }
 }
 
+const ANCHORS: [(&str, Anchor); 2] = [("reject", Anchor::Reject), ("blackhole", Anchor::Blackhole)];
+
+fn anchor(table: &mut Table<'_, '_>) -> Anchor {
+    table.optional("kind", |value| choice(value, &ANCHORS)).unwrap_or_default()
+}
+
+/// As `kind` says it.
+pub(crate) fn anchor_word(anchor: Anchor) -> &'static str {
+    ANCHORS.iter().find(|(_, known)| *known == anchor).map_or("", |(word, _)| word)
+}
+
 pub(crate) fn networks(root: &mut Table<'_, '_>, policies: &Named<Policy>) -> Vec<Network> {
     let report = root.report();
     let mut networks = Vec::new();
@@ -79,7 +95,8 @@ pub(crate) fn networks(root: &mut Table<'_, '_>, policies: &Named<Policy>) -> Ve
         let prefix = table.required("prefix", PREFIX, network_prefix);
         let policy = chain(&mut table, "policy", policies);
         let only_if_present = table.optional("only-if-present", boolean).unwrap_or(false);
-        networks.extend(prefix.map(|prefix| (path, Network { prefix, policy, only_if_present })));
+        let anchor = anchor(&mut table);
+        networks.extend(prefix.map(|prefix| (path, Network { prefix, policy, only_if_present, anchor })));
         table.finish(&[]);
     }
     unique(report, &networks, |network| network.prefix);
@@ -96,9 +113,10 @@ pub(crate) fn aggregates(root: &mut Table<'_, '_>, policies: &Named<Policy>) -> 
         let as_set = table.optional("as-set", boolean).unwrap_or(false);
         let contributors = chain(&mut table, "contributors", policies);
         let policy = chain(&mut table, "policy", policies);
-        aggregates.extend(
-            prefix.map(|prefix| (path, Aggregate { prefix, summary_only, as_set, contributors, policy })),
-        );
+        let anchor = anchor(&mut table);
+        let aggregate =
+            |prefix| (path, Aggregate { prefix, summary_only, as_set, contributors, policy, anchor });
+        aggregates.extend(prefix.map(aggregate));
         table.finish(&[]);
     }
     unique(report, &aggregates, |aggregate| aggregate.prefix);

@@ -211,5 +211,15 @@ fn aggregates_and_redistributions_come_and_go_and_change() {
     );
     let changes = diff(&config(FILE), &other);
     assert_eq!(changes[0].to_string(), "~ network 203.0.113.0/24: originates it anew");
+    for (kind, differs) in [("blackhole", true), ("reject", false)] {
+        let text = FILE.replace(
+            "prefix = \"203.0.113.0/24\"",
+            &format!("prefix = \"203.0.113.0/24\"\nkind = \"{kind}\""),
+        );
+        let changes = diff(&config(FILE), &config(&text));
+        let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let expected: &[&str] = if differs { &["~ network 203.0.113.0/24: originates it anew"] } else { &[] };
+        assert_eq!(lines, expected);
+    }
     assert_eq!(changes[0].effect(), Effect::Reevaluate);
 }

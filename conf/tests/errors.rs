@@ -43,7 +43,7 @@ fn unknown_keys_are_refused_and_the_nearest_is_named() {
     assert_eq!(error("[api]\ncost = 1\n"), "p.toml:5: api.cost: unknown key; expected one of socket, listen");
     assert_eq!(
         error("[[network]]\nprefix = \"10.0.0.0/8\"\nlabel = 1\n"),
-        "p.toml:6: network.label: unknown key; expected one of prefix, policy, only-if-present"
+        "p.toml:6: network.label: unknown key; expected one of prefix, policy, only-if-present, kind"
     );
     assert_eq!(
         error("[[neighbour]]\nasn = 1\n"),
@@ -440,6 +440,10 @@ fn networks_are_networks_and_differ() {
         error("[[network]]\nprefix = \"203.0.113.0\"\n"),
         "p.toml:5: network.prefix: \"203.0.113.0\" is invalid; expected a prefix, such as \"203.0.113.0/24\" or \
          \"2001:db8::/32\""
+    );
+    assert_eq!(
+        error("[[network]]\nprefix = \"203.0.113.0/24\"\nkind = \"drop\"\n"),
+        "p.toml:6: network.kind: \"drop\" is unknown; expected \"reject\" or \"blackhole\""
     );
     assert_eq!(
         error("[[network]]\nprefix = \"ff02::/16\"\n"),

@@ -163,12 +163,22 @@ impl RibConfig {
     }
 }
 
+/// What becomes of traffic to a route that is originated here, where no more specific one takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Anchor {
+    /// It has nowhere to go.
+    #[default]
+    Reject,
+    /// It is meant to be dropped.
+    Blackhole,
+}
+
 /// Where a best route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forwarding {
-    /// Originated here: nothing for the forwarding plane.
+    /// Originated here: only what is more specific has a way.
     Originated,
-    /// Nowhere: traffic is dropped (RFC 7999).
+    /// Nowhere: traffic is dropped, as the route's community (RFC 7999) or [`Anchor::Blackhole`] wants it.
     Blackhole,
     /// To these next hops, in ascending order; one that has more of the traffic than others several times.
     Via(SmallVec<[IpAddr; 1]>),
@@ -544,7 +554,12 @@ impl Rib {
 
     /// Originates a route, or changes its attributes. Its next hop is this router, whatever the
     /// attributes say.
-    pub fn originate(&mut self, prefix: IpNet, mut attributes: Attributes) {
+    pub fn originate(&mut self, prefix: IpNet, attributes: Attributes) {
+        self.originate_with(prefix, attributes, Anchor::Reject);
+    }
+
+    /// The same, and says what becomes of traffic to it.
+    pub fn originate_with(&mut self, prefix: IpNet, mut attributes: Attributes, anchor: Anchor) {
         let prefix = prefix.trunc();
         if !self.core.shard.holds(&prefix) {
             return;
@@ -557,15 +572,18 @@ impl Rib {
         let received = self.core.attrs.intern_attributes(&attributes);
         let family = Family::of(&prefix);
         let Some(mut incoming) = self.core.incoming(PeerId::LOCAL.0, received, family) else { return };
+        let flags = if anchor == Anchor::Blackhole { Path::BLACKHOLE } else { 0 };
         match prefix {
             IpNet::V4(net) => {
                 let (bits, length) = (net.network().to_bits(), net.prefix_len());
-                let path = self.core.imported(&mut incoming, bits, length);
+                let mut path = self.core.imported(&mut incoming, bits, length);
+                path.flags |= flags;
                 self.v4.put(&mut self.core, bits, length, path, None);
             }
             IpNet::V6(net) => {
                 let (bits, length) = (net.network().to_bits(), net.prefix_len());
-                let path = self.core.imported(&mut incoming, bits, length);
+                let mut path = self.core.imported(&mut incoming, bits, length);
+                path.flags |= flags;
                 self.v6.put(&mut self.core, bits, length, path, None);
             }
         }
@@ -746,10 +764,10 @@ impl<K: Bits> Plane<K> {
     /// The best route of an entry as the forwarding plane wants it.
     pub(crate) fn best_route(&self, core: &Core, id: u32, best: Path) -> BestRoute {
         let address = |path: &Path| core.attrs.next_hops.addr(core.attrs.summary(path.attr).next_hop);
-        let forwarding = if best.peer == PeerId::LOCAL.0 {
-            Forwarding::Originated
-        } else if best.has(Path::BLACKHOLE) {
+        let forwarding = if best.has(Path::BLACKHOLE) {
             Forwarding::Blackhole
+        } else if best.peer == PeerId::LOCAL.0 {
+            Forwarding::Originated
         } else if !core.rules.share() {
             Forwarding::Via(address(&best).into_iter().collect())
         } else {

@@ -12,12 +12,12 @@ use bgp::rib::view::{Page, RouteView, Tally, Wanted};
 use bgp::rib::{PeerCounts, PeerSession, PeerStatistics, Rib, Rules, ShardSpec, Totals};
 use bgp::session::StaleRoutes;
 use bgp::types::{Family, FamilySet, PeerId};
-use bgp::wire::{Attributes, UpdateLayout};
+use bgp::wire::UpdateLayout;
 use ipnet::IpNet;
 use thiserror::Error;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::origin::Watch;
+use super::origin::{Originated, Watch};
 use super::{Input, PeerUp, UpdateBatch};
 
 /// Octets of inputs that may wait for the RIB threads, or be at work there.
@@ -202,16 +202,18 @@ impl RibHandle {
     pub(super) async fn originate(
         &self,
         withdrawn: Vec<IpNet>,
-        routes: Vec<(IpNet, Attributes)>,
+        routes: Vec<(IpNet, Originated)>,
     ) -> Result<(), RibStopped> {
         for some in withdrawn.chunks(ORIGINATED_AT_ONCE) {
             let some: Arc<[IpNet]> = some.into();
             self.ask_all(move |rib| some.iter().for_each(|prefix| rib.withdraw_originated(*prefix))).await?;
         }
         for some in routes.chunks(ORIGINATED_AT_ONCE) {
-            let some: Arc<[(IpNet, Attributes)]> = some.into();
+            let some: Arc<[(IpNet, Originated)]> = some.into();
             let originate = move |rib: &mut Rib| {
-                some.iter().for_each(|(prefix, attributes)| rib.originate(*prefix, attributes.clone()));
+                for (prefix, Originated { attributes, anchor }) in some.iter() {
+                    rib.originate_with(*prefix, attributes.clone(), *anchor);
+                }
             };
             self.ask_all(originate).await?;
         }

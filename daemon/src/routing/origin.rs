@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bgp::policy::{Decision, PolicyChain, PolicyContext};
 use bgp::rib::watch::{Contributors, Summary, WatchList, WatchNews, Watcher};
-use bgp::rib::{BestChange, Rib};
+use bgp::rib::{Anchor, BestChange, Rib};
 use bgp::wire::{Attributes, Origin};
 use conf::KernelSource;
 use ipnet::IpNet;
@@ -102,14 +102,22 @@ fn watch_list(config: &conf::Config) -> WatchList {
     }
 }
 
+/// A route that is originated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Originated {
+    pub(super) attributes: Attributes,
+    pub(super) anchor: Anchor,
+}
+
 /// The networks that a configuration originates whatever the RIB and the kernel have, as a new RIB gets them.
-pub(super) fn networks(config: &conf::Config) -> BTreeMap<IpNet, Attributes> {
+pub(super) fn networks(config: &conf::Config) -> BTreeMap<IpNet, Originated> {
     let always = config.networks.iter().filter(|network| !network.only_if_present);
     let context = PolicyContext::new(config.router.asn);
     let bare = Attributes::originated(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     always
         .filter_map(|network| {
-            Some((network.prefix, judged(&network.policy, network.prefix, &bare, &context)?))
+            let attributes = judged(&network.policy, network.prefix, &bare, &context)?;
+            Some((network.prefix, Originated { attributes, anchor: network.anchor }))
         })
         .collect()
 }
@@ -184,7 +192,7 @@ struct Originator {
     kernel: BTreeMap<IpNet, KernelSource>,
     netlink: Option<Netlink>,
     /// What the shards were told.
-    originated: BTreeMap<IpNet, Attributes>,
+    originated: BTreeMap<IpNet, Originated>,
     suppressing: BTreeSet<IpNet>,
 }
 
@@ -316,10 +324,8 @@ impl Originator {
             self.rib.ask_all(move |rib| rib.suppress(aggregate, false)).await?;
         }
         let gone = self.originated.keys().filter(|prefix| !wanted.contains_key(prefix)).copied().collect();
-        let new =
-            |(prefix, attributes): &(&IpNet, &Attributes)| self.originated.get(*prefix) != Some(*attributes);
-        let new =
-            wanted.iter().filter(new).map(|(prefix, attributes)| (*prefix, attributes.clone())).collect();
+        let new = |(prefix, route): &(&IpNet, &Originated)| self.originated.get(*prefix) != Some(*route);
+        let new = wanted.iter().filter(new).map(|(prefix, route)| (*prefix, route.clone())).collect();
         self.rib.originate(gone, new).await?;
         for &aggregate in suppressing.difference(&self.suppressing) {
             self.rib.ask_all(move |rib| rib.suppress(aggregate, true)).await?;
@@ -335,7 +341,7 @@ impl Originator {
     }
 
     /// What is to be originated now, and the aggregates that stand for what is within them.
-    fn wanted(&self) -> (BTreeMap<IpNet, Attributes>, BTreeSet<IpNet>) {
+    fn wanted(&self) -> (BTreeMap<IpNet, Originated>, BTreeSet<IpNet>) {
         let config = &self.config;
         let context = PolicyContext { present: self.present, ..PolicyContext::new(config.router.asn) };
         let bare = Attributes::originated(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -345,7 +351,8 @@ impl Originator {
             let bare = Attributes { origin: Origin::Incomplete, ..bare.clone() };
             let of_source = self.kernel.iter().filter(|(_, source)| **source == redistribute.source);
             wanted.extend(of_source.filter_map(|(prefix, _)| {
-                Some((*prefix, judged(&redistribute.policy, *prefix, &bare, &context)?))
+                let attributes = judged(&redistribute.policy, *prefix, &bare, &context)?;
+                Some((*prefix, Originated { attributes, anchor: Anchor::Reject }))
             }));
         }
         for (aggregate, shards) in config.aggregates.iter().zip(&self.aggregates) {
@@ -360,7 +367,7 @@ impl Originator {
                 ..bare.clone()
             };
             if let Some(attributes) = judged(&aggregate.policy, aggregate.prefix, &attributes, &context) {
-                wanted.insert(aggregate.prefix, attributes);
+                wanted.insert(aggregate.prefix, Originated { attributes, anchor: aggregate.anchor });
                 if aggregate.summary_only {
                     suppressing.insert(aggregate.prefix);
                 }
@@ -371,7 +378,8 @@ impl Originator {
                 continue;
             }
             let judged = judged(&network.policy, network.prefix, &bare, &context);
-            wanted.extend(judged.map(|attributes| (network.prefix, attributes)));
+            let anchor = network.anchor;
+            wanted.extend(judged.map(|attributes| (network.prefix, Originated { attributes, anchor })));
         }
         (wanted, suppressing)
     }

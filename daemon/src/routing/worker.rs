@@ -84,8 +84,8 @@ fn new_rib(config: &conf::Config, shard: ShardSpec, forwards: bool) -> Rib {
     settings.shard = shard;
     let mut rib = Rib::new(settings);
     // Each shard takes those that are its own.
-    for (prefix, attributes) in origin::networks(config) {
-        rib.originate(prefix, attributes);
+    for (prefix, route) in origin::networks(config) {
+        rib.originate_with(prefix, route.attributes, route.anchor);
     }
     rib
 }
