@@ -63,6 +63,11 @@ impl Session {
         for direction in Direction::BOTH {
             if let Some(link) = self.machine.take_direction(direction) {
                 had_connection |= link.state() > State::Connect;
+                if reason.is_lost(&link) {
+                    self.outputs.push_back(Output::Close(link.conn()));
+                    self.ended(now, &link, DownReason::Disconnected(format!("{plain}: {}", reason.detail())));
+                    continue;
+                }
                 let hard = reason.is_hard()
                     && matches!(&link, Link::Established(state) if state.negotiated.restart.notification);
                 let notification = if hard { plain.clone().into_hard_reset() } else { plain.clone() };

@@ -9,18 +9,23 @@ use std::time::Duration;
 
 /// The source of all chance in a session.
 #[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+pub(crate) struct Jitter(u64);
 
 impl Jitter {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The interval times a factor from 0.75 to 1.0, both included.
-    pub(super) fn apply(&mut self, interval: Duration) -> Duration {
+    pub(crate) fn apply(&mut self, interval: Duration) -> Duration {
+        self.between(interval - interval / 4, interval)
+    }
+
+    /// A time between two, both included.
+    pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
         const STEPS: u32 = 4096;
         let step = (self.next() % u64::from(STEPS + 1)) as u32;
-        interval.saturating_sub(interval / 4 / STEPS * step)
+        most.saturating_sub(most.saturating_sub(least) * step / STEPS)
     }
 
     fn next(&mut self) -> u64 {

@@ -70,7 +70,7 @@ mod collision;
 mod config;
 mod fsm;
 mod helper;
-mod jitter;
+pub(crate) mod jitter;
 mod negotiate;
 mod output;
 mod refresh;
@@ -166,6 +166,13 @@ impl Session {
     /// reset brings back what a prefix limit stopped.
     pub fn stop(&mut self, now: Instant, reason: &StopReason) {
         self.transition(now, |session| session.stopped(now, reason));
+    }
+
+    /// The peer does not forward any more, whatever becomes of its control plane: what is kept of a session that was
+    /// lost is given up (RFC 5882 section 4.3).
+    pub fn forwarding_lost(&mut self) {
+        let dropped = self.helper.give_up();
+        self.outputs.extend(dropped.into_iter().map(Output::Stale));
     }
 
     /// Takes on another configuration for what comes next: attempts to connect, OPENs, timers. What was

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::state::Link;
 use super::{Negotiated, State};
 use crate::types::{Family, FamilySet};
 use crate::wire::Notification;
@@ -123,6 +124,15 @@ pub enum StopReason {
     },
     /// We cannot afford the session. It comes back like after an error.
     OutOfResources,
+    /// BFD says that the peer cannot be reached any more (RFC 5882 section 4, RFC 9384). It comes back like after an
+    /// error.
+    BfdDown {
+        /// Keep the routes of a peer that restarts gracefully: BFD may have failed with its control plane alone (RFC
+        /// 5882 section 4.3).
+        graceful: bool,
+        /// What BFD says of it.
+        why: String,
+    },
 }
 
 impl StopReason {
@@ -132,7 +142,7 @@ impl StopReason {
 
     /// Whether coming back takes longer each time.
     pub(super) fn is_error(&self) -> bool {
-        matches!(self, Self::OutOfResources)
+        matches!(self, Self::OutOfResources | Self::BfdDown { .. })
     }
 
     /// The stay in Idle, where the reason says so.
@@ -147,13 +157,24 @@ impl StopReason {
     pub(super) fn detail(&self) -> String {
         match self {
             Self::MaxPrefixes { family, limit, .. } => format!("more than {limit} {family} prefixes"),
+            Self::BfdDown { why, .. } => why.clone(),
             _ => String::new(),
         }
     }
 
     /// Whether a peer that restarts gracefully must be told not to expect us back.
     pub(super) fn is_hard(&self) -> bool {
-        !matches!(self, Self::ConfigurationChange)
+        !matches!(self, Self::ConfigurationChange | Self::BfdDown { graceful: true, .. })
+    }
+
+    /// Whether an Established connection ends as one that TCP has lost: a NOTIFICATION would be the end of the
+    /// routes that are to be kept (RFC 4724 section 4.2), unless both sides speak RFC 8538.
+    pub(super) fn is_lost(&self, link: &Link) -> bool {
+        let Link::Established(state) = link else { return false };
+        let restart = &state.negotiated.restart;
+        matches!(self, Self::BfdDown { graceful: true, .. })
+            && !restart.families.is_empty()
+            && !restart.notification
     }
 
     /// The message that tells the peer.
@@ -164,6 +185,7 @@ impl StopReason {
             Self::Deconfigured => Notification::cease(codes::cease::PEER_DECONFIGURED),
             Self::ConfigurationChange => Notification::cease(codes::cease::CONFIGURATION_CHANGE),
             Self::OutOfResources => Notification::cease(codes::cease::OUT_OF_RESOURCES),
+            Self::BfdDown { .. } => Notification::cease(codes::cease::BFD_DOWN),
             Self::MaxPrefixes { family, limit, .. } => {
                 // AFI, SAFI and the upper bound (RFC 4486 section 4).
                 let mut notification = Notification::cease(codes::cease::MAX_PREFIXES);
