@@ -34,10 +34,7 @@ impl Pair {
         let [left, right] = parameters;
         Self {
             now,
-            sessions: [
-                Session::new(now, 0x1111, left, false, 1),
-                Session::new(now, 0x2222, right, false, 2),
-            ],
+            sessions: [Session::new(now, 0x1111, left, false, 1), Session::new(now, 0x2222, right, false, 2)],
             wire: Vec::new(),
             delay: MS / 5,
             lost: [false; 2],
@@ -89,7 +86,7 @@ impl Pair {
             self.wire = later;
             for (_, end, packet) in due {
                 // What goes over the wire is octets.
-                let packet = Packet::decode(&packet.encode()).unwrap();
+                let packet = Packet::decode(&packet.encode()).expect("a packet of ours");
                 if self.asleep != Some(end) {
                     self.sessions[end].handle_packet(self.now, &packet);
                 }
@@ -469,9 +466,8 @@ proptest! {
 }
 
 /// 24 octets of a session that is up: RFC 5880 section 4.1, written by hand.
-const UP: [u8; 24] = [
-    0x20, 0xc0, 3, 24, 0, 0, 0x22, 0x22, 0, 0, 0x11, 0x11, 0, 0, 0xc3, 0x50, 0, 0, 0xc3, 0x50, 0, 0, 0, 0,
-];
+const UP: [u8; 24] =
+    [0x20, 0xc0, 3, 24, 0, 0, 0x22, 0x22, 0, 0, 0x11, 0x11, 0, 0, 0xc3, 0x50, 0, 0, 0xc3, 0x50, 0, 0, 0, 0];
 
 #[test]
 fn what_is_wrong_with_a_packet_is_said() {

@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::link::{LinkTag, Zoned, unnumbered};
+use bgp::link::{LinkTag, Zoned, link_of, unnumbered};
 use bgp::policy::{AsnSet, Policy, PolicyChain, PrefixList};
 use bgp::session::{GracefulHelper, PeerAsn, PeerKind, SendHoldTime};
 use bgp::types::{Asn, FamilySet, HoldTime, RouterId};
 use ipnet::IpNet;
 
 use crate::attributes::AttributeOptions;
+use crate::bfd::Bfd;
 use crate::error::Warning;
 use crate::limits::PrefixLimits;
 use crate::local_asn::LocalAsn;
@@ -365,6 +366,8 @@ pub struct Neighbor {
     pub attributes: AttributeOptions,
     /// How its restart is helped; `None`: no graceful restart.
     pub graceful_restart: Option<GracefulHelper>,
+    /// Notice within milliseconds when it cannot be reached any more (RFC 5882); `None`: do not.
+    pub bfd: Option<Bfd>,
     /// How many prefixes it may announce and be told.
     pub limits: PrefixLimits,
     /// `GRACEFUL_SHUTDOWN` on its routes lowers their local preference to 0 (RFC 8326); `None`: if external.
@@ -448,6 +451,15 @@ impl Neighbor {
             Some(_) => PeerKind::Ebgp,
             None => router.kind_of(asn),
         }
+    }
+
+    /// Whether BFD goes over several hops (RFC 5883): unless said otherwise, when the session may.
+    pub fn bfd_is_multihop(&self, router: &Router) -> bool {
+        let session_may = match self.multihop {
+            Some(hops) => hops > 1,
+            None => self.kind(router) == PeerKind::Ibgp && link_of(self.address).is_none(),
+        };
+        self.bfd.and_then(|bfd| bfd.multihop).unwrap_or(session_may)
     }
 
     /// The default of [`Neighbor::connect_retry`].

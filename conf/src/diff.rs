@@ -359,6 +359,7 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     }
     let restart = (&old.graceful_restart, &new.graceful_restart);
     keys.compare("graceful-restart", restart, ResetSession, |helper| restart::written(helper.as_ref()));
+    keys.compare("bfd", (&old.bfd, &new.bfd), Nothing, |bfd| or_none(bfd.as_ref()));
     for (key, old, new) in [
         ("max-prefixes", old.limits.received, new.limits.received),
         ("max-accepted-prefixes", old.limits.accepted, new.limits.accepted),

@@ -64,7 +64,7 @@ impl Groups {
         table.optional("asn", neighbor::peer_asn);
         neighbor::keys(&mut table, policies, None, |_| None);
         keys.retain(|(key, ..)| table.knows(key));
-        table.finish(neighbor::UNSUPPORTED);
+        table.finish(&[]);
         if let Some(name) = name {
             self.0.set(&name, keys);
         }

@@ -13,6 +13,7 @@
 //! `PEREGRINE_FIB__INTERFACES=[eth0, eth1]`, `PEREGRINE_API__LISTEN=127.0.0.1:8179`.
 
 mod attributes;
+mod bfd;
 mod config;
 mod diff;
 mod error;
@@ -35,6 +36,7 @@ mod transport;
 use std::path::Path as FilePath;
 
 pub use attributes::AttributeOptions;
+pub use bfd::Bfd;
 pub use config::{
     AddPath, Advertise, Api, Confederation, Config, Decision, FibConf, Lookup, MultipathWeights, Neighbor,
     NeighborRange, Router, SendPaths, XdpMode,

@@ -12,6 +12,7 @@ use bgp::types::{Asn, Family, FamilySet};
 use figment::value::Value;
 
 use crate::attributes::attributes;
+use crate::bfd::bfd;
 use crate::config::{AddPath, Neighbor, Router, SendPaths};
 use crate::group::Groups;
 use crate::limits;
@@ -26,9 +27,6 @@ use crate::sections::{ASN, asn, check_interface_name, cluster_id, unique};
 use crate::source::Path;
 use crate::timers::{Timers, timers};
 use crate::transport::{Transport, transport};
-
-/// Keys that the design of the configuration has and this version lacks.
-pub(crate) const UNSUPPORTED: &[&str] = &["bfd"];
 
 const ADDRESS: &str = "an IPv4 or IPv6 address";
 
@@ -134,11 +132,12 @@ fn neighbor(
     let neighbor = name.zip(asn).map(|(address, asn)| Neighbor { address, asn, group, ..keys });
     if let Some(neighbor) = &neighbor {
         check_local_address(&table, neighbor);
+        check_bfd(&table, neighbor, router);
         if let Some(router) = router {
             check_against_router(&table, neighbor, router);
         }
     }
-    table.finish(UNSUPPORTED);
+    table.finish(&[]);
     (name, neighbor)
 }
 
@@ -168,6 +167,7 @@ pub(crate) fn keys(
     let external = ours.and_then(external);
     let attributes = attributes(table, external, &export);
     let graceful_restart = restart::helper(table);
+    let bfd = bfd(table);
     let limits = limits::limits(table);
     let honor_graceful_shutdown = table.optional("honor-graceful-shutdown", boolean);
     let accept_blackhole = table.optional("accept-blackhole", boolean).unwrap_or(false);
@@ -202,6 +202,7 @@ pub(crate) fn keys(
         refresh_stale_time,
         attributes,
         graceful_restart,
+        bfd,
         limits,
         honor_graceful_shutdown,
         accept_blackhole,
@@ -229,6 +230,21 @@ fn check_local_address(table: &Table<'_, '_>, neighbor: &Neighbor) {
         return;
     };
     table.report().error(&table.key("local-address"), reason);
+}
+
+fn check_bfd(table: &Table<'_, '_>, neighbor: &Neighbor, router: Option<&Router>) {
+    let Some(bfd) = neighbor.bfd else { return };
+    let path = table.key("bfd");
+    if bfd.multihop == Some(true) && link_of(neighbor.address).is_some() {
+        let reason = "a neighbor of a link is one hop away; expected no such key";
+        table.report().error(&path.key("multihop"), reason);
+    } else if bfd.minimum_ttl.is_some()
+        && bfd.multihop.is_none()
+        && router.is_some_and(|router| !neighbor.bfd_is_multihop(router))
+    {
+        let reason = "the neighbor is one hop away, and packets on a link must always arrive with 255; expected no such key";
+        table.report().error(&path.key("minimum-ttl"), reason);
+    }
 }
 
 fn check_against_router(table: &Table<'_, '_>, neighbor: &Neighbor, router: &Router) {

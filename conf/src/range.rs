@@ -98,7 +98,7 @@ fn range(
             }
         }
     }
-    table.finish(neighbor::UNSUPPORTED);
+    table.finish(&[]);
     (prefix, range)
 }
 

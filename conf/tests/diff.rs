@@ -132,6 +132,12 @@ fn a_changed_neighbor_names_its_keys_and_the_worst_effect() {
             "~ neighbor 10.0.0.2: add-path: { receive = false } -> { receive = true, send = 2 } (resets the session)"
         ]
     );
+    assert_eq!(
+        shown(&[("export = [\"all\"]", "export = [\"all\"]\nbfd = { min-tx = \"50ms\", min-rx = \"1s\" }")]),
+        [
+            "~ neighbor 10.0.0.2: bfd: none -> { min-tx = 50ms, min-rx = 1000ms, multiplier = 3 } (disturbs nothing)"
+        ]
+    );
     let soft = changes(&[("export = [\"all\"]", "export = [\"none\"]")]);
     assert_eq!(soft.iter().map(Change::effect).collect::<Vec<_>>(), [Effect::Reevaluate]);
     assert_eq!(

@@ -87,9 +87,27 @@ fn add_path_says_what_it_expects() {
 }
 
 #[test]
-fn keys_of_later_versions_are_refused_not_ignored() {
-    let expected = "p.toml:7: neighbor.bfd: not supported by this version; expected no such key";
-    assert_eq!(neighbor("bfd = true"), expected);
+fn bfd_says_what_it_expects() {
+    let time = "expected a time from \"10ms\" to \"60s\"";
+    let range = "expected a number from 1 to 255";
+    let link = "packets on a link must always arrive with 255; expected no such key";
+    for (value, reason) in [
+        (
+            "3",
+            ": expected true, false, or { min-tx = \"300ms\", min-rx = \"300ms\", multiplier = 3 }"
+                .to_owned(),
+        ),
+        ("{ min-tx = 50 }", format!(".min-tx: 50 is a number; {time}")),
+        ("{ min-tx = \"50\" }", format!(".min-tx: \"50\" is not a time; {time}")),
+        ("{ min-rx = \"9ms\" }", format!(".min-rx: \"9ms\" is out of range; {time}")),
+        ("{ min-rx = \"61s\" }", format!(".min-rx: \"61s\" is out of range; {time}")),
+        ("{ multiplier = 0 }", format!(".multiplier: 0 is out of range; {range} (packets)")),
+        ("{ minimum-ttl = 256 }", format!(".minimum-ttl: 256 is out of range; {range}")),
+        ("{ minimum-ttl = 250 }", format!(".minimum-ttl: the neighbor is one hop away, and {link}")),
+        ("{ min-xt = \"50ms\" }", ".min-xt: unknown key; did you mean \"min-tx\"?".to_owned()),
+    ] {
+        assert_eq!(neighbor(&format!("bfd = {value}")), format!("p.toml:7: neighbor.bfd{reason}"));
+    }
 }
 
 #[test]

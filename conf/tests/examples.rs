@@ -61,6 +61,10 @@ fn the_edge_router_is_what_it_says() {
     assert!(customer.passive && customer.export.is_accept_all());
     let internal = &config.neighbors[5];
     assert!(internal.attributes.next_hop_self && internal.import.is_empty());
+    let bfd = internal.bfd.unwrap();
+    assert_eq!((bfd.min_tx.as_millis(), bfd.multiplier), (50, 3));
+    assert!(!internal.bfd_is_multihop(&config.router) && !upstream.bfd_is_multihop(&config.router));
+    assert_eq!(upstream.bfd, Some(conf::Bfd::default()));
     assert_eq!((internal.connect_retry.as_secs(), internal.refresh_stale_time.as_secs()), (2, 300));
 }
 

@@ -51,7 +51,7 @@ fn what_is_wrong_in_a_group_is_said_once_and_of_its_line() {
     let neighbors: String =
         (2..5).map(|host| format!("[[neighbor]]\naddress = \"10.0.0.{host}\"\ngroup = \"g\"\n")).collect();
     let errors = parse(&format!(
-        "[[group]]\nname = \"g\"\nasn = 65001\nhold-time = 2\nimport = \"al\"\naddress = \"10.0.0.9\"\nbfd = true\n{neighbors}"
+        "[[group]]\nname = \"g\"\nasn = 65001\nhold-time = 2\nimport = \"al\"\naddress = \"10.0.0.9\"\nbfd = 3\n{neighbors}"
     ));
     let mut errors = errors.unwrap_err();
     let foreign = errors.remove(2);
@@ -65,7 +65,7 @@ fn what_is_wrong_in_a_group_is_said_once_and_of_its_line() {
             "p.toml:7: group.hold-time: 2 is forbidden by RFC 4271, section 4.2; expected 0 (no keepalives) or 3 to 65535 \
              seconds",
             "p.toml:8: group.import: no policy is named \"al\"; did you mean \"all\"?",
-            "p.toml:10: group.bfd: not supported by this version; expected no such key",
+            "p.toml:10: group.bfd: expected true, false, or { min-tx = \"300ms\", min-rx = \"300ms\", multiplier = 3 }",
         ]
     );
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! session/    one tokio task per neighbour: sockets, the session state machine's clock
+//! bfd/        the BFD thread: finds out within milliseconds that a neighbour cannot be reached
 //! routing/    the RIB threads: routes in, best paths to the FIB, updates out
 //! forwarding/ the FIB thread: best paths and neighbours to edits of the BPF maps
 //! xdp/        the BPF maps and programs (the one module here with `unsafe`, but for one call in `session/syn`)
@@ -13,6 +14,7 @@
 //! ```
 
 pub mod api;
+mod bfd;
 pub mod cli;
 pub mod forwarding;
 pub mod host;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use crate::api::{App, Listeners, metrics};
+use crate::bfd::Bfd;
 use crate::forwarding::{self, ForwardingConfig, ForwardingHandle};
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
@@ -112,6 +113,8 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     listeners.protect(&config)?;
     let api = Listeners::open(&config.api).await?;
 
+    let bfd = Bfd::start().context("cannot start the BFD thread")?;
+    bfd.open(&config).await?;
     let monitor = Monitor::new();
     let rib_threads = routing::shards(&config);
     let (news_sink, news) = routing::news(rib_threads);
@@ -123,7 +126,7 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     )
     .context("cannot start the RIB threads")?;
     let origin = routing::origin::start(&config, rib.clone(), watched);
-    let peers = Peers::start(&config, &rib, &monitor);
+    let peers = Peers::start(&config, &rib, &monitor, &bfd);
     let listeners = Arc::new(listeners);
     listeners.accept(&peers);
     let reloader = Arc::new(Reloader::new(
@@ -142,6 +145,7 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
         rib,
         forwarding: forwarding.clone(),
         monitor,
+        bfd: bfd.clone(),
         prometheus,
     };
     let _socket = api.serve(Arc::new(app));
@@ -179,6 +183,7 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
         }
     }
     tracing::info!("stopping");
+    bfd.stop().await;
     peers.shut_down().await;
     if let Some(forwarding) = forwarding {
         forwarding.stop().await;

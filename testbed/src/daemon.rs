@@ -152,7 +152,7 @@ impl Daemon {
         let text = self.show(&all)?;
         let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(&text).into_iter().collect();
         let mut values = values.with_context(|| format!("show {words:?} --json: {text}"))?;
-        let whole = values.len() == 1 && (values[0].is_array() || words == ["summary"]);
+        let whole = values.len() == 1 && (values[0].is_array() || words == ["summary"] || words == ["bfd"]);
         Ok(if whole { values.remove(0) } else { Value::Array(values) })
     }
 

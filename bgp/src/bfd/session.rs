@@ -182,7 +182,13 @@ pub struct Snapshot {
 impl Session {
     /// A session in Down that sends at once; or in `AdminDown`. The discriminator, our number of the session, must be
     /// unique and not 0, and should be hard to guess (RFC 5880 section 6.8.1).
-    pub fn new(now: Instant, discriminator: u32, configured: Parameters, admin_down: bool, seed: u64) -> Self {
+    pub fn new(
+        now: Instant,
+        discriminator: u32,
+        configured: Parameters,
+        admin_down: bool,
+        seed: u64,
+    ) -> Self {
         let slow = configured.min_tx.max(SLOW);
         Self {
             discriminator,

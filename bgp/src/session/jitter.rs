@@ -18,7 +18,7 @@ impl Jitter {
 
     /// The interval times a factor from 0.75 to 1.0, both included.
     pub(crate) fn apply(&mut self, interval: Duration) -> Duration {
-        self.between(interval - interval / 4, interval)
+        self.between(interval * 3 / 4, interval)
     }
 
     /// A time between two, both included.

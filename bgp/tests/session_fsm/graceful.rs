@@ -332,3 +332,55 @@ fn a_refresh_ends_with_the_session() {
     assert_eq!(stale(&bench.receive(&end)), [], "that of the session before");
     assert_eq!(bench.end_of_rib(V4), [StaleRoutes::Drop(V4)]);
 }
+
+/// What BFD says of the peer ends the session; what is kept, and how the peer is told.
+fn bfd_down(graceful: bool, notification: bool) -> (FamilySet, Option<Notification>) {
+    let graceful_offer = GracefulRestart { notification, ..OFFER.graceful };
+    let offer = Offer { graceful: graceful_offer, ..OFFER };
+    let mut bench = Bench::new(Some(GracefulHelper::default()), offer);
+    drain(&mut bench.session);
+    let conn = bench.conn.expect("a session");
+    let why = "control detection time expired".to_owned();
+    bench.session.stop(bench.now, &StopReason::BfdDown { graceful, why });
+    let outputs = drain(&mut bench.session);
+    let told = outputs.iter().find_map(|output| match output {
+        Output::Send(on, bytes) if *on == conn => {
+            match decode(bytes, &DecodeContext::default()).expect("a message of ours") {
+                Message::Notification(notification) => Some(notification.clone()),
+                _ => None,
+            }
+        }
+        _ => None,
+    });
+    assert!(outputs.iter().any(|output| matches!(output, Output::Close(closed) if *closed == conn)));
+    let kept = outputs.iter().find_map(|output| match output {
+        Output::Down(reason, kept) => {
+            assert!(reason.to_string().contains("BFD Down"), "{reason}");
+            Some(*kept)
+        }
+        _ => None,
+    });
+    // It comes back by itself.
+    assert!(bench.session.poll_timeout().is_some());
+    (kept.expect("the session is down"), told)
+}
+
+#[test]
+fn what_bfd_has_lost_is_void_unless_the_configuration_says_that_it_is_graceful() {
+    let plain = Notification::cease(10);
+    assert_eq!(bfd_down(false, false), (FamilySet::EMPTY, Some(plain.clone())));
+    assert_eq!(bfd_down(false, true), (FamilySet::EMPTY, Some(plain.clone().into_hard_reset())));
+    // Without RFC 8538 a NOTIFICATION would be the end of the routes at the other side.
+    assert_eq!(bfd_down(true, false), (FamilySet::ALL, None));
+    assert_eq!(bfd_down(true, true), (FamilySet::ALL, Some(plain)));
+}
+
+#[test]
+fn forwarding_that_is_lost_while_the_peer_restarts_is_the_end_of_what_is_kept() {
+    let mut bench = Bench::new(Some(GracefulHelper::default()), OFFER);
+    assert_eq!(bench.cut().0, FamilySet::ALL);
+    bench.session.forwarding_lost();
+    let dropped = stale(&drain(&mut bench.session));
+    assert_eq!(dropped, [StaleRoutes::Drop(V4), StaleRoutes::Drop(V6)]);
+    assert_eq!(bench.session.stale(V4), None);
+}

@@ -384,6 +384,9 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Ref
     for neighbor in &neighbors {
         sampled::sample_neighbor(neighbor);
     }
+    if let Some(report) = app.bfd.report().await {
+        super::bfd::sample(&report);
+    }
     if let Some(forwarding) = &app.forwarding {
         sampled::sample_audit(&views::fib_diff(forwarding));
         sampled::sample_verdicts(

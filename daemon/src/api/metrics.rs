@@ -113,10 +113,11 @@ fn describe() {
     for (name, text) in counters {
         describe_counter!(name, text);
     }
+    super::bfd::describe();
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count beyond 2^52 is beyond any table")]
-fn float(value: u64) -> f64 {
+pub(super) fn float(value: u64) -> f64 {
     value as f64
 }
 

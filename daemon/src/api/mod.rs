@@ -3,6 +3,7 @@
 //! Lists that can be long (`/v1/routes`, `/v1/fib`) and the monitor streams come as one JSON object a
 //! line; everything else is one JSON value. A refusal is `{"error": "..."}` with a fitting status.
 
+pub mod bfd;
 mod handlers;
 pub mod metrics;
 mod pages;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::bfd::Bfd;
 use crate::forwarding::ForwardingHandle;
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
@@ -35,5 +37,6 @@ pub(crate) struct App {
     /// Absent in a pure control plane.
     pub(crate) forwarding: Option<ForwardingHandle>,
     pub(crate) monitor: Monitor,
+    pub(crate) bfd: Bfd,
     pub(crate) prometheus: PrometheusHandle,
 }

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 
 use super::patience::Patient;
 use super::types::ApiError;
-use super::{App, handlers};
+use super::{App, bfd, handlers};
 
 /// Owner and group may use the socket.
 const SOCKET_MODE: u32 = 0o660;
@@ -185,6 +185,7 @@ fn reading_routes() -> Router<Arc<App>> {
         .route("/v1/neighbors", get(handlers::neighbors))
         .route("/v1/neighbors/{address}", get(handlers::neighbor))
         .route("/v1/neighbors/{address}/history", get(handlers::history))
+        .route("/v1/bfd", get(bfd::bfd))
         .route("/v1/routes", get(handlers::routes))
         .route("/v1/explain", get(handlers::explain))
         .route("/v1/fib", get(handlers::fib))

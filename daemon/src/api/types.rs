@@ -289,8 +289,26 @@ pub struct NeighborDetail {
     pub update_errors: u64,
     /// Reason of the last malformed UPDATE.
     pub last_update_error: Option<String>,
+    /// Bidirectional forwarding detection with it (RFC 5882), if it is configured and the session not shut down.
+    #[serde(default)]
+    pub bfd: Option<NeighborBfd>,
     /// Seconds until a connection is tried again, when waiting for that.
     pub retry_seconds: Option<u64>,
+}
+
+/// BFD with a neighbour at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborBfd {
+    /// State by RFC 5880 section 4.1, in its words.
+    pub state: String,
+    /// Seconds since it was entered, unless it is the first.
+    pub since_seconds: Option<u64>,
+    /// How often the path was there and failed.
+    pub failures: u64,
+    /// Why it last did.
+    pub last_failure: Option<String>,
+    /// Seconds since then.
+    pub last_failure_seconds: Option<u64>,
 }
 
 /// Refreshes of a neighbour's routes since the daemon knows it (RFC 7313).
@@ -339,7 +357,7 @@ pub struct MalformedMessage {
 pub struct HistoryEvent {
     /// When it was last, in seconds since the Unix epoch.
     pub time: f64,
-    /// `established`, `down`, `error`, `configuration`, `shutdown`, `enable`, `stop`, `refresh`, `refused` or
+    /// `established`, `down`, `error`, `bfd`, `configuration`, `shutdown`, `enable`, `stop`, `refresh`, `refused` or
     /// `graceful-shutdown`.
     pub event: String,
     /// What happened, in words.

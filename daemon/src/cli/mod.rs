@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 failed at run time, 2 the configuration or the command line is wrong, or a
 //! configuration cannot be taken on at run time.
 
+mod bfd;
 mod client;
 mod neighbor;
 mod path;
@@ -183,6 +184,12 @@ pub enum Show {
     },
     /// Next hops and what is known of them.
     Nexthops {
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The sessions of BFD: states, intervals, packets, and what was dropped.
+    Bfd {
         /// JSON instead of a table.
         #[arg(long)]
         json: bool,

@@ -70,6 +70,7 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
     }
     lines.extend(neighbor.local_asn.iter().map(|asn| ("Our AS", asn.clone())));
     lines.push(("Transport", transport(neighbor)));
+    lines.extend(neighbor.bfd.as_ref().map(|bfd| ("BFD", super::bfd::line(bfd))));
     lines.extend(timers(neighbor).map(|timers| ("Timers", timers)));
     for (name, capabilities) in
         [("We offer", &neighbor.capabilities_sent), ("It offers", &neighbor.capabilities)]

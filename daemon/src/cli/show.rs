@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::client::{Client, ClientError};
-use super::neighbor;
 use super::path::{attributes, optional, preference};
 use super::table::{Align, Table, duration, print_line, print_text};
 use super::{RouteFilter, Show};
+use super::{bfd, neighbor};
 use crate::api::types::{
     FibDiff, FibRoute, NeighborBrief, NeighborDetail, NextHopInfo, Path, PortInfo, Route, Summary,
     VerdictCount,
@@ -47,6 +47,7 @@ pub(super) async fn show(client: &Client, what: Show) -> Result<(), ClientError>
         Show::Fib { prefix, json } => fib(client, prefix.as_deref(), json).await,
         Show::Nexthops { json: true } => print_json(client, "/v1/nexthops").await,
         Show::Nexthops { .. } => next_hops(&get::<Vec<NextHopInfo>>(client, "/v1/nexthops").await?),
+        Show::Bfd { json } => bfd::show(client, json).await,
         Show::Counters { json: true } => print_json(client, "/v1/counters").await,
         Show::Counters { .. } => counters(&get::<Vec<VerdictCount>>(client, "/v1/counters").await?),
     }

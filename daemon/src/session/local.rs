@@ -36,13 +36,21 @@ pub(crate) fn next_hop(local: IpAddr, family: Family) -> Option<NextHop> {
 /// The address of a socket, with its link if it is of one. An IPv4 address written as IPv6 is an IPv4 address.
 pub(crate) fn marked(address: SocketAddr) -> IpAddr {
     match address {
-        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-            let name = if_indextoname(v6.scope_id()).ok().and_then(|name| name.into_string().ok());
+        SocketAddr::V6(v6) => marked_by(address.ip(), v6.scope_id()),
+        SocketAddr::V4(v4) => v4.ip().to_owned().into(),
+    }
+}
+
+/// The same of an address and the index of an interface.
+pub(crate) fn marked_by(address: IpAddr, ifindex: u32) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            let name = if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok());
             // What the socket says in place of a tag is none of ours.
-            let unmarked = bare(address.ip());
-            name.map_or(unmarked, |name| LinkTag::of(&name).mark(*v6.ip()).into())
+            let unmarked = bare(address);
+            name.map_or(unmarked, |name| LinkTag::of(&name).mark(v6).into())
         }
-        other => other.ip().to_canonical(),
+        other => other.to_canonical(),
     }
 }
 
@@ -87,9 +95,9 @@ pub(crate) fn has(link: LinkTag, address: Ipv6Addr) -> bool {
     link_locals(link).contains(&address)
 }
 
-/// All addresses on the interface that has this one, with their prefix lengths.
-fn beside(local: IpAddr) -> Vec<IpNet> {
-    let addresses: Vec<(String, IpNet)> = match getifaddrs() {
+/// All addresses of this machine, with their interfaces and prefix lengths.
+pub(crate) fn subnets_of_machine() -> Vec<(String, IpNet)> {
+    match getifaddrs() {
         Ok(all) => all
             .filter_map(|entry| {
                 let address = ip(&entry.address?)?;
@@ -100,9 +108,14 @@ fn beside(local: IpAddr) -> Vec<IpNet> {
             .collect(),
         Err(error) => {
             tracing::warn!(%error, "cannot list the addresses of this machine");
-            return Vec::new();
+            Vec::new()
         }
-    };
+    }
+}
+
+/// All addresses on the interface that has this one, with their prefix lengths.
+fn beside(local: IpAddr) -> Vec<IpNet> {
+    let addresses = subnets_of_machine();
     let has = |(name, subnet): &&(String, IpNet)| match link_of(local) {
         Some(link) => link.is(name),
         None => subnet.addr() == local,

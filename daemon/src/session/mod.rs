@@ -7,6 +7,7 @@
 
 mod about;
 mod connection;
+mod detection;
 mod discovery;
 mod dynamic;
 mod exports;
@@ -45,6 +46,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::types::{HistoryEvent, NeighborDetail, RangeInfo};
+use crate::bfd::Bfd;
 use crate::monitor::Monitor;
 use crate::routing::{Input, RibHandle, RibStopped};
 
@@ -54,6 +56,8 @@ use stale::StaleClock;
 use syn::Incoming;
 
 pub(crate) use listener::Listeners;
+pub(crate) use local::{destination, marked_by, subnets_of_machine};
+pub(crate) use socket::TOS_NETWORK_CONTROL;
 
 /// Commands that may wait for a session's task.
 const COMMAND_QUEUE: usize = 16;
@@ -124,6 +128,7 @@ pub(crate) struct Peers {
     ids: Arc<Ids>,
     rib: RibHandle,
     monitor: Monitor,
+    bfd: Bfd,
 }
 
 struct Registry {
@@ -203,7 +208,12 @@ impl Registry {
 
 impl Peers {
     /// Starts a task for each configured neighbour.
-    pub(crate) fn start(config: &Arc<conf::Config>, rib: &RibHandle, monitor: &Monitor) -> Arc<Self> {
+    pub(crate) fn start(
+        config: &Arc<conf::Config>,
+        rib: &RibHandle,
+        monitor: &Monitor,
+        bfd: &Bfd,
+    ) -> Arc<Self> {
         let registry = Registry {
             config: Arc::clone(config),
             by_address: HashMap::new(),
@@ -217,6 +227,7 @@ impl Peers {
             ids: Arc::default(),
             rib: rib.clone(),
             monitor: monitor.clone(),
+            bfd: bfd.clone(),
         });
         for neighbor in &config.neighbors {
             peers.add(&mut peers.write(), neighbor.clone());
@@ -234,7 +245,8 @@ impl Peers {
         let id = lease.id();
         let stale = Arc::new(StaleClock::default());
         let (rib, monitor, clock) = (self.rib.clone(), self.monitor.clone(), Arc::clone(&stale));
-        let mut task = task::Task::new(lease, &registry.config, neighbor.clone(), rib, monitor, clock);
+        let (config, bfd) = (&registry.config, self.bfd.clone());
+        let mut task = task::Task::new(lease, config, neighbor.clone(), rib, monitor, clock, bfd);
         task.leave(registry.leaving);
         // A dynamic neighbour ends by itself.
         let peers = Arc::downgrade(self);

@@ -276,6 +276,7 @@ pub(super) fn neighbor(
         established_transitions: snapshot.counters.established,
         update_errors: 0,
         last_update_error: None,
+        bfd: None,
         retry_seconds: retry.filter(|_| up.is_none()).map(|pause| pause.as_secs()),
     }
 }

@@ -21,7 +21,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::options::{set_minimum_ttl, set_password};
 
 /// IP precedence "internetwork control": CS6 in the upper six bits.
-pub(super) const TOS_NETWORK_CONTROL: u32 = 0xc0;
+pub(crate) const TOS_NETWORK_CONTROL: u32 = 0xc0;
 /// A connection attempt that takes longer has failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// External neighbours are directly connected: nobody further away may answer.

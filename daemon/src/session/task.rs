@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::connection::{Connection, READ_CHUNK, Ready, is_control};
+use super::detection::Detection;
 use super::discovery::Found;
 use super::exports::{Exports, Routes};
 use super::history::History;
@@ -40,6 +41,7 @@ use super::stale::StaleClock;
 use super::syn::Incoming;
 use super::unnumbered::OnLink;
 use super::{Command, Configuration, dynamic, report};
+use crate::bfd::{Bfd, Status};
 use crate::monitor::{Monitor, unix_time};
 use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
 
@@ -82,6 +84,7 @@ pub(super) struct Task {
     pub(super) session: Session,
     /// Who is on the link of a neighbour that is named by it alone.
     pub(super) on_link: Option<OnLink>,
+    pub(super) detection: Detection,
     rib: RibHandle,
     monitor: Monitor,
     options: SocketOptions,
@@ -103,7 +106,7 @@ pub(super) struct Task {
     /// The last message that could not be read.
     malformed: Option<Malformed>,
     /// An operator keeps the session down, with this text for the other one.
-    shut_down: Option<String>,
+    pub(super) shut_down: Option<String>,
     /// An operator is about to shut the session down, and routes are to go elsewhere before (RFC 8326).
     leaving: bool,
     /// Who waits for what another configuration means for the RIB.
@@ -124,6 +127,7 @@ enum Event {
     Sent(Result<(), RibStopped>),
     Limits,
     Found(Found),
+    Detection(Status),
 }
 
 impl Task {
@@ -134,6 +138,7 @@ impl Task {
         rib: RibHandle,
         monitor: Monitor,
         stale: Arc<StaleClock>,
+        bfd: Bfd,
     ) -> Self {
         let on_link = neighbor.unnumbered().map(OnLink::new);
         let settings = session_config(id.id(), config, &neighbor, on_link.as_ref());
@@ -141,6 +146,7 @@ impl Task {
             on_link,
             config: Arc::clone(config),
             session: Session::new(settings, Instant::now()),
+            detection: Detection::new(bfd),
             rib,
             monitor,
             options: socket_options(config, &neighbor),
@@ -173,6 +179,7 @@ impl Task {
         } else {
             self.session.start(Instant::now());
         }
+        self.follow_bfd();
         loop {
             self.serve_outputs();
             self.note_error();
@@ -207,6 +214,7 @@ impl Task {
                     }
                 }
                 Event::Timeout => self.timeout(now),
+                Event::Detection(status) => self.detected(now, &status),
                 Event::Routes(Some(routes)) => self.send_routes(now, routes),
                 // The RIB has let go of this session; its end is on the way.
                 Event::Routes(None) => self.exports = None,
@@ -225,7 +233,8 @@ impl Task {
 
     async fn next_event(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Event {
         self.start_sending();
-        let Self { session, connections, connecting, sending, exports, limits, on_link, .. } = self;
+        let Self { session, connections, connecting, sending, exports, limits, on_link, detection, .. } =
+            self;
         let reading = sending.is_none();
         let sockets = poll_fn(|cx| {
             for (index, connection) in connections.iter().enumerate() {
@@ -274,6 +283,7 @@ impl Task {
             command = inbox.recv() => Event::Command(command),
             () = alarmed => Event::Limits,
             found = found => Event::Found(found),
+            status = detection.changed() => Event::Detection(status),
             (index, ready) = sockets => Event::Socket(index, ready),
             () = timer => Event::Timeout,
             outcome = told => Event::Sent(outcome),
@@ -320,6 +330,7 @@ impl Task {
                 self.history.note("shutdown", reason.notification().to_string());
                 self.session.stop(now, &reason);
                 self.shut_down = Some(text);
+                self.follow_bfd();
                 answer(done, ());
             }
             Command::Leave(leaving, reply) => {
@@ -395,6 +406,7 @@ impl Task {
         } else if reset {
             self.session.stop(now, &StopReason::ConfigurationChange);
         }
+        self.follow_bfd();
     }
 
     /// Marks routes as about to go, or no more.
@@ -416,6 +428,7 @@ impl Task {
         tracing::info!(neighbor = %self.neighbor.name(), "session enabled");
         self.history.note("enable", "by the operator");
         self.session.start(now);
+        self.follow_bfd();
         Ok(())
     }
 
@@ -563,6 +576,7 @@ impl Task {
     }
 
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
+        self.follow_bfd();
         self.limits = Some(Limits::new(&self.neighbor.limits));
         let Some((session, export)) = self.routing() else { return };
         if negotiated.hold_time.is_zero()
@@ -750,11 +764,11 @@ impl Task {
         );
         let reflector_cluster = report::reflector_cluster(&self.config.router, &self.neighbor);
         detail.brief.graceful_shutdown = self.leaving;
-        let refused_too_far = self.too_far.count;
+        let (refused_too_far, bfd) = (self.too_far.count, self.detection.shown());
         if let Some(on_link) = &self.on_link {
             detail.brief.on_link = Some(on_link.report(ends.map(|(_, remote)| remote)));
         }
-        crate::api::types::NeighborDetail { reflector_cluster, refused_too_far, ..detail }
+        crate::api::types::NeighborDetail { reflector_cluster, refused_too_far, bfd, ..detail }
     }
 }
 

@@ -70,7 +70,7 @@ impl Daemon {
         };
         let rib = routing::start(&config, outlets).unwrap();
         assert_eq!(rib.shards(), usize::from(rib_threads));
-        let peers = Peers::start(&config, &rib, &monitor);
+        let peers = Peers::start(&config, &rib, &monitor, &crate::bfd::Bfd::start().unwrap());
         let listeners = super::Listeners::open(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]).unwrap();
         listeners.protect(&config).unwrap();
         listeners.accept(&peers);

@@ -100,5 +100,6 @@ impl Task {
         let waiting = bgp::session::SessionConfig { passive: true, ..settings.clone() };
         self.session.reconfigure(now, waiting);
         self.session.reconfigure(now, settings);
+        self.follow_bfd();
     }
 }

@@ -1,4 +1,4 @@
-//! FRR's bgpd: alone, which keeps its hands off the kernel and is all a peer needs, or with zebra.
+//! FRR's bgpd: alone, which keeps its hands off the kernel and is all a peer needs, or with zebra, and bfdd.
 //!
 //! Both drop to the user `frr`, so their directory belongs to that user. Questions go through
 //! `vtysh`, answers are JSON where FRR offers it.
@@ -20,22 +20,27 @@ use crate::process::wait_until;
 /// Where Debian keeps it.
 const BGPD: &str = "/usr/lib/frr/bgpd";
 const ZEBRA: &str = "/usr/lib/frr/zebra";
+const BFDD: &str = "/usr/lib/frr/bfdd";
 
 /// The programs that this driver needs.
 pub const PROGRAMS: [&str; 2] = [BGPD, "vtysh"];
 
-/// A running bgpd, with or without zebra.
+/// Those with BFD.
+pub const PROGRAMS_WITH_BFD: [&str; 4] = [BGPD, ZEBRA, BFDD, "vtysh"];
+
+/// A running bgpd, with or without others.
 #[derive(Debug)]
 pub struct Frr {
     directory: PathBuf,
-    zebra: Option<Program>,
+    /// What runs before bgpd, with the names that vtysh has for them.
+    helpers: Vec<(&'static str, Program)>,
     bgpd: Program,
 }
 
 impl Frr {
     /// Starts bgpd alone with this configuration and waits until it answers.
     pub fn start(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
-        Self::start_with(sandbox, namespace, name, config, false)
+        Self::start_with(sandbox, namespace, name, config, &[])
     }
 
     /// Starts bgpd with this configuration, and zebra before it, which writes what is best into
@@ -46,7 +51,17 @@ impl Frr {
         name: &str,
         config: &str,
     ) -> Result<Self> {
-        Self::start_with(sandbox, namespace, name, config, true)
+        Self::start_with(sandbox, namespace, name, config, &[("zebra", ZEBRA)])
+    }
+
+    /// The same with bfdd, which takes its timers from bgpd's configuration.
+    pub fn start_with_bfd(
+        sandbox: &Sandbox,
+        namespace: &Namespace,
+        name: &str,
+        config: &str,
+    ) -> Result<Self> {
+        Self::start_with(sandbox, namespace, name, config, &[("zebra", ZEBRA), ("bfdd", BFDD)])
     }
 
     fn start_with(
@@ -54,7 +69,7 @@ impl Frr {
         namespace: &Namespace,
         name: &str,
         config: &str,
-        zebra: bool,
+        helpers: &[(&'static str, &str)],
     ) -> Result<Self> {
         let directory = sandbox.directory().join(name);
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
@@ -64,7 +79,7 @@ impl Frr {
                 .with_context(|| format!("chown {}", path.display()))
         };
         owned_by_frr(&directory)?;
-        for (file, text) in [("bgpd.conf", config), ("zebra.conf", "")] {
+        for (file, text) in [("bgpd.conf", config), ("zebra.conf", ""), ("bfdd.conf", "")] {
             let path = directory.join(file);
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
             owned_by_frr(&path)?;
@@ -79,10 +94,15 @@ impl Frr {
             words.extend(options);
             Program::new(namespace, &format!("{name}-{daemon}"), &words)
         };
-        let alone: &[&str] = if zebra { &[] } else { &["-Z"] };
+        let alone: &[&str] = if helpers.is_empty() { &["-Z"] } else { &[] };
         let bgpd = of(BGPD, "bgpd", alone);
-        let zebra = zebra.then(|| of(ZEBRA, "zebra", &[]));
-        let mut frr = Self { directory, zebra, bgpd };
+        let control = format!("{sockets}/bfdd.sock");
+        let helper = |(daemon, path): &(&'static str, &str)| {
+            let options: &[&str] = if *daemon == "bfdd" { &["--bfdctl", &control] } else { &[] };
+            (*daemon, of(path, daemon, options))
+        };
+        let helpers = helpers.iter().map(helper).collect();
+        let mut frr = Self { directory, helpers, bgpd };
         frr.launch(sandbox)?;
         Ok(frr)
     }
@@ -93,8 +113,8 @@ impl Frr {
         let start = |program: &mut Program, daemon: &str| {
             program.launch(sandbox, Duration::from_secs(10), || vtysh(directory, daemon, &["show version"]))
         };
-        if let Some(zebra) = &mut self.zebra {
-            start(zebra, "zebra")?;
+        for (daemon, helper) in &mut self.helpers {
+            start(helper, daemon)?;
         }
         start(&mut self.bgpd, "bgpd")
     }
@@ -107,7 +127,9 @@ impl Frr {
 
     /// Ends it without a farewell to its peers.
     pub fn kill_9(&mut self) -> Result<()> {
-        self.zebra.as_mut().map_or(Ok(()), Program::kill_9)?;
+        for (_, helper) in &mut self.helpers {
+            helper.kill_9()?;
+        }
         self.bgpd.kill_9()
     }
 
@@ -135,8 +157,21 @@ impl Frr {
 
     /// Enters configuration commands, one after the other.
     pub fn configure(&self, commands: &[&str]) -> Result<()> {
+        self.configure_of("bgpd", commands)
+    }
+
+    /// The same of another of its daemons.
+    pub fn configure_of(&self, daemon: &str, commands: &[&str]) -> Result<()> {
         let lines: Vec<&str> = ["configure terminal"].iter().chain(commands).copied().collect();
-        vtysh(&self.directory, "bgpd", &lines).map(drop)
+        vtysh(&self.directory, daemon, &lines).map(drop)
+    }
+
+    /// What bfdd knows of its session with a neighbour.
+    pub fn bfd(&self, neighbor: &str) -> Result<Value> {
+        let answer = vtysh(&self.directory, "bfdd", &["show bfd peers json"])?;
+        let peers: Value = serde_json::from_str(&answer).with_context(|| format!("bfdd said {answer}"))?;
+        let found = peers.as_array().and_then(|peers| peers.iter().find(|peer| peer["peer"] == neighbor));
+        found.cloned().with_context(|| format!("bfdd does not know {neighbor}: {peers}"))
     }
 
     /// Waits until the session with a neighbour is Established.

@@ -1,0 +1,5 @@
+//! BFD with BIRD and FRR: loss is noticed within milliseconds, and nothing else ends a session.
+
+mod attack;
+mod partners;
+mod scene;
