@@ -153,10 +153,7 @@ fn describe(feeds: &Feeds) {
 }
 
 fn write_line(arguments: &ConvergenceArguments, line: &str) -> Result<()> {
-    let Some(path) = &arguments.json else {
-        println!("{line}");
-        return Ok(());
-    };
+    let Some(path) = &arguments.json else { return Ok(()) };
     let mut file = File::options()
         .create(true)
         .append(true)

@@ -173,7 +173,12 @@ pub fn table(series: &[Series], feeds: &Feeds, timeout: Duration) -> String {
         line.extend((0..COLUMNS.len()).map(|at| cell(row, at)));
         lines.push(line);
     }
-    aligned(&lines)
+    let mut text = aligned(&lines);
+    if reference.is_some() && series.len() > 1 {
+        text.push_str("in parentheses: how many times BIRD's figure\n");
+    }
+    text.push_str("what the columns are: scripts/bench\n");
+    text
 }
 
 /// A series' median in each column.
