@@ -68,6 +68,25 @@ impl fmt::Display for Path {
     }
 }
 
+/// Sections of which there may be several.
+const LISTS: [&str; 15] = [
+    "aggregate",
+    "as-list",
+    "as-path-list",
+    "community-list",
+    "extended-community-list",
+    "group",
+    "large-community-list",
+    "neighbor",
+    "neighbor-list",
+    "neighbor-range",
+    "network",
+    "policy",
+    "policy.rule",
+    "prefix-list",
+    "redistribute",
+];
+
 /// The parsed file and the overrides.
 pub(crate) struct Source {
     file: Arc<str>,
@@ -98,6 +117,7 @@ impl Source {
                 let line = line_of(text, error.span().map_or(0, |span| span.start));
                 // The parser may explain over several lines.
                 let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+                let reason = hint(text, line, &reason).unwrap_or(reason);
                 let place = Place::Line { file, line };
                 errors.insert(
                     0,
@@ -171,6 +191,22 @@ impl Source {
         }
         offset
     }
+}
+
+/// What is meant by text that the parser has another explanation for.
+fn hint(text: &str, line: usize, reason: &str) -> Option<String> {
+    let line = text.lines().nth(line - 1)?.trim();
+    let section = line.strip_prefix('[').and_then(|rest| rest.split(']').next()).map(str::trim);
+    if let Some(section) = section.filter(|_| reason.starts_with("duplicate key")) {
+        return Some(if LISTS.contains(&section) {
+            format!("[{section}] is there already; each one of several is written [[{section}]]")
+        } else {
+            format!("[{section}] is there already; put its keys together")
+        });
+    }
+    let (key, value) = line.split_once('=')?;
+    let value = value.split('#').next().unwrap_or(value).trim();
+    (value.is_empty() && !key.contains('"')).then(|| format!("{} has no value", key.trim()))
 }
 
 /// The line of a byte offset, counted from 1.

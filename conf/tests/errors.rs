@@ -6,10 +6,7 @@ use refused::{error, errors, neighbor, rule, with_router};
 
 #[test]
 fn text_that_is_not_toml_is_refused_with_its_line() {
-    assert_eq!(
-        errors("[router]\nasn = \n"),
-        ["p.toml:2: not TOML: string values must be quoted, expected literal string"]
-    );
+    assert_eq!(errors("[router]\nasn = \n"), ["p.toml:2: not TOML: asn has no value"]);
     assert_eq!(errors("[router]\nasn = 1\nasn = 2\n"), ["p.toml:3: not TOML: duplicate key"]);
     assert_eq!(errors("[router\n"), ["p.toml:1: not TOML: unclosed table, expected `]`"]);
 }
@@ -725,4 +722,24 @@ fn what_is_originated_says_what_it_takes() {
     );
     let text = rule("match = { route-present = \"absent\" }\naction = \"accept\"");
     assert!(text.contains("no prefix list is named \"absent\""), "{text}");
+}
+
+#[test]
+fn what_is_no_toml_says_what_is_meant() {
+    let router = "[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\n";
+    for (text, expected) in [
+        (
+            format!("{router}[neighbor]\n[neighbor]\n"),
+            "p.toml:5: not TOML: [neighbor] is there already; each one of several is written [[neighbor]]",
+        ),
+        (
+            format!("{router}[fib]\n[fib] # again\n"),
+            "p.toml:5: not TOML: [fib] is there already; put its keys together",
+        ),
+        ("[router]\nasn = # later\n".to_owned(), "p.toml:2: not TOML: asn has no value"),
+        ("[router]\nasn =\n".to_owned(), "p.toml:2: not TOML: asn has no value"),
+    ] {
+        let errors = conf::parse("p.toml", &text, []).unwrap_err();
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+    }
 }
