@@ -44,26 +44,13 @@ impl Shards {
     }
 
     fn up(&mut self, id: PeerId, received: Option<&Arc<PrefixGauge>>, accepted: Option<&Arc<PrefixGauge>>) {
-        let limits = ReceiveLimits { received: received.cloned(), accepted: accepted.cloned() };
-        for rib in &mut self.0 {
-            rib.peer_up(PeerSession {
-                id,
-                address: Ipv4Addr::new(192, 0, 2, id.0 as u8).into(),
-                asn: Asn(65_000 + u32::from(id.0)),
-                router_id: RouterId(Ipv4Addr::new(10, 0, 0, id.0 as u8)),
-                kind: PeerKind::Ebgp,
-                local_asn: OURS,
-                as4: true,
-                import: PolicyChain::all(),
-                families: FamilySet::ALL,
-                prepend_local_asn: false,
-                enforce_first_as: true,
-                rules: bgp::rib::ImportRules::default(),
-                orders: bgp::rib::CommunityOrders::default(),
-                limits: [limits.clone(), ReceiveLimits::default()],
-                reflection: bgp::rib::Reflection::default(),
-            });
-        }
+        self.each(|rib| rib.peer_up(session(id, received, accepted)));
+    }
+
+    /// The session of the feeder goes on under other limits.
+    fn limit(&mut self, received: Option<&Arc<PrefixGauge>>, accepted: Option<&Arc<PrefixGauge>>) {
+        self.each(|rib| rib.reconfigure(&[(session(FEEDER, received, accepted), silent())]));
+        self.settle();
     }
 
     fn each(&mut self, action: impl Fn(&mut Rib)) {
@@ -134,6 +121,56 @@ impl Shards {
 
     fn advertised(&self) -> usize {
         self.0.iter().map(|rib| rib.advertised(READER, V4, None, 10_000).items.len()).sum()
+    }
+}
+
+fn session(
+    id: PeerId,
+    received: Option<&Arc<PrefixGauge>>,
+    accepted: Option<&Arc<PrefixGauge>>,
+) -> PeerSession {
+    let limits = ReceiveLimits { received: received.cloned(), accepted: accepted.cloned() };
+    PeerSession {
+        id,
+        address: Ipv4Addr::new(192, 0, 2, id.0 as u8).into(),
+        asn: Asn(65_000 + u32::from(id.0)),
+        router_id: RouterId(Ipv4Addr::new(10, 0, 0, id.0 as u8)),
+        kind: PeerKind::Ebgp,
+        local_asn: OURS,
+        as4: true,
+        import: PolicyChain::all(),
+        families: FamilySet::ALL,
+        prepend_local_asn: false,
+        enforce_first_as: true,
+        rules: bgp::rib::ImportRules::default(),
+        orders: bgp::rib::CommunityOrders::default(),
+        limits: [limits, ReceiveLimits::default()],
+        reflection: bgp::rib::Reflection::default(),
+    }
+}
+
+/// Export to a neighbour that is told nothing.
+fn silent() -> GroupConfig {
+    config(PolicyChain::none(), None)
+}
+
+fn config(export: PolicyChain, limit: Option<&Arc<PrefixGauge>>) -> GroupConfig {
+    GroupConfig {
+        export,
+        kind: PeerKind::Ebgp,
+        local_asn: OURS,
+        neighbor: None,
+        next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
+        behind_local_asn: None,
+        next_hop_self: false,
+        reflection: bgp::rib::Reflection::default(),
+        route_server: false,
+        families: V4.into(),
+        long_lived: false,
+        limits: [limit.cloned(), None],
+        rules: bgp::rib::out::ExportRules::default(),
+        encode: ENCODE,
+        most_paths: usize::MAX,
     }
 }
 
@@ -250,23 +287,7 @@ fn a_reader_is_told_no_more_than_its_limit() {
         shards.up(READER, None, None);
         shards.announce(&prefixes(0..80), 1);
         let limit = gauge(100, true);
-        let config = GroupConfig {
-            export: PolicyChain::all(),
-            kind: PeerKind::Ebgp,
-            local_asn: OURS,
-            neighbor: None,
-            next_hops: [Some(IpAddr::from(Ipv4Addr::new(192, 0, 2, 254)).into()), None],
-            behind_local_asn: None,
-            next_hop_self: false,
-            reflection: bgp::rib::Reflection::default(),
-            route_server: false,
-            families: V4.into(),
-            long_lived: false,
-            limits: [Some(Arc::clone(&limit)), None],
-            rules: bgp::rib::out::ExportRules::default(),
-            encode: ENCODE,
-            most_paths: usize::MAX,
-        };
+        let config = config(PolicyChain::all(), Some(&limit));
         shards.each(|rib| rib.export_up(READER, config.clone()));
         assert_eq!((shards.read(), limit.count()), ((80, 0), 80));
         shards.announce(&prefixes(80..200), 1);
@@ -284,5 +305,41 @@ fn a_reader_is_told_no_more_than_its_limit() {
         shards.each(|rib| rib.peer_down(FEEDER));
         shards.settle();
         assert_eq!((shards.read(), limit.count()), ((0, 100), 0));
+    }
+}
+
+#[test]
+fn a_session_goes_on_under_other_limits_that_count_what_is_there() {
+    for count in [1, 4] {
+        let mut shards = Shards::new(count);
+        shards.up(FEEDER, None, None);
+        shards.announce(&prefixes(0..100), 1);
+        // What is stale does not count until it comes again.
+        shards.each(|rib| rib.mark_stale(FEEDER, V4));
+        shards.announce(&prefixes(0..80), 1);
+        let (received, accepted) = (gauge(90, true), gauge(85, true));
+        shards.limit(Some(&received), Some(&accepted));
+        assert_eq!((received.count(), accepted.count()), (80, 80));
+        assert!(received.take_news().warned && !received.take_news().exceeded);
+        shards.announce(&prefixes(80..100), 1);
+        assert_eq!((received.count(), received.refused(), accepted.count()), (90, 10, 85));
+        assert_eq!(shards.counts(), (90, 85, 0));
+        // One that is passed already says so, and keeps what is there.
+        let (tighter, looser) = (gauge(50, true), gauge(200, true));
+        shards.limit(Some(&tighter), Some(&looser));
+        assert!(tighter.take_news().exceeded);
+        assert_eq!((tighter.count(), looser.count(), shards.counts()), (90, 90, (90, 90, 0)));
+        shards.withdraw(&prefixes(0..10));
+        let held = shards.counts().0 as u32;
+        assert_eq!((tighter.count(), looser.count()), (held, held));
+        // Without any, and then again.
+        shards.limit(None, None);
+        shards.announce(&prefixes(0..100), 2);
+        let again = gauge(300, true);
+        shards.limit(None, Some(&again));
+        assert_eq!((again.count(), shards.counts()), (100, (100, 100, 0)));
+        shards.each(|rib| rib.peer_down(FEEDER));
+        shards.settle();
+        assert_eq!((again.count(), shards.counts()), (0, (0, 0, 0)));
     }
 }

@@ -360,12 +360,14 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
     let restart = (&old.graceful_restart, &new.graceful_restart);
     keys.compare("graceful-restart", restart, ResetSession, |helper| restart::written(helper.as_ref()));
     keys.compare("bfd", (&old.bfd, &new.bfd), Nothing, |bfd| or_none(bfd.as_ref()));
-    for (key, old, new) in [
-        ("max-prefixes", old.limits.received, new.limits.received),
-        ("max-accepted-prefixes", old.limits.accepted, new.limits.accepted),
-        ("max-prefixes-out", old.limits.advertised, new.limits.advertised),
+    let (from, to) = (&old.limits, &new.limits);
+    for (key, old, new, effect) in [
+        ("max-prefixes", from.received, to.received, Nothing),
+        ("max-accepted-prefixes", from.accepted, to.accepted, Reevaluate),
+        ("max-prefixes-out", from.advertised, to.advertised, ResetSession),
     ] {
-        keys.compare(key, (&old, &new), ResetSession, limits::written);
+        let effect = if limits::may_have_excess(&old, &new) { ResetSession } else { effect };
+        keys.compare(key, (&old, &new), effect, limits::written);
     }
     let honor = (&old.honor_graceful_shutdown, &new.honor_graceful_shutdown);
     keys.compare("honor-graceful-shutdown", honor, Reevaluate, |value| or_none(value.as_ref()));

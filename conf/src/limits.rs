@@ -76,6 +76,31 @@ pub struct PrefixLimits {
     pub advertised: FamilyLimits,
 }
 
+impl PrefixLimits {
+    /// Whether prefixes come in under these limits that were left out under others: the neighbour has to send them
+    /// again.
+    pub fn let_in_more_than(&self, others: &Self) -> bool {
+        let more = |(old, new): (&Option<PrefixLimit>, &Option<PrefixLimit>)| match (old, new) {
+            (Some(old), Some(new)) if old.action == LimitAction::DropExcess => {
+                new.limit > old.limit || new.action == LimitAction::Warn
+            }
+            (Some(old), None) => old.action == LimitAction::DropExcess,
+            _ => false,
+        };
+        others.received.iter().zip(&self.received).any(more)
+    }
+}
+
+/// Whether there may be more prefixes than the second limits leave in: only a new session leaves them out.
+pub(crate) fn may_have_excess(old: &FamilyLimits, new: &FamilyLimits) -> bool {
+    old.iter().zip(new).any(|(old, new)| match new {
+        Some(new) if new.action == LimitAction::DropExcess => {
+            !old.is_some_and(|old| old.action != LimitAction::Warn && old.limit <= new.limit)
+        }
+        _ => false,
+    })
+}
+
 /// Reads the keys of a neighbour.
 pub(crate) fn limits(table: &mut Table<'_, '_>) -> PrefixLimits {
     PrefixLimits {

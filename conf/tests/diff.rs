@@ -229,3 +229,33 @@ fn aggregates_and_redistributions_come_and_go_and_change() {
     }
     assert_eq!(changes[0].effect(), Effect::Reevaluate);
 }
+
+#[test]
+fn limits_on_prefixes_change_without_a_new_session_unless_there_may_be_an_excess() {
+    let effect = |old: &str, new: &str| {
+        let with = |limit: &str| config(&FILE.replacen("asn = 65001", &format!("asn = 65001\n{limit}"), 1));
+        let changes = diff(&with(old), &with(new));
+        assert_eq!(changes.len(), 1, "{old} -> {new}");
+        changes[0].effect()
+    };
+    let number = |limit: u32| format!("max-prefixes = {{ ipv4-unicast = {limit} }}");
+    let table = |limit: u32, action: &str| {
+        format!("max-prefixes = {{ ipv4-unicast = {{ limit = {limit}, action = \"{action}\" }} }}")
+    };
+    for (old, new, expected) in [
+        (number(100), number(200), Effect::Nothing),
+        (number(100), number(50), Effect::Nothing),
+        (String::new(), number(50), Effect::Nothing),
+        (number(50), String::new(), Effect::Nothing),
+        (number(50), table(50, "restart"), Effect::Nothing),
+        (table(50, "drop-excess"), table(60, "drop-excess"), Effect::Nothing),
+        (table(50, "drop-excess"), table(40, "drop-excess"), Effect::ResetSession),
+        (table(50, "warn"), table(50, "drop-excess"), Effect::ResetSession),
+        (String::new(), table(50, "drop-excess"), Effect::ResetSession),
+        (number(50), table(50, "drop-excess"), Effect::Nothing),
+        (number(50).replace("max", "max-accepted"), String::new(), Effect::Reevaluate),
+        (number(50).replace("prefixes", "prefixes-out"), String::new(), Effect::ResetSession),
+    ] {
+        assert_eq!(effect(&old, &new), expected, "{old} -> {new}");
+    }
+}

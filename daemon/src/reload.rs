@@ -63,8 +63,13 @@ impl Reloader {
         Self { path, config: Mutex::new(config), peers, listeners, rib, origin }
     }
 
+    /// Reads the file again and says what it would change.
+    pub(crate) async fn check(&self) -> Result<ReloadReport, ReloadError> {
+        self.read(true).await
+    }
+
     /// Reads the file again and, unless it is only to be `check`ed, goes on by it.
-    pub(crate) async fn reload(&self, check: bool) -> Result<ReloadReport, ReloadError> {
+    async fn read(&self, check: bool) -> Result<ReloadReport, ReloadError> {
         let mut config = self.config.lock().await;
         let (path, old) = (self.path.clone(), Arc::clone(&config));
         let read = move || -> Result<_, Vec<ConfError>> {
@@ -102,9 +107,10 @@ impl Reloader {
         self.origin.configure(Arc::clone(new)).await
     }
 
-    /// Reloads as SIGHUP asks for it: the log has the outcome.
-    pub(crate) async fn reload_and_log(&self) {
-        match self.reload(false).await {
+    /// Reads the file again and goes on by it. The log has the outcome, whoever asked for it.
+    pub(crate) async fn reload(&self) -> Result<ReloadReport, ReloadError> {
+        let outcome = self.read(false).await;
+        match &outcome {
             Ok(report) => {
                 for warning in &report.warnings {
                     tracing::warn!("{warning}");
@@ -115,7 +121,7 @@ impl Reloader {
                 tracing::info!(changes = report.changes.len(), "configuration reloaded");
             }
             Err(error) => {
-                if let ReloadError::Invalid(errors) = &error {
+                if let ReloadError::Invalid(errors) = error {
                     for error in errors {
                         tracing::error!("{error}");
                     }
@@ -123,6 +129,7 @@ impl Reloader {
                 tracing::error!("{error}");
             }
         }
+        outcome
     }
 }
 

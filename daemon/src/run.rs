@@ -14,6 +14,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 
 use crate::api::{App, Listeners, metrics};
 use crate::bfd::Bfd;
@@ -72,7 +74,17 @@ fn one_line(error: &anyhow::Error) -> String {
 
 fn log() {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A value of several words is quoted, whatever kind of value it is.
+    let field = debug_fn(|writer, field, value| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{text}"),
+            name if text.contains(' ') && !text.starts_with('"') => write!(writer, "{name}={text:?}"),
+            name => write!(writer, "{name}={text}"),
+        }
+    });
     tracing_subscriber::fmt()
+        .fmt_fields(field.delimited(" "))
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -178,7 +190,8 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
             }
             _ = hangup.recv() => {
                 let reloader = Arc::clone(&reloader);
-                tokio::spawn(async move { reloader.reload_and_log().await });
+                // The log has the outcome.
+                tokio::spawn(async move { reloader.reload().await.map(drop) });
             }
         }
     }

@@ -77,6 +77,8 @@ fn neighbors_in_a_range_come_within_its_limit_and_go() -> Result<()> {
         if shown.contains("Bad peer AS") { Ok(()) } else { Err(anyhow!("{shown}")) }
     })?;
     ensure!(daemon.neighbor("10.99.3.2").is_err());
+    let summary = daemon.show_json(&["summary"])?;
+    ensure!(summary["ranges"][1]["refused"].as_u64() > Some(0), "{summary}");
 
     // Who leaves is no neighbour any more, and its place is free.
     first.kill_9()?;

@@ -110,5 +110,46 @@ fn prefixes_beyond_the_limit_end_the_session_or_stay_out() -> Result<()> {
     // An operator lets the first in again.
     ensure!(daemon.neighbor("10.99.1.2")?["state"] == "Idle", "it came back by itself");
     daemon.run(&["enable", "10.99.1.2"])?;
-    daemon.wait_count("10.99.1.2", V4, "best", 10, SESSION)
+    daemon.wait_count("10.99.1.2", V4, "best", 10, SESSION)?;
+
+    // Limits change while sessions are up, and count what is there already.
+    let first = |keys: &str| text.replace("max-prefixes = { ipv4-unicast = 25 }", keys);
+    let reload = |text: String| {
+        daemon.rewrite(&text)?;
+        let said = daemon.run(&["reload"])?;
+        ensure!(said.contains("no session is reset"), "{said}");
+        anyhow::Ok(())
+    };
+    let ups =
+        || Ok::<_, anyhow::Error>(daemon.show_json(&["neighbors"])?[0]["established_transitions"].clone());
+    let before = ups()?;
+    reload(first("max-prefixes = { ipv4-unicast = 30 }"))?;
+    let received = limit(&daemon, "10.99.1.2", "received")?;
+    ensure!(received["count"] == 10 && received["limit"] == 30, "{received}");
+    reload(first(""))?;
+    reload(first("max-prefixes = { ipv4-unicast = { limit = 5, action = \"warn\" } }"))?;
+    let received = limit(&daemon, "10.99.1.2", "received")?;
+    ensure!(received["count"] == 10 && ups()? == before, "{received}");
+    // One that ends the session, and one that lets it in again.
+    reload(first("max-prefixes = { ipv4-unicast = 5 }"))?;
+    daemon.wait_down("10.99.1.2", ROUTES)?;
+    reload(first("max-prefixes = { ipv4-unicast = 4 }"))?;
+    std::thread::sleep(Duration::from_secs(1));
+    ensure!(daemon.neighbor("10.99.1.2")?["state"] == "Idle", "that lifts nothing");
+    reload(first("max-prefixes = { ipv4-unicast = 10 }"))?;
+    daemon.wait_count("10.99.1.2", V4, "best", 10, SESSION)?;
+    // What was left out comes in.
+    birds[2].reconfigure(&config(3, 28))?;
+    daemon.wait_count("10.99.3.2", V4, "received", 25, ROUTES)?;
+    let wider = "max-prefixes = { ipv4-unicast = { limit = 27, action = \"drop-excess\" } }";
+    reload(
+        first("")
+            .replace("max-prefixes = { ipv4-unicast = { limit = 25, action = \"drop-excess\" } }", wider),
+    )?;
+    daemon.wait_count("10.99.3.2", V4, "received", 27, ROUTES)?;
+    let (code, said) = daemon.command(&["shutdown", "10.99.1.2"])?;
+    ensure!(code == 0, "{said}");
+    let (code, said) = daemon.command(&["clear", "10.99.1.2"])?;
+    ensure!(code == 1 && said.contains("`peregrine enable 10.99.1.2`"), "{said}");
+    Ok(())
 }

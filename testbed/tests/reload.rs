@@ -128,6 +128,17 @@ fn a_reload_touches_what_it_says_and_nothing_else() -> Result<()> {
     daemon.process().signal(Signal::SIGHUP)?;
     wait_imported(&birds[1], 100)?;
     ensure!(came_up(&daemon, 1)? == 1 && came_up(&daemon, 2)? == 1, "no session was touched");
+    // Who looks at the log sees it all, whoever asked.
+    let log = daemon.process().log_text();
+    for line in ["neighbor.export: ", "router.rib-threads cannot change", "configuration reloaded changes=1"]
+    {
+        ensure!(log.contains(line), "{line} in {log}");
+    }
+    ensure!(log.matches("configuration reloaded").count() == 4, "{log}");
+    daemon.clear("10.99.1.2")?;
+    daemon.process().wait_for_line("session reset by the operator", ROUTES)?;
+    daemon.wait_established("10.99.1.2", SESSION)?;
+    wait_imported(&birds[1], 100)?;
 
     // What only a new session changes resets that one alone. Others come and go.
     daemon.rewrite(&config.replace("export = [\"out\"]", "export = [\"out\"]\nhold-time = 30"))?;
@@ -145,7 +156,7 @@ fn a_reload_touches_what_it_says_and_nothing_else() -> Result<()> {
         if shown.contains("Peer de-configured") { Ok(()) } else { Err(anyhow!("{shown}")) }
     })?;
     wait_imported(&birds[2], 101)?;
-    ensure!(came_up(&daemon, 1)? == 1 && detail(&daemon, 2).is_err());
+    ensure!(came_up(&daemon, 1)? == 2 && detail(&daemon, 2).is_err());
     daemon.rewrite(&format!("{ROUTER}{policies}{feeder}{third}"))?;
     daemon.run(&["reload"])?;
     wait_imported(&birds[2], 100)?;

@@ -4,10 +4,19 @@
 //! moment, and one that refuses what is beyond its limit never holds more. It raises an alarm when the
 //! count reaches the warning, and when it would pass the limit, once each until it has fallen below the
 //! warning again: then whoever owns the session acts. Peers without limits cost nothing.
+//!
+//! Another limit is another gauge: each shard tells it how many there are already, and counts on with it.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use crate::types::{Family, PeerId};
+
+use super::core::Plane;
+use super::key::Bits;
+use super::peers::Peer;
+use super::{Rib, on_plane};
 
 /// What a gauge has to tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +83,25 @@ impl PrefixGauge {
 
     /// One more prefix; whether it may come in.
     pub(crate) fn admit(&self) -> bool {
-        let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let beyond = self.add(1);
+        if beyond && self.refuses {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// So many prefixes count that are in already, whatever the limit says.
+    fn take_over(&self, prefixes: u32) {
+        if prefixes > 0 {
+            self.add(prefixes);
+        }
+    }
+
+    /// So many prefixes more; whether that is beyond the limit.
+    fn add(&self, prefixes: u32) -> bool {
+        let count = self.count.fetch_add(prefixes, Ordering::Relaxed) + prefixes;
         let beyond = count > self.limit;
         let mut reached = if count >= self.warning { WARNED } else { 0 };
         if beyond {
@@ -85,12 +112,7 @@ impl PrefixGauge {
             self.news.fetch_or(reached & !before, Ordering::Relaxed);
             (self.alarm)();
         }
-        if beyond && self.refuses {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return false;
-        }
-        true
+        beyond
     }
 
     /// So many prefixes less.
@@ -127,6 +149,56 @@ pub struct ReceiveLimits {
     pub received: Option<Arc<PrefixGauge>>,
     /// On what import accepts.
     pub accepted: Option<Arc<PrefixGauge>>,
+}
+
+impl Rib {
+    /// A session goes on under other limits: the new gauges count what is there already. Whether routes are to be
+    /// judged anew, since some may be accepted now that were not.
+    pub(super) fn set_limits(&mut self, id: PeerId, limits: &[ReceiveLimits; Family::ALL.len()]) -> bool {
+        let mut anew = false;
+        for family in Family::ALL {
+            let Some(peer) = self.core.peer(id.0) else { return false };
+            let (old, new) = (&peer.session.limits[family.index()], &limits[family.index()]);
+            if let Some(gauge) = new.received.as_ref().filter(|_| new.received != old.received) {
+                let counts = peer.counts[family.index()];
+                gauge.take_over((counts.received - counts.stale) as u32);
+            }
+            if new.accepted == old.accepted {
+                continue;
+            }
+            anew = true;
+            let present = match (&old.accepted, &new.accepted) {
+                (_, None) => 0,
+                (Some(_), Some(_)) => peer.accepted_present[family.index()],
+                (None, Some(_)) => on_plane!(self, family, |plane| plane.accepted_of(peer)),
+            };
+            if let Some(gauge) = &new.accepted {
+                gauge.take_over(present);
+            }
+            if let Some(peer) = self.core.peer_mut(id.0) {
+                peer.accepted_present[family.index()] = present;
+            }
+        }
+        if let Some(peer) = self.core.peer_mut(id.0) {
+            peer.session.limits.clone_from(limits);
+        }
+        anew
+    }
+}
+
+impl<K: Bits> Plane<K> {
+    /// How many paths of a peer are of its present session and accepted; a pass over the table.
+    fn accepted_of(&self, peer: &Peer) -> u32 {
+        let (mut next, mut count) = (0, 0);
+        while let Some(id) = self.table.next_live(next) {
+            next = id + 1;
+            let counts = |path: &&super::path::Path| {
+                path.peer == peer.session.id.0 && path.accepted() && peer.owns(K::FAMILY, **path)
+            };
+            count += self.table.paths(id).iter().filter(counts).count() as u32;
+        }
+        count
+    }
 }
 
 #[cfg(test)]

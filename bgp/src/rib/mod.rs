@@ -432,7 +432,8 @@ impl Rib {
 
     fn set_session(&mut self, session: PeerSession) {
         let id = session.id;
-        if self.core.peer(id.0).is_some_and(|peer| peer.session != session) {
+        let anew = self.set_limits(id, &session.limits);
+        if anew || self.core.peer(id.0).is_some_and(|peer| peer.session != session) {
             self.reimport(id, |peer| peer.session = session);
         }
     }

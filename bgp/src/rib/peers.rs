@@ -49,7 +49,7 @@ pub struct PeerSession {
     /// How the attributes of its routes are judged.
     pub rules: ImportRules,
     /// Limits on what it announces, by [`Family::index`]; the same gauges in every shard, new ones for each
-    /// session.
+    /// session and each other limit.
     pub limits: [ReceiveLimits; Family::ALL.len()],
     /// Which communities of its routes are orders.
     pub orders: CommunityOrders,

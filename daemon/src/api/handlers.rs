@@ -270,7 +270,8 @@ pub(super) async fn reload(
     State(app): State<Arc<App>>,
     Query(query): Query<ReloadQuery>,
 ) -> Answer<ReloadReport> {
-    app.reloader.reload(query.check).await.map(Json).map_err(|error| match &error {
+    let outcome = if query.check { app.reloader.check().await } else { app.reloader.reload().await };
+    outcome.map(Json).map_err(|error| match &error {
         ReloadError::Invalid(errors) => {
             Refusal::unusable(&error, errors.iter().map(ToString::to_string).collect())
         }
@@ -325,7 +326,7 @@ pub(super) struct PrefixQuery {
 pub(super) async fn explain(State(app): State<Arc<App>>, Query(query): Query<PrefixQuery>) -> Answer<Route> {
     let text = query.prefix.ok_or_else(|| Refusal::bad_request("say which: ?prefix=PREFIX or ADDRESS"))?;
     let target = Target::parse(&text)?;
-    pages::one_route(&app, target)
+    pages::explained(&app, target)
         .await?
         .map(Json)
         .ok_or_else(|| Refusal::not_found(format!("no route for {text}: no neighbor announced one")))

@@ -106,7 +106,10 @@ fn describe() {
         ),
         ("peregrine_fib_audits_total", "How often all forwarding tables were compared with what is meant."),
         ("peregrine_fib_drift_total", "Elements of the maps that were not as meant, by map."),
-        ("peregrine_fib_repairs_total", "Those that were written anew."),
+        (
+            "peregrine_fib_repairs_total",
+            "Differences in the maps of the forwarding tables that were repaired.",
+        ),
         ("peregrine_port_packets_total", "Packets of each port by what became of them."),
         ("peregrine_port_bytes_total", "Bytes of frames of each port by what became of them."),
     ];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
@@ -107,7 +107,7 @@ impl Listeners {
         let unix = self.unix;
         tokio::spawn(serve(async move || Ok(unix.accept().await?.0), everything, UNIX_CONNECTIONS));
         if let Some(tcp) = self.tcp {
-            let reading = reading.fallback(unknown).with_state(app);
+            let reading = reading.fallback(read_only).method_not_allowed_fallback(read_only).with_state(app);
             let accept = async move || Ok(Patient::new(tcp.accept().await?.0, PATIENCE));
             tokio::spawn(serve(accept, reading, TCP_CONNECTIONS));
         }
@@ -197,8 +197,20 @@ fn reading_routes() -> Router<Arc<App>> {
         .route("/metrics", get(handlers::metrics))
 }
 
+const NO_SUCH_PATH: &str = "no such path; the API's paths are listed in the README";
+
 async fn unknown() -> Refusal {
-    Refusal::not_found("no such path; the API's paths are listed in the README")
+    Refusal::not_found(NO_SUCH_PATH)
+}
+
+/// What the address of `[api] listen` does not answer.
+async fn read_only(method: Method) -> Refusal {
+    if method == Method::GET || method == Method::HEAD {
+        Refusal::not_found(NO_SUCH_PATH)
+    } else {
+        let reason = format!("{method} is not answered here: this address is read-only, use the Unix socket");
+        Refusal::new(StatusCode::METHOD_NOT_ALLOWED, reason)
+    }
 }
 
 /// A request that is refused: an HTTP status and a JSON body that says why.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp::link::Zoned;
 use bgp::types::Asn;
 use bgp::wire::notification::codes;
 use bgp::wire::{self, DecodeContext, MAX_MESSAGE, Message, Notification, ProtocolError};
@@ -53,6 +54,8 @@ pub(super) enum NotAdmitted {
 pub(super) struct Place {
     pub(super) peers: Arc<Peers>,
     pub(super) address: IpAddr,
+    /// The range.
+    pub(super) range: IpNet,
     /// Least TTL of its packets; 0: any.
     pub(super) minimum_ttl: u8,
 }
@@ -65,11 +68,11 @@ impl Drop for Place {
 
 /// Makes a neighbour of a connection, once it has sent its OPEN.
 pub(super) async fn admit(incoming: Incoming, place: Place) {
-    let (address, peers) = (place.address, Arc::clone(&place.peers));
+    let (address, range, peers) = (place.address, place.range, Arc::clone(&place.peers));
     if place.minimum_ttl > 0
         && let Err(error) = set_minimum_ttl(&incoming.stream, address, place.minimum_ttl)
     {
-        tracing::warn!(%address, %error, "cannot set the least TTL of a connection");
+        tracing::warn!(address = %Zoned(address), %error, "cannot set the least TTL of a connection");
         return reset(incoming.stream);
     }
     let admitted = match tokio::time::timeout(OPEN_PATIENCE, open(&incoming.stream)).await {
@@ -81,13 +84,14 @@ pub(super) async fn admit(incoming: Incoming, place: Place) {
     let refusal = match admitted {
         Ok(()) => {
             if let Err(error) = peers.incoming(address, incoming).await {
-                tracing::debug!(%address, %error, "connection of a dynamic neighbor");
+                tracing::debug!(address = %Zoned(address), %error, "connection of a dynamic neighbor");
             }
             return;
         }
         Err(refusal) => refusal,
     };
-    tracing::info!(%address, reason = %refusal, "dynamic neighbor refused");
+    peers.count_refused(range);
+    tracing::info!(address = %Zoned(address), reason = %refusal, "dynamic neighbor refused");
     let mut stream = incoming.stream;
     refuse(&mut stream, &refusal).await;
 }

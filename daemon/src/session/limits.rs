@@ -21,6 +21,45 @@ struct Watched {
     gauge: Arc<PrefixGauge>,
 }
 
+/// A limit that ends the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exceeded {
+    what: &'static str,
+    family: Family,
+    limit: PrefixLimit,
+}
+
+impl Exceeded {
+    /// How the session is to end.
+    pub(super) fn reason(&self) -> StopReason {
+        let restart_after = match self.limit.action {
+            LimitAction::Restart(after) => Some(after),
+            LimitAction::Shutdown | LimitAction::Warn | LimitAction::DropExcess => None,
+        };
+        StopReason::MaxPrefixes { family: self.family, limit: self.limit.limit, restart_after }
+    }
+
+    /// Whether other limits let more in, or let the session come back by itself.
+    pub(super) fn is_lifted(&self, limits: &PrefixLimits) -> bool {
+        let of_kind = directions(limits).into_iter().find(|(what, _)| *what == self.what);
+        let limit = of_kind.and_then(|(_, limits)| limits[self.family.index()]);
+        limit.is_none_or(|limit| {
+            limit.limit > self.limit.limit
+                || !ends_session(limit.action)
+                || (self.limit.action == LimitAction::Shutdown && limit.action != LimitAction::Shutdown)
+        })
+    }
+}
+
+fn ends_session(action: LimitAction) -> bool {
+    matches!(action, LimitAction::Shutdown | LimitAction::Restart(_))
+}
+
+/// What is counted, in a word, with its limits.
+fn directions(limits: &PrefixLimits) -> [(&'static str, &FamilyLimits); 3] {
+    [("received", &limits.received), ("accepted", &limits.accepted), ("advertised", &limits.advertised)]
+}
+
 /// The limits of one session.
 pub(super) struct Limits {
     all: Vec<Watched>,
@@ -31,24 +70,32 @@ pub(super) struct Limits {
 impl Limits {
     /// New gauges for a session.
     pub(super) fn new(limits: &PrefixLimits) -> Self {
-        let alarm = Arc::new(Notify::new());
-        let mut all = Vec::new();
-        let directions: [(&str, &FamilyLimits); 3] = [
-            ("received", &limits.received),
-            ("accepted", &limits.accepted),
-            ("advertised", &limits.advertised),
-        ];
-        for (what, limits) in directions {
+        let mut new = Self { all: Vec::new(), alarm: Arc::new(Notify::new()) };
+        new.change(limits);
+        new
+    }
+
+    /// The session goes on under other limits; those that stay as they are keep their gauges.
+    pub(super) fn change(&mut self, limits: &PrefixLimits) {
+        let mut before = std::mem::take(&mut self.all);
+        for (what, limits) in directions(limits) {
             for (family, limit) in Family::ALL.into_iter().zip(limits) {
                 let Some(limit) = *limit else { continue };
-                let refuses = limit.action != LimitAction::Warn;
-                let wake = Arc::clone(&alarm);
-                let gauge =
-                    PrefixGauge::new(limit.limit, limit.warning_count(), refuses, move || wake.notify_one());
-                all.push(Watched { family, what, limit, gauge: Arc::new(gauge) });
+                let same = |old: &Watched| (old.what, old.family, old.limit) == (what, family, limit);
+                let watched = match before.iter().position(same) {
+                    Some(index) => before.swap_remove(index),
+                    None => self.watch(what, family, limit),
+                };
+                self.all.push(watched);
             }
         }
-        Self { all, alarm }
+    }
+
+    fn watch(&self, what: &'static str, family: Family, limit: PrefixLimit) -> Watched {
+        let refuses = limit.action != LimitAction::Warn;
+        let wake = Arc::clone(&self.alarm);
+        let gauge = PrefixGauge::new(limit.limit, limit.warning_count(), refuses, move || wake.notify_one());
+        Watched { family, what, limit, gauge: Arc::new(gauge) }
     }
 
     fn gauge(&self, what: &str, family: Family) -> Option<Arc<PrefixGauge>> {
@@ -75,19 +122,16 @@ impl Limits {
     }
 
     /// Logs what the gauges have to tell; whether the session is to end for it.
-    pub(super) fn serve(&self, neighbor: Zoned) -> Option<StopReason> {
+    pub(super) fn serve(&self, neighbor: Zoned) -> Option<Exceeded> {
         let mut stop = None;
         for Watched { family, what, limit, gauge } in &self.all {
             let news = gauge.take_news();
             let PrefixLimit { limit: most, action, .. } = *limit;
             if news.exceeded {
                 tracing::warn!(%neighbor, %family, limit = most, %action, "more prefixes {what} than the limit");
-                let restart_after = match action {
-                    LimitAction::Shutdown => None,
-                    LimitAction::Restart(after) => Some(after),
-                    LimitAction::Warn | LimitAction::DropExcess => continue,
-                };
-                stop.get_or_insert(StopReason::MaxPrefixes { family: *family, limit: most, restart_after });
+                if ends_session(action) {
+                    stop.get_or_insert(Exceeded { what, family: *family, limit: *limit });
+                }
             } else if news.warned {
                 let count = gauge.count();
                 tracing::warn!(%neighbor, %family, count, limit = most, "prefixes {what} approach the limit");

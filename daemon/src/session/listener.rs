@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 use super::Peers;
 use super::dynamic::{self, NotAdmitted};
-use super::local::marked;
+use super::local::{marked, named};
 use super::options::{set_minimum_ttl, set_password};
 use super::seldom::Seldom;
 use super::socket::{TOS_NETWORK_CONTROL, minimum_ttl, reset};
@@ -220,7 +220,7 @@ async fn hand_over(incoming: Incoming, remote: SocketAddr, peers: &Arc<Peers>, s
             Ok(place) => drop(tokio::spawn(dynamic::admit(incoming, place))),
             Err(reason) => {
                 if let Some(unsaid) = strangers.say() {
-                    tracing::info!(%remote, %reason, unsaid, "connection refused");
+                    tracing::info!(remote = %named(remote), %reason, unsaid, "connection refused");
                 }
                 let mut stream = incoming.stream;
                 if matches!(reason, NotAdmitted::TooFar(..)) {
@@ -232,6 +232,6 @@ async fn hand_over(incoming: Incoming, remote: SocketAddr, peers: &Arc<Peers>, s
             }
         }
     } else if let Err(error) = peers.incoming(address, incoming).await {
-        tracing::debug!(%remote, %error, "connection while the daemon stops");
+        tracing::debug!(remote = %named(remote), %error, "connection while the daemon stops");
     }
 }

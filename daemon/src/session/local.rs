@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use bgp::link::{LinkTag, bare, link_of};
+use bgp::link::{LinkTag, Zoned, bare, link_of};
 use bgp::types::Family;
 use bgp::wire::NextHop;
 use ipnet::IpNet;
@@ -54,6 +54,16 @@ pub(crate) fn marked_by(address: IpAddr, ifindex: u32) -> IpAddr {
     }
 }
 
+/// The address of a socket for people: with the name of its interface, if it is of one.
+pub(crate) fn named(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+            format!("[{}]:{}", Zoned(marked(address)), address.port())
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Where to connect to, which takes the interface of an address of a link.
 pub(crate) fn destination(address: IpAddr, port: u16) -> io::Result<SocketAddr> {
     let (Some(link), IpAddr::V6(v6)) = (link_of(address), bare(address)) else {
@@ -79,6 +89,19 @@ pub(crate) fn subnets(local: IpAddr) -> Vec<IpNet> {
     subnets.sort_unstable();
     subnets.dedup();
     subnets
+}
+
+/// The interface by which a neighbour is directly connected to an address of ours.
+pub(crate) fn link_to(remote: IpAddr, local: IpAddr) -> Option<String> {
+    if let Some(link) = link_of(remote) {
+        return Some(link.name().unwrap_or_default().to_string());
+    }
+    let addresses = subnets_of_machine();
+    let (interface, _) = addresses.iter().find(|(_, subnet)| subnet.addr() == local)?;
+    let near = |(name, subnet): &(String, IpNet)| {
+        name == interface && subnet.prefix_len() < subnet.max_prefix_len() && subnet.contains(&remote)
+    };
+    addresses.iter().any(near).then(|| interface.clone())
 }
 
 /// Our link-local addresses on a link.

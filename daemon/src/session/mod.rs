@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Incoming(Incoming),
     /// End the session as the reason says.
     Stop(StopReason, oneshot::Sender<()>),
+    /// Reset the session, as the operator wants; the answer says why not.
+    Reset(oneshot::Sender<Result<(), String>>),
     /// Go on under another configuration. The answer comes when the RIB knows the present session, if one is
     /// up and stays up, and says what it is to know of it from now on.
     Configure(Box<Configuration>, oneshot::Sender<Option<(PeerSession, GroupConfig)>>),
@@ -138,7 +140,7 @@ struct Registry {
     leaving: bool,
     /// Addresses in ranges from which there is a connection that has not said who it is.
     waiting: HashMap<IpAddr, IpNet>,
-    /// Connections refused for want of a place, by range.
+    /// Connections refused that came from near enough, by range.
     refused: HashMap<IpNet, u64>,
     /// Connections refused since they came from too far away, by range.
     too_far: HashMap<IpNet, u64>,
@@ -270,9 +272,11 @@ impl Peers {
             return Err(NotAdmitted::TooFar(prefix, why));
         }
         if is_shut_down {
+            *registry.refused.entry(prefix).or_default() += 1;
             return Err(NotAdmitted::ShutDown(prefix));
         }
         if registry.waiting.contains_key(&address) {
+            *registry.refused.entry(prefix).or_default() += 1;
             return Err(NotAdmitted::Waiting);
         }
         if registry.taken(prefix) >= limit as usize {
@@ -280,7 +284,7 @@ impl Peers {
             return Err(NotAdmitted::Full { prefix, limit });
         }
         registry.waiting.insert(address, prefix);
-        Ok(dynamic::Place { peers: Arc::clone(self), address, minimum_ttl })
+        Ok(dynamic::Place { peers: Arc::clone(self), address, range: prefix, minimum_ttl })
     }
 
     /// Makes a neighbour of who has a place and says that it is of this AS; or what it is to be told.
@@ -293,7 +297,8 @@ impl Peers {
                 // It has become one in the meantime.
                 _ if registry.by_address.contains_key(&address) => Ok(()),
                 Some(neighbor) => {
-                    tracing::info!(neighbor = %Zoned(address), %asn, range = ?neighbor.range, "dynamic neighbor");
+                    let range = neighbor.range.map(tracing::field::display);
+                    tracing::info!(neighbor = %Zoned(address), %asn, range, "dynamic neighbor");
                     self.add(&mut registry, neighbor);
                     Ok(())
                 }
@@ -302,6 +307,11 @@ impl Peers {
         };
         drop(place);
         admitted
+    }
+
+    /// A connection out of a range has not become a neighbour.
+    fn count_refused(&self, range: IpNet) {
+        *self.write().refused.entry(range).or_default() += 1;
     }
 
     /// The ranges, and how full they are.
@@ -332,7 +342,7 @@ impl Peers {
     /// that need a new one end and come back; all others stay up, and the RIB is told what their routes go
     /// through now.
     pub(crate) async fn configure(self: &Arc<Self>, config: &Arc<conf::Config>) -> Result<(), RibStopped> {
-        let (mut gone, mut told) = (Vec::new(), Vec::new());
+        let (mut gone, mut told, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
         {
             let mut registry = self.write();
             let fates = registry.fates(config);
@@ -348,6 +358,9 @@ impl Peers {
                     }
                     Fate::Goes(neighbor, reset) => {
                         let Some(peer) = registry.by_address.get_mut(&address) else { continue };
+                        if !reset && neighbor.limits.let_in_more_than(&peer.neighbor.limits) {
+                            left_out.push(address);
+                        }
                         peer.neighbor = Arc::new((*neighbor).clone());
                         let configuration =
                             Configuration { config: Arc::clone(config), neighbor: *neighbor, reset };
@@ -366,6 +379,11 @@ impl Peers {
         });
         let routing: Vec<_> = futures::future::join_all(told).await.into_iter().flatten().collect();
         self.tell(routing).await?;
+        for address in left_out {
+            if let Err(error) = self.refresh_in(address).await {
+                tracing::warn!(%error, "prefixes that were beyond the limit stay left out");
+            }
+        }
         let mut registry = self.write();
         for neighbor in &config.neighbors {
             if !registry.by_address.contains_key(&neighbor.address) {
@@ -436,7 +454,7 @@ impl Peers {
 
     /// Resets a session; it comes back by itself.
     pub(crate) async fn reset(&self, address: IpAddr) -> Result<(), PeerError> {
-        self.ask(address, |reply| Command::Stop(StopReason::Reset(String::new()), reply)).await
+        self.ask(address, Command::Reset).await?.map_err(|why| PeerError::Refused(address, why))
     }
 
     /// Shuts a session down until it is enabled or the daemon restarted. The neighbour is told the text, of at

@@ -222,8 +222,8 @@ pub(super) fn neighbor(
         local_address: neighbor.local_address,
         password: neighbor.password.is_some(),
         router_id: up.map(|negotiated| negotiated.peer_router_id.to_string()),
-        local: ends.map(|(local, _)| local.to_string()),
-        remote: ends.map(|(_, remote)| remote.to_string()),
+        local: ends.map(|(local, _)| local::named(local)),
+        remote: ends.map(|(_, remote)| local::named(remote)),
         hold_time_seconds: up.map(|negotiated| negotiated.hold_time.as_secs()),
         keepalive_seconds: up
             .map(|negotiated| negotiated.keepalive.unwrap_or(Duration::ZERO).as_secs() as u16),

@@ -5,6 +5,8 @@
 //! sessions, in `sending`; while it waits nothing more is read, so that TCP slows the neighbour down. And a hold timer does not expire while octets of
 //! the neighbour are waiting in the socket: then it is we who are slow, not the neighbour who is silent.
 
+mod orders;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -31,7 +33,7 @@ use super::discovery::Found;
 use super::exports::{Exports, Routes};
 use super::history::History;
 use super::ids::Lease;
-use super::limits::Limits;
+use super::limits::{Exceeded, Limits};
 use super::local::{destination, marked};
 use super::refresh::Next;
 use super::seldom::Seldom;
@@ -40,7 +42,7 @@ use super::socket::{SocketOptions, connect, reset};
 use super::stale::StaleClock;
 use super::syn::Incoming;
 use super::unnumbered::OnLink;
-use super::{Command, Configuration, dynamic, report};
+use super::{Command, dynamic, report};
 use crate::bfd::{Bfd, Status};
 use crate::monitor::{Monitor, unix_time};
 use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
@@ -54,6 +56,9 @@ const COPIED: usize = READ_CHUNK / 2;
 
 /// Octets that are kept of a message that could not be read.
 const MALFORMED_KEPT: usize = wire::MAX_MESSAGE;
+
+/// Why there is no session, as far as it was logged: kinds of failures, and they stay few.
+const MOST_FAILURES: usize = 8;
 
 /// A message that could not be read, which ended the session.
 pub(super) struct Malformed {
@@ -96,6 +101,8 @@ pub(super) struct Task {
     exports: Option<(ConnId, Exports)>,
     /// Of the present session.
     limits: Option<Limits>,
+    /// The limit that ended the last session, if one did.
+    exceeded: Option<Exceeded>,
     last_down: Option<String>,
     stale: Arc<StaleClock>,
     was_connected: bool,
@@ -103,6 +110,8 @@ pub(super) struct Task {
     pub(super) history: History,
     /// When the last error was that the history knows.
     noted_error: Option<Instant>,
+    /// Why no session came up since the last one; what the log says already.
+    failures: Vec<String>,
     /// The last message that could not be read.
     malformed: Option<Malformed>,
     /// An operator keeps the session down, with this text for the other one.
@@ -156,12 +165,14 @@ impl Task {
             sending: None,
             exports: None,
             limits: None,
+            exceeded: None,
             last_down: None,
             stale,
             was_connected: false,
             too_far: Refused::default(),
             history: History::default(),
             noted_error: None,
+            failures: Vec::new(),
             malformed: None,
             shut_down: None,
             leaving: false,
@@ -221,10 +232,10 @@ impl Task {
                 Event::Sent(Ok(())) => self.sending = None,
                 Event::Found(found) => self.found(now, found),
                 Event::Limits => {
-                    if let Some(reason) =
-                        self.limits.as_ref().and_then(|limits| limits.serve(self.neighbor.name()))
-                    {
-                        self.session.stop(now, &reason);
+                    let exceeded = self.limits.as_ref().and_then(|limits| limits.serve(self.neighbor.name()));
+                    if let Some(exceeded) = exceeded {
+                        self.session.stop(now, &exceeded.reason());
+                        self.exceeded = Some(exceeded);
                     }
                 }
             }
@@ -316,6 +327,7 @@ impl Task {
                 self.serve_outputs();
                 answer(done, ());
             }
+            Command::Reset(done) => answer(done, self.reset(now)),
             Command::Configure(configuration, reply) => {
                 self.configure(now, *configuration);
                 self.configured.push(reply);
@@ -339,10 +351,12 @@ impl Task {
             }
             Command::Enable(done) => answer(done, self.enable(now)),
             Command::RefreshIn(done) => {
+                tracing::info!(neighbor = %self.neighbor.name(), "the operator has routes asked for again");
                 self.history.note("refresh", "asked for the neighbor's routes again");
                 answer(done, self.refresh_in());
             }
             Command::RefreshOut(done) => {
+                tracing::info!(neighbor = %self.neighbor.name(), "the operator has our routes sent again");
                 self.history.note("refresh", "our routes are sent again");
                 let families = self.session.established().map(|(_, negotiated)| negotiated.families);
                 for family in families.into_iter().flat_map(FamilySet::iter) {
@@ -378,58 +392,15 @@ impl Task {
         {
             self.noted_error = Some(error.at);
             self.history.note("error", &error.text);
-        }
-    }
-
-    fn configure(&mut self, now: Instant, Configuration { config, neighbor, reset }: Configuration) {
-        if reset || neighbor != self.neighbor {
-            self.history.note("configuration", if reset { "changed, resets the session" } else { "changed" });
-        }
-        let was_shut_down = self.neighbor.shutdown;
-        if neighbor.password != self.neighbor.password {
-            for connection in &self.connections {
-                if let Err(error) = connection.set_password(neighbor.password.as_ref()) {
-                    tracing::warn!(neighbor = %neighbor.name(), %error, "cannot change the password");
+            // A neighbour that is away fails to connect again and again: that is said once.
+            if !self.failures.contains(&error.text) {
+                tracing::warn!(neighbor = %self.neighbor.name(), reason = %error.text, "no session");
+                if self.failures.len() == MOST_FAILURES {
+                    self.failures.clear();
                 }
+                self.failures.push(error.text.clone());
             }
         }
-        self.options = socket_options(&config, &neighbor);
-        self.session.reconfigure(now, session_config(self.id, &config, &neighbor, self.on_link.as_ref()));
-        self.config = config;
-        self.neighbor = neighbor;
-        if self.neighbor.shutdown {
-            if !was_shut_down {
-                self.session.stop(now, &StopReason::Shutdown(String::new()));
-            }
-        } else if was_shut_down && self.shut_down.is_none() {
-            self.session.start(now);
-        } else if reset {
-            self.session.stop(now, &StopReason::ConfigurationChange);
-        }
-        self.follow_bfd();
-    }
-
-    /// Marks routes as about to go, or no more.
-    pub(super) fn leave(&mut self, leaving: bool) {
-        if std::mem::replace(&mut self.leaving, leaving) != leaving {
-            tracing::info!(neighbor = %self.neighbor.name(), on = leaving, "graceful shutdown");
-            self.history.note("graceful-shutdown", if leaving { "begun by the operator" } else { "undone" });
-        }
-    }
-
-    fn enable(&mut self, now: Instant) -> Result<(), String> {
-        let was_shut_down = self.shut_down.take().is_some();
-        if self.neighbor.shutdown {
-            return Err("the configuration shuts it down: take `shutdown` out of it and reload".into());
-        }
-        if !was_shut_down && !self.session.is_over_limit() {
-            return Err("it is not shut down".into());
-        }
-        tracing::info!(neighbor = %self.neighbor.name(), "session enabled");
-        self.history.note("enable", "by the operator");
-        self.session.start(now);
-        self.follow_bfd();
-        Ok(())
     }
 
     /// What the RIB is to know of the session while it is up.
@@ -454,21 +425,6 @@ impl Task {
             }
         }
         self.outbox.extend(refresh.map(|family| Input::Refresh(self.id, family)));
-    }
-
-    fn refresh_in(&mut self) -> Result<(), String> {
-        let Some((_, negotiated)) = self.session.established() else {
-            return Err(format!("the session is not Established but {}", self.session.state()));
-        };
-        if !negotiated.route_refresh {
-            return Err(
-                "it does not offer route refresh (RFC 2918); a reset would send all routes again".into()
-            );
-        }
-        for family in negotiated.families.iter() {
-            self.session.request_refresh(family);
-        }
-        Ok(())
     }
 
     fn incoming(&mut self, now: Instant, incoming: Incoming) {
@@ -545,7 +501,14 @@ impl Task {
                         let text = format!("the neighbor begins to send its {family} routes again");
                         self.history.note("refresh", text);
                     }
-                    tracing::info!(neighbor = %self.neighbor.name(), ?routes, "stale routes");
+                    let (family, what) = match routes {
+                        StaleRoutes::Mark(family) => (family, "routes are stale until they are sent again"),
+                        StaleRoutes::Drop(family) => (family, "routes that are still stale are dropped"),
+                        StaleRoutes::LongLived(family) => {
+                            (family, "stale routes are the last choice from now on")
+                        }
+                    };
+                    tracing::info!(neighbor = %self.neighbor.name(), %family, "{what}");
                     self.outbox.push_back(Input::Stale(self.id, routes));
                 }
                 Output::RouteRefresh(family) => {
@@ -578,6 +541,8 @@ impl Task {
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
         self.follow_bfd();
         self.limits = Some(Limits::new(&self.neighbor.limits));
+        self.exceeded = None;
+        self.failures.clear();
         let Some((session, export)) = self.routing() else { return };
         if negotiated.hold_time.is_zero()
             && let Some(connection) = self.connections.iter().find(|known| known.id == conn)
@@ -585,6 +550,7 @@ impl Task {
         {
             tracing::warn!(neighbor = %self.neighbor.name(), %error, "cannot turn on TCP keepalives");
         }
+        self.warn_of_link(conn);
         let (updates, exports) = Exports::new(self.rib.shards(), negotiated.enhanced_refresh());
         self.outbox.push_back(Input::Up(Box::new(PeerUp { session, export, updates })));
         self.exports = Some((conn, exports));
@@ -602,7 +568,9 @@ impl Task {
     }
 
     fn down(&mut self, reason: String, kept: FamilySet) {
-        tracing::warn!(neighbor = %self.neighbor.name(), %reason, ?kept, "session down");
+        let names: Vec<&str> = kept.iter().map(Family::as_str).collect();
+        let kept_routes = (!kept.is_empty()).then(|| names.join(", "));
+        tracing::warn!(neighbor = %self.neighbor.name(), %reason, kept_routes, "session down");
         self.history.note("down", &reason);
         self.noted_error = self.session.last_error().map(|error| error.at);
         if kept.is_empty() {
