@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use bgp::link::Zoned;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use client::{Client, ClientError};
 
@@ -28,7 +28,7 @@ pub const DEFAULT_SOCKET: &str = "/run/peregrine/peregrine.sock";
 #[derive(Debug, Parser)]
 #[command(name = "peregrine", version, about, arg_required_else_help = true)]
 pub struct Cli {
-    /// The daemon's API socket; `run` and `check` take theirs from the configuration.
+    /// The socket of the daemon that is asked.
     #[arg(long, global = true, env = "PEREGRINE_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
     socket: PathBuf,
     #[command(subcommand)]
@@ -221,9 +221,17 @@ pub struct RouteFilter {
     json: bool,
 }
 
+/// The command line, as it is parsed and explained.
+fn command_line() -> clap::Command {
+    // What runs on a configuration takes its socket from there: the option is refused with a reason, not offered.
+    let hidden =
+        |command: clap::Command| command.arg(Arg::new("socket").long("socket").value_name("PATH").hide(true));
+    Cli::command().mut_subcommand("run", hidden).mut_subcommand("check", hidden)
+}
+
 /// Runs the command line; the process exits with what it returns.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = command_line().get_matches();
     let socket_given = matches
         .subcommand()
         .is_some_and(|(_, matches)| matches.value_source("socket") == Some(ValueSource::CommandLine));
@@ -328,4 +336,31 @@ async fn dispatch(client: &Client, command: Command) -> Result<(), ClientError> 
 /// Has something done, and says so.
 async fn post(client: &Client, path: &str, text: String) -> Result<(), ClientError> {
     table::print_line(client.post(path, text).await?.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_offered_where_a_daemon_is_asked_and_noticed_where_none_is() {
+        let help = |words: &[&str]| {
+            let asked = [&["peregrine"], words, &["--help"]].concat();
+            command_line().try_get_matches_from(asked).unwrap_err().to_string()
+        };
+        for words in [["run"].as_slice(), &["check"]] {
+            assert!(!help(words).contains("socket"), "{}", help(words));
+        }
+        assert!(help(&["show", "routes"]).contains("--socket <PATH>"));
+        for words in [["--socket", "s", "run", "-c", "f"], ["run", "--socket", "s", "-c", "f"]] {
+            let matches = command_line().get_matches_from([&["peregrine"], &words[..]].concat());
+            let (_, of_run) = matches.subcommand().unwrap();
+            assert_eq!(of_run.value_source("socket"), Some(ValueSource::CommandLine), "{words:?}");
+        }
+        for words in [["--socket", "s", "show", "summary"], ["show", "summary", "--socket", "s"]] {
+            let matches = command_line().get_matches_from([&["peregrine"], &words[..]].concat());
+            let cli = Cli::from_arg_matches(&matches).unwrap();
+            assert_eq!(cli.socket, std::path::Path::new("s"));
+        }
+    }
 }
