@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::rib::decision::Candidate;
 use bgp::rib::out::Advertised;
-use bgp::rib::view::{ForwardingState, Standing, Wanted};
+use bgp::rib::view::{ForwardingState, RouteView, Standing, Wanted};
 use bgp::rib::{
     Announce, BestChange, Forwarding, Generation, ImportRules, Ineligible, NextHopState, PeerCounts,
     PeerSession, RibConfig, Rules,
@@ -598,8 +598,27 @@ impl Bench {
         for address in ["10.0.0.1", "10.1.0.1", "10.200.0.1", "203.0.113.9", "2001:db9:1::1", "2001:db8::1"] {
             let address: IpAddr = address.parse().unwrap();
             let covering = best_of.keys().filter(|prefix| prefix.contains(&address));
-            let longest = covering.max_by_key(|prefix| prefix.prefix_len());
-            assert_eq!(self.rib.longest_match(address).map(|view| view.prefix), longest.copied());
+            let longest = covering.max_by_key(|prefix| prefix.prefix_len()).copied();
+            let of_model = (0..12).map(prefix).filter(|prefix| prefix.contains(&address));
+            let mut expected: Vec<_> = of_model
+                .filter(|prefix| {
+                    !self.paths(*prefix).is_empty()
+                        && longest.is_none_or(|l| l.prefix_len() <= prefix.prefix_len())
+                })
+                .collect();
+            expected.sort_by_key(|prefix| std::cmp::Reverse(prefix.prefix_len()));
+            let found = self.rib.covering(address, Wanted::All);
+            assert_eq!(found.iter().map(|view| view.prefix).collect::<Vec<_>>(), expected, "{address}");
+            for peer in (0..=PEERS).map(PeerId) {
+                let wanted = Wanted::Received(peer);
+                let found = self.rib.covering(address, wanted);
+                let of_peer = |view: &RouteView| view.paths.iter().any(|path| path.peer == peer);
+                let known = (0..12).map(prefix).filter(|prefix| prefix.contains(&address));
+                let known = known.filter_map(|prefix| self.rib.lookup(prefix)).filter(of_peer);
+                let longest = known.map(|view| view.prefix).max_by_key(IpNet::prefix_len);
+                assert_eq!(found.first().map(|view| view.prefix), longest, "of {peer:?}");
+                assert!(found.len() <= 1 && found.iter().all(of_peer));
+            }
         }
         for peer in 0..=PEERS {
             let sent = self.sent.get(&peer).copied().unwrap_or_default();

@@ -41,7 +41,9 @@ fn path(daemon: &Daemon, from: &str) -> Result<Value> {
 fn wait_reason(daemon: &Daemon, from: &str, reason: &str) -> Result<()> {
     wait_until(&format!("the path of {from}: {reason}"), ROUTES, || {
         let path = path(daemon, from)?;
-        if path["reason"] == reason { Ok(()) } else { Err(anyhow!("{path}")) }
+        let said = path["reason"].as_str().unwrap_or_default();
+        let told = said == reason || said.strip_prefix(reason).is_some_and(|why| why.starts_with(": "));
+        if told { Ok(()) } else { Err(anyhow!("{path}")) }
     })
 }
 
@@ -100,4 +102,74 @@ fn the_ways_to_next_hops_decide() -> Result<()> {
     first.query("disable far")?;
     star.router.ip(&["link", "set", "wan2", "down"])?;
     daemon.wait_installed("10.98.0.0/24", false, ROUTES)
+}
+
+#[test]
+fn routes_by_way_of_an_interface_that_is_no_port_say_why_they_are_not_used() -> Result<()> {
+    if !daemon::ready(
+        "next_hops::routes_by_way_of_an_interface_that_is_no_port_say_why_they_are_not_used",
+        &bird::PROGRAMS,
+    ) {
+        return Ok(());
+    }
+    let star = Star::build("no-port", 2)?;
+    let config = |n: u8, routes: &str| {
+        format!(
+            "router id 10.99.{n}.2;\nprotocol static own {{ ipv4; {routes} }}\n\
+             protocol bgp pg {{\n  local 10.99.{n}.2 as 6450{n};\n  neighbor 10.99.{n}.1 as 64500;\n  \
+             connect delay time 1;\n  ipv4 {{ import none; export where proto = \"own\"; next hop self; }};\n}}\n"
+        )
+    };
+    let wide = config(1, "route 10.0.0.0/8 blackhole;");
+    let _first = Bird::start(&star.sandbox, &star.neighbors[0], "first", &wide)?;
+    let narrow = config(2, "route 10.98.0.0/24 blackhole; route 192.0.2.0/24 blackhole;");
+    let _second = Bird::start(&star.sandbox, &star.neighbors[1], "second", &narrow)?;
+    let neighbor = |n: u8| {
+        format!(
+            "[[neighbor]]\naddress = \"10.99.{n}.2\"\nasn = 6450{n}\nimport = [\"all\"]\nexport = [\"none\"]\n"
+        )
+    };
+    let text = format!(
+        "[router]\nasn = 64500\nrouter-id = \"10.99.0.1\"\n[fib]\ninterfaces = [\"wan1\"]\n{}{}{}",
+        neighbor(1),
+        neighbor(2),
+        "[[neighbor]]\naddress = \"fe80::9%eth7\"\nasn = 64509\nconnect-retry = 1\n"
+    );
+    let mut daemon = Daemon::start(&star.sandbox, &star.router, &text)?;
+    daemon.wait_count("10.99.2.2", "ipv4-unicast", "received", 2, SESSION)?;
+    daemon.wait_count("10.99.1.2", "ipv4-unicast", "best", 1, SESSION)?;
+    let why = "next hop unreachable: interface is not in [fib] interfaces";
+    wait_until("the reason", ROUTES, || {
+        let path = path(&daemon, "10.99.2.2")?;
+        if path["reason"] == why { Ok(()) } else { Err(anyhow!("{path}")) }
+    })?;
+    let log = daemon.process().log_text();
+    let warnings: Vec<&str> =
+        log.lines().filter(|line| line.contains("is not in [fib] interfaces")).collect();
+    let named = |line: &&str| line.contains("neighbor=10.99.2.2") && line.contains("interface=\"wan2\"");
+    ensure!(warnings.len() == 1 && warnings.iter().all(named), "{log}");
+
+    // By address: the longest match, what is more specific and of no use, and what is of no use at all.
+    let said = daemon.run(&["explain", "10.98.0.1"])?;
+    let (used, unused) = said.split_once("no path that can be used").with_context(|| said.clone())?;
+    ensure!(
+        used.starts_with("10.0.0.0/8\n") && unused.contains("10.98.0.0/24") && unused.contains(why),
+        "{said}"
+    );
+    for words in [["explain", "192.0.2.1"].as_slice(), &["show", "routes", "192.0.2.1"]] {
+        let said = daemon.run(words)?;
+        ensure!(said.contains("192.0.2.0/24") && said.contains(why), "{words:?}: {said}");
+    }
+    let said = daemon.run(&["show", "routes", "--received", "10.99.2.2", "10.98.0.1"])?;
+    ensure!(said.contains("10.98.0.0/24"), "{said}");
+    let (code, said) = daemon.command(&["explain", "203.0.113.1"])?;
+    ensure!(code == 1 && said.contains("no neighbor announced one"), "{said}");
+    // Why there is no session is said, and once.
+    wait_until("several attempts", ROUTES, || {
+        let history = daemon.show_json(&["history", "fe80::9%eth7"])?;
+        if history[0]["count"].as_u64() > Some(1) { Ok(()) } else { Err(anyhow!("{history}")) }
+    })?;
+    let log = daemon.process().log_text();
+    ensure!(log.matches("reason=\"cannot connect: there is no interface eth7\"").count() == 1, "{log}");
+    Ok(())
 }

@@ -313,13 +313,10 @@ impl<K: Bits> Table<K> {
         self.entries.len() as u32
     }
 
-    /// The longest prefix covering an address for which `wanted` holds.
-    pub(crate) fn longest_match(&self, bits: K, wanted: impl Fn(u32) -> bool) -> Option<u32> {
-        (0..=K::WIDTH)
-            .rev()
-            .filter(|&length| self.lengths[usize::from(length)] > 0)
-            .filter_map(|length| self.find(bits.mask(length), length))
-            .find(|&id| wanted(id))
+    /// The entries whose prefixes cover an address, the longest first.
+    pub(crate) fn covering(&self, bits: K) -> impl Iterator<Item = u32> {
+        let lengths = (0..=K::WIDTH).rev().filter(|&length| self.lengths[usize::from(length)] > 0);
+        lengths.filter_map(move |length| self.find(bits.mask(length), length))
     }
 
     /// The first `limit` entries in prefix order behind `after` that lie within `within` and for
@@ -419,7 +416,7 @@ mod tests {
             for address in (0..16_u32).map(|bits| bits << 24) {
                 let naive = model.keys().filter(|(bits, length)| address.mask(*length) == *bits)
                     .max_by_key(|(_, length)| *length);
-                let found = table.longest_match(address, |_| true).map(|id| table.prefix(id));
+                let found = table.covering(address).next().map(|id| table.prefix(id));
                 prop_assert_eq!(found, naive.copied());
             }
             prop_assert_eq!(table.len().1, model.values().map(Vec::len).sum::<usize>());

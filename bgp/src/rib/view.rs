@@ -42,6 +42,21 @@ pub struct RouteView {
     pub forwarding: ForwardingState,
 }
 
+impl RouteView {
+    fn ends_covering(&self, wanted: Wanted) -> bool {
+        wanted != Wanted::All || self.paths.iter().any(|path| path.best)
+    }
+
+    /// What all shards together answer to [`Rib::covering`], of what each one did.
+    pub fn merge_covering(shards: impl IntoIterator<Item = Vec<Self>>, wanted: Wanted) -> Vec<Self> {
+        let mut merged: Vec<Self> = shards.into_iter().flatten().collect();
+        merged.sort_by_key(|view| std::cmp::Reverse(view.prefix.prefix_len()));
+        let end = merged.iter().position(|view| view.ends_covering(wanted));
+        merged.truncate(end.map_or(merged.len(), |last| last + 1));
+        merged
+    }
+}
+
 /// Whether the best path of a prefix is in the forwarding plane, as far as the RIB was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -170,11 +185,12 @@ impl Rib {
         }
     }
 
-    /// The longest prefix covering an address that has a best path.
-    pub fn longest_match(&self, address: IpAddr) -> Option<RouteView> {
+    /// The longest prefix covering an address that has wanted paths. When all paths are wanted, it stands behind
+    /// those longer ones that have no best path.
+    pub fn covering(&self, address: IpAddr, wanted: Wanted) -> Vec<RouteView> {
         match address {
-            IpAddr::V4(address) => self.v4.longest_match(&self.core, address.to_bits()),
-            IpAddr::V6(address) => self.v6.longest_match(&self.core, address.to_bits()),
+            IpAddr::V4(address) => self.v4.covering(&self.core, address.to_bits(), wanted),
+            IpAddr::V6(address) => self.v6.covering(&self.core, address.to_bits(), wanted),
         }
     }
 
@@ -263,9 +279,17 @@ impl<K: Bits> Plane<K> {
         tally
     }
 
-    fn longest_match(&self, core: &Core, bits: K) -> Option<RouteView> {
-        let id = self.table.longest_match(bits, |id| self.table.best(id).is_some())?;
-        self.view(core, id, Wanted::All)
+    fn covering(&self, core: &Core, bits: K, wanted: Wanted) -> Vec<RouteView> {
+        let mut covering = Vec::new();
+        for id in self.table.covering(bits) {
+            let Some(view) = self.view(core, id, wanted) else { continue };
+            let ends = view.ends_covering(wanted);
+            covering.push(view);
+            if ends {
+                break;
+            }
+        }
+        covering
     }
 
     fn page(

@@ -226,9 +226,8 @@ impl Union {
         self.of(prefix).lookup(prefix)
     }
 
-    pub(crate) fn longest_match(&self, address: IpAddr) -> Option<RouteView> {
-        let found = self.shards.iter().filter_map(|rib| rib.longest_match(address));
-        found.max_by_key(|route| route.prefix.prefix_len())
+    pub(crate) fn covering(&self, address: IpAddr, wanted: Wanted) -> Vec<RouteView> {
+        RouteView::merge_covering(self.shards.iter().map(|rib| rib.covering(address, wanted)), wanted)
     }
 
     pub(crate) fn best(&self, prefix: IpNet) -> Option<BestRoute> {

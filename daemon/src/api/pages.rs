@@ -91,7 +91,7 @@ pub(super) async fn routes(
         Some(target) => {
             let route = match source {
                 RouteSource::Advertised(peer) => one_advertised(&app, peer, target).await?,
-                _ => one_route_of(&app, source.wanted(), target).await?,
+                _ => one_route(&app, source.wanted(), target).await?,
             };
             Some(lines(route))
         }
@@ -113,7 +113,7 @@ pub(super) async fn routes(
 
 async fn route_page(app: &App, wanted: Wanted, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
     let page = app.rib.routes(cursor.family, wanted, cursor.after, PAGE).await.ok()?;
-    Some((lines(page.items.iter().map(|view| views::route(&app.peers, view))), page.next))
+    Some((lines(shown(app, &page.items).await), page.next))
 }
 
 async fn advertised_page(app: &App, peer: PeerId, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
@@ -123,21 +123,14 @@ async fn advertised_page(app: &App, peer: PeerId, cursor: Cursor) -> Option<(Byt
     Some((lines(routes), page.next))
 }
 
-async fn find(app: &App, target: Target) -> Result<Option<RouteView>, RibStopped> {
-    match target {
-        Target::Prefix(prefix) => app.rib.lookup(prefix).await,
-        Target::Address(address) => app.rib.longest_match(address).await,
-    }
-}
-
-/// The route that a target means, with all its paths.
-pub(super) async fn one_route(app: &App, target: Target) -> Result<Option<Route>, Refusal> {
-    one_route_of(app, Wanted::All, target).await
-}
-
-async fn one_route_of(app: &App, wanted: Wanted, target: Target) -> Result<Option<Route>, Refusal> {
-    let found = find(app, target).await?;
-    let route = found.and_then(|mut view| {
+/// What a target means: of what covers an address the longest match, behind longer ones that cannot be used.
+async fn find(app: &App, wanted: Wanted, target: Target) -> Result<Vec<RouteView>, RibStopped> {
+    let prefix = match target {
+        Target::Prefix(prefix) => prefix,
+        Target::Address(address) => return app.rib.covering(address, wanted).await,
+    };
+    let found = app.rib.lookup(prefix).await?;
+    let found = found.and_then(|mut view| {
         match wanted {
             Wanted::All => {}
             Wanted::Received(peer) => view.paths.retain(|path| path.peer == peer),
@@ -147,13 +140,39 @@ async fn one_route_of(app: &App, wanted: Wanted, target: Target) -> Result<Optio
         }
         (!view.paths.is_empty()).then_some(view)
     });
-    Ok(route.map(|view| views::route(&app.peers, &view)))
+    Ok(found.into_iter().collect())
+}
+
+/// The route that a target means, with all its paths, and what else covers an address but cannot be used.
+pub(super) async fn explained(app: &App, target: Target) -> Result<Option<Route>, Refusal> {
+    let found = find(app, Wanted::All, target).await?;
+    let usable = found.iter().position(|view| view.paths.iter().any(|path| path.best));
+    let mut routes = shown(app, &found).await;
+    if routes.is_empty() {
+        return Ok(None);
+    }
+    let route = routes.remove(usable.unwrap_or(0));
+    Ok(Some(Route { not_usable: routes, ..route }))
+}
+
+/// The route that a target means: the longest match of an address, or, where nothing that covers it can be used,
+/// the longest of that.
+async fn one_route(app: &App, wanted: Wanted, target: Target) -> Result<Option<Route>, Refusal> {
+    let found = find(app, wanted, target).await?;
+    let usable = found.iter().position(|view| view.paths.iter().any(|path| path.best));
+    let found = found.get(usable.unwrap_or(0)).map(std::slice::from_ref).unwrap_or_default();
+    Ok(shown(app, found).await.pop())
+}
+
+async fn shown(app: &App, found: &[RouteView]) -> Vec<Route> {
+    let unreachable = views::unreachable(app.forwarding.as_ref(), found).await;
+    found.iter().map(|view| views::route(&app.peers, &unreachable, view)).collect()
 }
 
 async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Option<Route>, Refusal> {
     let prefix = match target {
         Target::Prefix(prefix) => prefix,
-        Target::Address(address) => match app.rib.longest_match(address).await? {
+        Target::Address(address) => match app.rib.covering(address, Wanted::All).await?.pop() {
             Some(route) => route.prefix,
             None => return Ok(None),
         },

@@ -38,7 +38,7 @@ pub struct RangeInfo {
     pub limit: u64,
     /// How many there are.
     pub neighbors: u64,
-    /// Connections that were refused because there were as many.
+    /// Connections that were refused, for whatever reason but the next one.
     pub refused: u64,
     /// Connections that were refused since they came from further away than `ttl-security` lets them.
     #[serde(default)]
@@ -415,6 +415,9 @@ pub struct Route {
     pub prefix: String,
     /// Its paths, best first.
     pub paths: Vec<Path>,
+    /// Other prefixes that cover the address that was to be explained, and have no path that can be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_usable: Vec<Route>,
 }
 
 /// One path of a prefix.

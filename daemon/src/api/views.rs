@@ -1,14 +1,16 @@
 //! From the rooms' own types to the API's.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use bgp::link::Zoned;
 use bgp::rib::out::Advertised;
 use bgp::rib::view::{ForwardingState, PathView, RouteView, Standing};
-use bgp::rib::{DEFAULT_LOCAL_PREF, DecisionStep};
+use bgp::rib::{DEFAULT_LOCAL_PREF, DecisionStep, Ineligible};
 use bgp::types::Family;
 use bgp::wire::{Attributes, UnknownAttribute};
-use fib::TableStats;
+use fib::{NextHopKey, TableStats};
 use fib_abi::Action;
 use ipnet::IpNet;
 
@@ -16,17 +18,41 @@ use super::metrics::sample_port;
 use super::types::{
     FibCounts, FibDiff, FibDrift, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, Route, VerdictCount,
 };
-use crate::forwarding::{AuditedMap, FibRow, ForwardingHandle, ForwardingStopped};
+use crate::forwarding::{AuditedMap, FibRow, ForwardingHandle, ForwardingStopped, NextHopState, Reason};
 use crate::session::Peers;
 
+/// Why next hops cannot be reached.
+pub(super) type Unreachable = HashMap<IpAddr, Reason>;
+
+/// Why the next hops of these routes cannot be reached, as far as the forwarding plane knows.
+pub(super) async fn unreachable(forwarding: Option<&ForwardingHandle>, views: &[RouteView]) -> Unreachable {
+    let unusable = |path: &PathView| path.ineligible == Some(Ineligible::NextHopUnreachable);
+    let Some(forwarding) = forwarding.filter(|_| views.iter().flat_map(|view| &view.paths).any(unusable))
+    else {
+        return Unreachable::new();
+    };
+    // Without it, the reason is less exact.
+    let rows = forwarding.next_hops().await.unwrap_or_default();
+    let down = rows.into_iter().filter_map(|row| match (row.key, row.state) {
+        (NextHopKey::Via { addr, .. }, NextHopState::Down(reason)) => Some((addr, reason)),
+        _ => None,
+    });
+    down.collect()
+}
+
 /// A prefix and its paths.
-pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
+pub(super) fn route(peers: &Peers, unreachable: &Unreachable, view: &RouteView) -> Route {
     let decided = view.decided_by.map_or("only path", |step| step.as_str());
     let paths = view.paths.iter().map(|shown| {
         let mut path = attributes(&shown.attributes);
         path.neighbor = shown.neighbor.map(|address| Zoned(peers.on_link(address)));
         path.local_pref_used = Some(shown.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
         path.reason = reason(shown, view.best_interior_cost, decided, view.forwarding);
+        if shown.ineligible == Some(Ineligible::NextHopUnreachable)
+            && let Some(why) = unreachable.get(&shown.attributes.next_hop.addr)
+        {
+            path.reason.push_str(&format!(": {why}"));
+        }
         path.path_id = shown.path_id;
         path.best = shown.best;
         path.multipath = shown.multipath;
@@ -49,7 +75,7 @@ pub(super) fn route(peers: &Peers, view: &RouteView) -> Route {
         }
         path
     });
-    Route { prefix: view.prefix.to_string(), paths: paths.collect() }
+    Route { prefix: view.prefix.to_string(), paths: paths.collect(), not_usable: Vec::new() }
 }
 
 /// Why a path is what it is, in words.
@@ -87,7 +113,7 @@ pub(super) fn advertised(prefix: IpNet, sent: &[Advertised]) -> Route {
         reason: "announced".to_owned(),
         ..attributes(&sent.attributes)
     });
-    Route { prefix: prefix.to_string(), paths: paths.collect() }
+    Route { prefix: prefix.to_string(), paths: paths.collect(), not_usable: Vec::new() }
 }
 
 fn attributes(of: &Attributes) -> Path {

@@ -60,6 +60,15 @@ pub(super) async fn explain(client: &Client, prefix: &str, json: bool) -> Result
         return print_json(client, &path).await;
     }
     let route: Route = get(client, &path).await?;
+    let mut text = explained(&route);
+    if !route.not_usable.is_empty() {
+        text.push_str("\nwhat else covers the address has no path that can be used:\n");
+        text.extend(route.not_usable.iter().map(explained));
+    }
+    print_text(&text)
+}
+
+fn explained(route: &Route) -> String {
     let mut text = format!("{}\n", route.prefix);
     for path in &route.paths {
         let mark = if path.best {
@@ -71,7 +80,7 @@ pub(super) async fn explain(client: &Client, prefix: &str, json: bool) -> Result
         };
         text.push_str(&format!("  from {}: {mark}: {}\n{}", source(path), path.reason, attributes(path)));
     }
-    print_text(&text)
+    text
 }
 
 pub(super) async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> Result<T, ClientError> {

@@ -275,10 +275,14 @@ impl RibHandle {
         self.ask_owner(prefix, move |rib| rib.lookup(prefix)).await
     }
 
-    /// The longest prefix covering an address that has a best path.
-    pub(crate) async fn longest_match(&self, address: IpAddr) -> Result<Option<RouteView>, RibStopped> {
-        let found = self.ask_all(move |rib| rib.longest_match(address)).await?;
-        Ok(found.into_iter().flatten().max_by_key(|route| route.prefix.prefix_len()))
+    /// The longest prefix covering an address that has wanted paths; see [`Rib::covering`].
+    pub(crate) async fn covering(
+        &self,
+        address: IpAddr,
+        wanted: Wanted,
+    ) -> Result<Vec<RouteView>, RibStopped> {
+        let found = self.ask_all(move |rib| rib.covering(address, wanted)).await?;
+        Ok(RouteView::merge_covering(found, wanted))
     }
 
     /// The routes by which a peer is sent a prefix, if it is.

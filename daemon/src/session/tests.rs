@@ -322,7 +322,7 @@ async fn answers_are_the_same_for_any_number_of_threads() {
 
         let mut single = Vec::new();
         for address in ["10.40.0.1", "10.40.1.1", "10.1.0.1", "203.0.113.9", "192.0.2.1"] {
-            let found = rib.longest_match(address.parse().unwrap()).await.unwrap();
+            let found = rib.covering(address.parse().unwrap(), Wanted::All).await.unwrap().pop();
             single.push(found.map(|route| (route.prefix, paths(&route))));
         }
         assert_eq!(single[0].as_ref().map(|(prefix, _)| prefix.prefix_len()), Some(24));
