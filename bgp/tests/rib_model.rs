@@ -533,6 +533,34 @@ impl Bench {
         Some(open[best].1.clone())
     }
 
+    fn compare_covering(&self, best_of: &BTreeMap<IpNet, (u16, Attributes)>) {
+        for address in ["10.0.0.1", "10.1.0.1", "10.200.0.1", "203.0.113.9", "2001:db9:1::1", "2001:db8::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            let covering = best_of.keys().filter(|prefix| prefix.contains(&address));
+            let longest = covering.max_by_key(|prefix| prefix.prefix_len()).copied();
+            let of_model = (0..12).map(prefix).filter(|prefix| prefix.contains(&address));
+            let mut expected: Vec<_> = of_model
+                .filter(|prefix| {
+                    !self.paths(*prefix).is_empty()
+                        && longest.is_none_or(|l| l.prefix_len() <= prefix.prefix_len())
+                })
+                .collect();
+            expected.sort_by_key(|prefix| std::cmp::Reverse(prefix.prefix_len()));
+            let found = self.rib.covering(address, Wanted::All);
+            assert_eq!(found.iter().map(|view| view.prefix).collect::<Vec<_>>(), expected, "{address}");
+            for peer in (0..=PEERS).map(PeerId) {
+                let wanted = Wanted::Received(peer);
+                let found = self.rib.covering(address, wanted);
+                let of_peer = |view: &RouteView| view.paths.iter().any(|path| path.peer == peer);
+                let known = (0..12).map(prefix).filter(|prefix| prefix.contains(&address));
+                let known = known.filter_map(|prefix| self.rib.lookup(prefix)).filter(of_peer);
+                let longest = known.map(|view| view.prefix).max_by_key(IpNet::prefix_len);
+                assert_eq!(found.first().map(|view| view.prefix), longest, "of {peer:?}");
+                assert!(found.len() <= 1 && found.iter().all(of_peer));
+            }
+        }
+    }
+
     fn compare(&self) {
         let mut expected: HashMap<(u16, Family), PeerCounts> = HashMap::new();
         let mut best_of: BTreeMap<IpNet, (u16, Attributes)> = BTreeMap::new();
@@ -595,31 +623,7 @@ impl Bench {
                 assert_eq!(Some(view.clone()), self.rib.lookup(view.prefix));
             }
         }
-        for address in ["10.0.0.1", "10.1.0.1", "10.200.0.1", "203.0.113.9", "2001:db9:1::1", "2001:db8::1"] {
-            let address: IpAddr = address.parse().unwrap();
-            let covering = best_of.keys().filter(|prefix| prefix.contains(&address));
-            let longest = covering.max_by_key(|prefix| prefix.prefix_len()).copied();
-            let of_model = (0..12).map(prefix).filter(|prefix| prefix.contains(&address));
-            let mut expected: Vec<_> = of_model
-                .filter(|prefix| {
-                    !self.paths(*prefix).is_empty()
-                        && longest.is_none_or(|l| l.prefix_len() <= prefix.prefix_len())
-                })
-                .collect();
-            expected.sort_by_key(|prefix| std::cmp::Reverse(prefix.prefix_len()));
-            let found = self.rib.covering(address, Wanted::All);
-            assert_eq!(found.iter().map(|view| view.prefix).collect::<Vec<_>>(), expected, "{address}");
-            for peer in (0..=PEERS).map(PeerId) {
-                let wanted = Wanted::Received(peer);
-                let found = self.rib.covering(address, wanted);
-                let of_peer = |view: &RouteView| view.paths.iter().any(|path| path.peer == peer);
-                let known = (0..12).map(prefix).filter(|prefix| prefix.contains(&address));
-                let known = known.filter_map(|prefix| self.rib.lookup(prefix)).filter(of_peer);
-                let longest = known.map(|view| view.prefix).max_by_key(IpNet::prefix_len);
-                assert_eq!(found.first().map(|view| view.prefix), longest, "of {peer:?}");
-                assert!(found.len() <= 1 && found.iter().all(of_peer));
-            }
-        }
+        self.compare_covering(&best_of);
         for peer in 0..=PEERS {
             let sent = self.sent.get(&peer).copied().unwrap_or_default();
             assert_eq!(self.rib.statistics(PeerId(peer)).updates, sent, "each UPDATE counts once");

@@ -36,6 +36,7 @@ fn limit(daemon: &Daemon, address: &str, what: &str) -> Result<Value> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one router's day, in order")]
 fn prefixes_beyond_the_limit_end_the_session_or_stay_out() -> Result<()> {
     if !daemon::ready("limits::prefixes_beyond_the_limit_end_the_session_or_stay_out", &bird::PROGRAMS) {
         return Ok(());

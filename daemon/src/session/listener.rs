@@ -205,7 +205,7 @@ async fn accept(listener: Arc<TcpListener>, peers: Arc<Peers>) {
             }
             Err(error) => {
                 if let Some(unsaid) = failures.say() {
-                    tracing::warn!(%error, unsaid, "cannot accept a BGP connection");
+                    tracing::warn!(%error, unsaid = (unsaid > 0).then_some(unsaid), "cannot accept a BGP connection");
                 }
                 tokio::time::sleep(ERROR_PAUSE).await;
             }
@@ -220,7 +220,7 @@ async fn hand_over(incoming: Incoming, remote: SocketAddr, peers: &Arc<Peers>, s
             Ok(place) => drop(tokio::spawn(dynamic::admit(incoming, place))),
             Err(reason) => {
                 if let Some(unsaid) = strangers.say() {
-                    tracing::info!(remote = %named(remote), %reason, unsaid, "connection refused");
+                    tracing::info!(remote = %named(remote), %reason, unsaid = (unsaid > 0).then_some(unsaid), "connection refused");
                 }
                 let mut stream = incoming.stream;
                 if matches!(reason, NotAdmitted::TooFar(..)) {

@@ -94,7 +94,7 @@ pub(crate) fn subnets(local: IpAddr) -> Vec<IpNet> {
 /// The interface by which a neighbour is directly connected to an address of ours.
 pub(crate) fn link_to(remote: IpAddr, local: IpAddr) -> Option<String> {
     if let Some(link) = link_of(remote) {
-        return Some(link.name().unwrap_or_default().to_string());
+        return Some(link.name().unwrap_or_default());
     }
     let addresses = subnets_of_machine();
     let (interface, _) = addresses.iter().find(|(_, subnet)| subnet.addr() == local)?;

@@ -13,13 +13,13 @@ pub(super) struct Seldom {
 }
 
 impl Seldom {
-    /// Whether it may be said now, and how often it was not since the last time, if that happened.
-    pub(super) fn say(&mut self) -> Option<Option<u64>> {
+    /// Whether it may be said now, and how often it was not since the last time.
+    pub(super) fn say(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < PAUSE) {
             self.unsaid += 1;
             return None;
         }
         self.last = Some(Instant::now());
-        Some(Some(std::mem::take(&mut self.unsaid)).filter(|unsaid| *unsaid > 0))
+        Some(std::mem::take(&mut self.unsaid))
     }
 }

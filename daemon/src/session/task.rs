@@ -443,7 +443,7 @@ impl Task {
             self.too_far.count += 1;
             self.history.note("refused", format!("connection from too far away: {why}"));
             if let Some(unsaid) = self.too_far.log.say() {
-                tracing::warn!(neighbor = %self.neighbor.name(), %why, unsaid, "connection from too far away refused");
+                tracing::warn!(neighbor = %self.neighbor.name(), %why, unsaid = (unsaid > 0).then_some(unsaid), "connection from too far away refused");
             }
             return reset(stream);
         }
