@@ -251,7 +251,17 @@ impl Filters {
         if self.alive.len() < 2 {
             return;
         }
-        let Some(least) = self.alive.iter().map(|&index| key(&candidates[index])).min() else { return };
+        let mut keys = self.alive.iter().map(|&index| key(&candidates[index]));
+        let Some(mut least) = keys.next() else { return };
+        let mut differ = false;
+        for key in keys {
+            differ |= key != least;
+            least = least.min(key);
+        }
+        // Most steps decide nothing.
+        if !differ {
+            return;
+        }
         let lost_at = &mut self.lost_at;
         self.alive.retain(|&index| {
             let stays = key(&candidates[index]) == least;

@@ -305,8 +305,13 @@ impl<K: Bits> Plane<K> {
             self.table.push(id, path);
         } else {
             let before = self.choice(core, id);
+            let wins = self.wins_at_once(id, path);
             self.table.push(id, path);
-            self.reselect(core, id, before);
+            if wins {
+                self.crown_last(core, id, before);
+            } else {
+                self.reselect(core, id, before);
+            }
         }
         if path.eligible() {
             self.export_paths(id);

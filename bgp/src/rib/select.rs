@@ -57,6 +57,25 @@ impl<K: Bits> Plane<K> {
         !path.eligible() || self.table.best(id).is_some_and(|best| best.rank > path.rank)
     }
 
+    /// Whether an eligible path, put into an entry, beats all others by rank alone.
+    #[inline]
+    pub(crate) fn wins_at_once(&self, id: u32, path: Path) -> bool {
+        path.eligible() && self.table.best(id).is_none_or(|best| best.rank < path.rank)
+    }
+
+    /// Makes the last path of an entry, which wins at once, the best one.
+    pub(crate) fn crown_last(&mut self, core: &mut Core, id: u32, before: Choice) {
+        let paths = self.table.paths_mut(id);
+        for path in &mut *paths {
+            path.flags &= !Path::CHOSEN;
+        }
+        if let Some(last) = paths.len().checked_sub(1) {
+            paths[last].flags |= Path::CHOSEN;
+            paths.swap(0, last);
+        }
+        self.note_change(core, id, before);
+    }
+
     /// Chooses among the paths of an entry, and notes the change when there is one.
     pub(crate) fn reselect(&mut self, core: &mut Core, id: u32, before: Choice) {
         let paths = self.table.paths_mut(id);
