@@ -25,7 +25,7 @@ pub enum TableEdit {
         /// What to write.
         value: NextHopWord,
     },
-    /// Write a slot that no set covers yet.
+    /// Write a slot: one that no set covers yet, or one that changes hands with one 4-byte store.
     Member {
         /// Index into `MEMBERS`.
         slot: u32,

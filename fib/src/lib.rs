@@ -4,7 +4,7 @@
 //! picture). [`Fib`] holds what is meant of all of it, without a system call: callers change it, then
 //! [`Fib::commit`] writes down the [`TableEdit`]s that bring the maps there from where the last commit
 //! left them. The edits of a commit are in an order in which each word is complete before another
-//! names it: adjacencies, next hops, member slots, sets, new entries, removed entries.
+//! names it: adjacencies, next hops, member slots, next hops that are lost, sets, new entries, removed entries.
 //!
 //! What a commit stops using (an adjacency, a next hop, a set with its slots) is not used again before
 //! [`Fib::grace_elapsed`] says that no program can still hold it. The whole cycle, on one thread:
@@ -88,11 +88,11 @@ impl Default for FibConfig {
             capacity_v6: 1_000_000,
             nodes_v4: Layout::IPV4.map(|layout| layout.nodes),
             nodes_v6: Layout::IPV6.map(|layout| layout.nodes),
-            sets: 4096,
-            members: 65_536,
+            sets: 65_536,
+            members: 196_608,
             next_hops: 4096,
             adjacencies: 8192,
-            ecmp_slots: 64,
+            ecmp_slots: 128,
         }
     }
 }
@@ -302,12 +302,32 @@ impl Fib {
     /// the traffic. The id is good until the next
     /// commit, and beyond it as long as a route names it.
     pub fn set(&mut self, members: &[NextHopId]) -> Result<SetId, FibError> {
-        self.sets.intern(members, &mut self.next_hops)
+        self.set_with_backup(members, None)
+    }
+
+    /// [`Self::set`] with a next hop that takes over when no member is left, without any route being touched.
+    pub fn set_with_backup(
+        &mut self,
+        members: &[NextHopId],
+        backup: Option<NextHopId>,
+    ) -> Result<SetId, FibError> {
+        self.sets.intern(members, backup, &mut self.next_hops)
+    }
+
+    /// A next hop may be lost, or is no longer thought to be: sets that have others, members or a backup, use
+    /// those meanwhile. What is known of it does not change.
+    pub fn suspect(&mut self, id: NextHopId, suspect: bool) -> Result<(), FibError> {
+        self.next_hops.suspect(id, suspect)
     }
 
     /// The members of a set by id.
     pub fn set_members(&self, id: SetId) -> Option<&[NextHopId]> {
         self.sets.members(id)
+    }
+
+    /// The backup of a set by id.
+    pub fn set_backup(&self, id: SetId) -> Option<NextHopId> {
+        self.sets.backup(id)
     }
 
     /// Adds a route, or points the route of this prefix at another set, with the next commit. Only then
@@ -403,8 +423,12 @@ impl Fib {
             self.sets.release(set);
         }
         self.sets.retire_idle(&mut self.next_hops);
-        self.next_hops.commit(edits);
-        self.sets.commit(edits);
+        let mut last = Vec::new();
+        self.next_hops.commit(edits, &mut last);
+        let moved = self.next_hops.take_moved();
+        self.sets.redirect(&moved, &self.next_hops, edits);
+        edits.append(&mut last);
+        self.sets.commit(&self.next_hops, edits);
         self.v4.commit(edits);
         self.v6.commit(edits);
     }

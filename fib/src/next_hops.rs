@@ -72,20 +72,44 @@ pub struct NextHopView {
     pub key: NextHopKey,
     /// What is known of it; `None` for those that need no neighbour.
     pub resolution: Option<Resolution>,
+    /// Whether it may be lost, see [`crate::Fib::suspect`].
+    pub suspect: bool,
     /// Number of sets that name it.
     pub sets: u32,
+}
+
+/// How far a next hop can be relied on, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Health {
+    /// Nothing is known against it.
+    Good,
+    /// It may be lost: others are used where there are others.
+    Suspect,
+    /// It cannot be reached.
+    Down,
 }
 
 #[derive(Debug)]
 struct NextHop {
     key: NextHopKey,
     resolution: Resolution,
+    suspect: bool,
     /// What the map holds, or will after the edits of the last commit.
     written: Option<NextHopWord>,
     adjacency: Option<(u32, Adjacency)>,
     held: bool,
     sets: u32,
     dirty: bool,
+}
+
+impl NextHop {
+    fn health(&self) -> Health {
+        match (self.key, self.resolution) {
+            (NextHopKey::Via { .. }, Resolution::Down) => Health::Down,
+            (NextHopKey::Via { .. }, _) if self.suspect => Health::Suspect,
+            _ => Health::Good,
+        }
+    }
 }
 
 /// All next hops.
@@ -98,6 +122,8 @@ pub(crate) struct NextHops {
     adjacencies_used: u32,
     /// Those to look at in the next commit.
     dirty: Vec<u32>,
+    /// Those whose health changed since the last commit.
+    moved: Vec<NextHopId>,
 }
 
 impl NextHops {
@@ -109,6 +135,7 @@ impl NextHops {
             adjacencies: IdPool::new(0, adjacencies),
             adjacencies_used: 0,
             dirty: Vec::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -123,6 +150,7 @@ impl NextHops {
         let next_hop = NextHop {
             key,
             resolution: Resolution::Down,
+            suspect: false,
             written: None,
             adjacency: None,
             held: true,
@@ -151,10 +179,34 @@ impl NextHops {
             return Err(FibError::NotANeighbour { id: id.0 });
         }
         if next_hop.resolution != resolution {
+            let before = next_hop.health();
             next_hop.resolution = resolution;
+            let moved = next_hop.health() != before;
             self.touch(id);
+            self.moved.extend(moved.then_some(id));
         }
         Ok(())
+    }
+
+    pub(crate) fn suspect(&mut self, id: NextHopId, suspect: bool) -> Result<(), FibError> {
+        let next_hop = self.slot_mut(id)?;
+        if std::mem::replace(&mut next_hop.suspect, suspect) != suspect {
+            self.moved.push(id);
+        }
+        Ok(())
+    }
+
+    /// How far a next hop can be relied on; one that is gone not at all.
+    pub(crate) fn health(&self, id: NextHopId) -> Health {
+        match self.slots.get(id.0 as usize) {
+            Some(Some(next_hop)) => next_hop.health(),
+            _ => Health::Down,
+        }
+    }
+
+    /// The next hops whose health changed since the last call.
+    pub(crate) fn take_moved(&mut self) -> Vec<NextHopId> {
+        std::mem::take(&mut self.moved)
     }
 
     /// A set names the next hop.
@@ -187,6 +239,7 @@ impl NextHops {
             id,
             key: next_hop.key,
             resolution: neighbour.then_some(next_hop.resolution),
+            suspect: next_hop.suspect,
             sets: next_hop.sets,
         })
     }
@@ -195,8 +248,9 @@ impl NextHops {
         (0..self.slots.len() as u32).filter_map(|id| self.view(NextHopId(id)))
     }
 
-    /// Retires what nobody needs and writes what changed.
-    pub(crate) fn commit(&mut self, edits: &mut Vec<TableEdit>) {
+    /// Retires what nobody needs and writes what changed. What takes traffic off next hops is appended to
+    /// `last`: it is to be done when others have that traffic.
+    pub(crate) fn commit(&mut self, edits: &mut Vec<TableEdit>, last: &mut Vec<TableEdit>) {
         let start = edits.len();
         let mut words = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
@@ -205,6 +259,8 @@ impl NextHops {
             if !next_hop.held && next_hop.sets == 0 {
                 self.retire(id);
             } else if let Some(word) = self.write(id, edits) {
+                let drops = word.kind == NextHopKind::Unset as u8;
+                let words = if drops { &mut *last } else { &mut words };
                 words.push(TableEdit::NextHop { index: id, value: word });
             }
         }

@@ -58,7 +58,7 @@ fn each_word_is_written_before_another_names_it() {
     fib.insert(net("10.1.0.0/16"), set).expect("the set lives");
     let edits = commit(&mut fib);
     assert!(edits.is_sorted_by_key(rank));
-    assert_eq!(edits.iter().filter(|edit| rank(edit) == 2).count(), 64);
+    assert_eq!(edits.iter().filter(|edit| rank(edit) == 2).count(), FibConfig::default().ecmp_slots as usize);
     Plane::new(10, 10).apply(&edits, |_| false);
 }
 

@@ -2,5 +2,6 @@
 
 mod commit;
 mod common;
+mod failover;
 mod lookup;
 mod ortc;

@@ -116,8 +116,13 @@ impl Plane {
                 self.next_hops.insert(index, value);
             }
             TableEdit::Member { slot, next_hop } => {
-                assert!(!self.seen_slots.contains(&slot), "slot {slot} may be in use");
+                // One of a set that lives may change hands; one of a set that is gone may not come to life.
+                let lives = self.members.contains_key(&slot) && self.owner_lives(slot);
+                assert!(lives || !self.seen_slots.contains(&slot), "slot {slot} may be in use");
                 assert!(self.next_hops.contains_key(&next_hop), "unwritten next hop named");
+                if lives {
+                    self.seen_next_hops.insert(next_hop);
+                }
                 self.members.insert(slot, next_hop);
             }
             TableEdit::Set { index, value } => {
@@ -151,6 +156,15 @@ impl Plane {
                 assert!(gone.is_some() || self.uncertain.contains(&prefix), "{prefix} is not in the map");
             }
         }
+    }
+
+    /// Whether a slot is of a set that an entry or a word names now.
+    fn owner_lives(&self, slot: u32) -> bool {
+        let named = |set: u32| {
+            self.sets.get(&set).is_some_and(|word| (word.base..word.base + word.slots).contains(&slot))
+        };
+        self.routes.values().any(|set| named(*set))
+            || self.direct.iter().any(|image| image.sets().into_iter().any(named))
     }
 
     /// An entry or a word names a set.
