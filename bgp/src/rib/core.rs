@@ -267,6 +267,10 @@ pub(crate) struct Plane<K> {
     pub(crate) table: Table<K>,
     /// Entries with [`pending::CHANGE`], in the order in which they changed.
     pub(crate) changed: VecDeque<u32>,
+    /// Whether the forwarding plane is told of backups.
+    pub(crate) backups: bool,
+    /// Entries with [`pending::BACKUP`], and such as had it.
+    pub(crate) unbacked: VecDeque<u32>,
     pub(crate) sweep: Sweep,
     /// By group.
     pub(crate) journals: Vec<Option<Journal>>,
@@ -279,10 +283,12 @@ pub(crate) struct Plane<K> {
 }
 
 impl<K: Bits> Plane<K> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(backups: bool) -> Self {
         Self {
             table: Table::new(),
             changed: VecDeque::new(),
+            backups,
+            unbacked: VecDeque::new(),
             sweep: Sweep::default(),
             journals: Vec::new(),
             paths_journals: 0,
@@ -337,9 +343,12 @@ impl<K: Bits> Plane<K> {
         }
     }
 
-    /// Has those groups look at the entry again that are told of more than its best path.
+    /// Has whoever is told of more than the best path look at the entry again: groups, and the forwarding plane.
     #[inline]
     pub(crate) fn export_paths(&mut self, id: u32) {
+        if self.backups {
+            self.note_backup(id);
+        }
         if self.paths_journals > 0 {
             self.journals.iter_mut().flatten().filter(|journal| journal.hears_of_paths()).for_each(
                 |journal| {

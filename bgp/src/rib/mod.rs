@@ -17,6 +17,7 @@
 //! the long work, [`view`] answers questions, [`out`] is the way back to the peers. `core` ties them together.
 
 mod attrs;
+mod backup;
 mod blocks;
 mod confirm;
 mod core;
@@ -143,6 +144,8 @@ pub struct RibConfig {
     pub assume_reachable: bool,
     /// When peers are told of a change.
     pub announce: Announce,
+    /// Tell of backups, see [`Rib::drain_backups`].
+    pub backups: bool,
     /// The part of the prefixes to hold.
     pub shard: ShardSpec,
 }
@@ -158,6 +161,7 @@ impl RibConfig {
             rules: Rules::default(),
             assume_reachable: false,
             announce: Announce::Unconfirmed,
+            backups: false,
             shard: ShardSpec::WHOLE,
         }
     }
@@ -193,6 +197,8 @@ pub struct BestRoute {
     pub attr: AttrId,
     /// Where it leads.
     pub forwarding: Forwarding,
+    /// Where its traffic goes when none of those next hops is left, as far as that has been looked at.
+    pub backup: Option<IpAddr>,
 }
 
 /// A prefix whose best route is another than before, or gone.
@@ -274,8 +280,8 @@ impl Rib {
     pub fn new(config: RibConfig) -> Self {
         Self {
             core: Core::new(&config),
-            v4: Plane::new(),
-            v6: Plane::new(),
+            v4: Plane::new(config.backups),
+            v6: Plane::new(config.backups),
             groups: Groups::default(),
             flights: Flights::default(),
             key: Vec::new(),
@@ -690,9 +696,9 @@ impl Rib {
             return None;
         }
         let room = limit.min(self.v4.changed.len());
-        let v4 = self.v4.drain_changes(&self.core, room, changes);
+        let v4 = self.v4.drain_changes(&mut self.core, room, changes);
         let room = (limit - room).min(self.v6.changed.len());
-        let v6 = self.v6.drain_changes(&self.core, room, changes);
+        let v6 = self.v6.drain_changes(&mut self.core, room, changes);
         self.take_off(v4, v6)
     }
 
@@ -744,13 +750,19 @@ impl Rib {
 
 impl<K: Bits> Plane<K> {
     /// Answers the entries that the forwarding plane is to confirm.
-    fn drain_changes(&mut self, core: &Core, count: usize, changes: &mut Vec<BestChange>) -> Vec<u32> {
+    fn drain_changes(&mut self, core: &mut Core, count: usize, changes: &mut Vec<BestChange>) -> Vec<u32> {
+        let back_up = self.backups && count <= backup::AT_ONCE;
         let mut drained = Vec::new();
         let mut ids = std::mem::take(&mut self.changed);
         for id in ids.drain(..count) {
             self.table.clear_pending(id, pending::CHANGE);
             let (bits, length) = self.table.prefix(id);
-            let best = self.table.best(id).map(|best| self.best_route(core, id, best));
+            let mut best = self.table.best(id).map(|best| self.best_route(core, id, best));
+            if let Some(best) =
+                best.as_mut().filter(|best| back_up && matches!(best.forwarding, Forwarding::Via(_)))
+            {
+                best.backup = self.backup(core, id);
+            }
             changes.push(BestChange { prefix: bits.net(length), best });
             if self.table.is_pending(id, pending::FORWARDING) {
                 drained.push(id);
@@ -782,6 +794,7 @@ impl<K: Bits> Plane<K> {
                     peer: PeerId(best.peer),
                     attr: AttrId(best.attr),
                     forwarding: Forwarding::Via(shares),
+                    backup: None,
                 };
             }
             let mut next_hops: SmallVec<[IpAddr; 1]> = members.filter_map(address).collect();
@@ -789,6 +802,6 @@ impl<K: Bits> Plane<K> {
             next_hops.dedup();
             Forwarding::Via(next_hops)
         };
-        BestRoute { peer: PeerId(best.peer), attr: AttrId(best.attr), forwarding }
+        BestRoute { peer: PeerId(best.peer), attr: AttrId(best.attr), forwarding, backup: None }
     }
 }

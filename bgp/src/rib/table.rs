@@ -37,6 +37,8 @@ pub(crate) mod pending {
     pub(crate) const FORWARDING: u8 = 2;
     /// The forwarding plane could not take its best path: withdrawn from peers.
     pub(crate) const NOT_INSTALLED: u8 = 4;
+    /// Its backup is to be looked at; see [`super::super::backup`].
+    pub(crate) const BACKUP: u8 = 8;
     /// The generation of the batch with its last drained change; see [`super::super::confirm`].
     pub(crate) const GENERATION: u8 = 0xf0;
 }
