@@ -172,6 +172,8 @@ pub struct FibConf {
     pub xdp_mode: XdpMode,
     /// When neighbors are told of a new best path.
     pub advertise: Advertise,
+    /// Whether sets of next hops name a backup, the next hop of the best path that leads elsewhere.
+    pub backups: bool,
     /// In what time all tables are read back and compared with what is meant; `None`: never.
     pub audit_interval: Option<Duration>,
     /// Most entries of the IPv4 trie, after compression. A direct table takes every route.
@@ -200,6 +202,7 @@ impl Default for FibConf {
             lookup: Lookup::default(),
             xdp_mode: XdpMode::default(),
             advertise: Advertise::default(),
+            backups: true,
             audit_interval: Some(Self::DEFAULT_AUDIT_INTERVAL),
             max_ipv4_entries: Self::DEFAULT_MAX_IPV4_ENTRIES,
             max_ipv6_entries: Self::DEFAULT_MAX_IPV6_ENTRIES,

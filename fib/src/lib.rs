@@ -305,7 +305,8 @@ impl Fib {
         self.set_with_backup(members, None)
     }
 
-    /// [`Self::set`] with a next hop that takes over when no member is left, without any route being touched.
+    /// [`Self::set`] with a next hop that takes over when no member is left, without any route being touched. A
+    /// quarter of the ids and slots is not for new sets with a backup, which are as many as there are pairs.
     pub fn set_with_backup(
         &mut self,
         members: &[NextHopId],

@@ -101,6 +101,10 @@ impl Sets {
             1 => 1,
             n => self.ecmp_slots.max(n),
         };
+        // What is left at the end is for routes without a backup: they need far fewer sets.
+        if key.backup.is_some() && self.is_nearly_full(slots) {
+            return Err(FibError::SetsFull { limit: self.ids.limit() });
+        }
         let id = self.ids.allocate().ok_or(FibError::SetsFull { limit: self.ids.limit() })?;
         let Some(base) = self.members.allocate(slots) else {
             self.ids.free(id);
@@ -118,6 +122,12 @@ impl Sets {
         self.fresh.push(id);
         self.idle.push(id);
         Ok(SetId(id))
+    }
+
+    /// Whether less than a quarter of the ids or of the slots would be left after a set with so many of them.
+    fn is_nearly_full(&self, slots: u32) -> bool {
+        let (ids, members) = (self.ids.available(), self.members.limit().saturating_sub(self.members.used()));
+        ids <= self.ids.limit() as usize / 4 || members < slots + self.members.limit() / 4
     }
 
     /// The members of a set, sorted, each as often as it has shares.

@@ -499,6 +499,9 @@ pub struct FibRoute {
     pub set: u32,
     /// Its next hops in words.
     pub next_hops: Vec<String>,
+    /// The next hop that takes over when none of them is left.
+    #[serde(default)]
+    pub backup: Option<String>,
 }
 
 /// `GET /v1/fib/diff`: what the forwarding tables held that was not meant.
@@ -544,7 +547,8 @@ pub struct NextHopInfo {
     pub id: Option<u32>,
     /// The next hop in words: an address, `local`, `glean`, ...
     pub name: String,
-    /// `forward`, `resolving`, `glean`, `local`, `drop`, `unused`, or `down` with the reason.
+    /// `forward`, `resolving`, `glean`, `local`, `drop`, `unused`, or `down` with the reason; with `, in doubt` where the
+    /// neighbour is probably lost, so that only routes without another next hop or a backup use it.
     pub state: String,
     /// Port that it leaves by.
     pub port: Option<String>,

@@ -250,6 +250,7 @@ pub(super) fn fib_route(row: &FibRow) -> FibRoute {
         installed: row.installed,
         set: row.set,
         next_hops: row.next_hops.iter().map(ToString::to_string).collect(),
+        backup: row.backup.as_ref().map(ToString::to_string),
     }
 }
 
@@ -261,7 +262,7 @@ pub(super) async fn next_hops(forwarding: &ForwardingHandle) -> Result<Vec<NextH
         .map(|row| NextHopInfo {
             id: row.id,
             name: row.to_string(),
-            state: row.state.to_string(),
+            state: if row.suspect { format!("{}, in doubt", row.state) } else { row.state.to_string() },
             port: row.port,
             mac: row.mac.map(|mac| mac.to_string()),
             resolved_by: row.resolved.and_then(|found| found.by).map(|by| by.to_string()),

@@ -289,7 +289,8 @@ async fn fib(client: &Client, prefix: Option<&str>, json: bool) -> Result<(), Cl
     };
     let head = line("Prefix", "Source", "Set", "State", "Next hops");
     listing(client, &path, prefix, &head, |route: FibRoute| {
-        let (set, hops) = (route.set.to_string(), route.next_hops.join(", "));
+        let backup = route.backup.map(|backup| format!("; backup {backup}")).unwrap_or_default();
+        let (set, hops) = (route.set.to_string(), route.next_hops.join(", ") + &backup);
         line(&route.prefix, &route.source, &set, &route.state, &hops)
     })
     .await

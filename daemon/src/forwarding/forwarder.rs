@@ -13,7 +13,7 @@
 //! next hop in `refused`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::audit::Audit;
+use super::failover::Doubts;
 use super::latency::{Arrival, Latency};
 use super::plane::Plane;
 use super::ports::Ports;
@@ -122,8 +123,10 @@ pub(super) struct Forwarder<P> {
     pub(super) shadowed: HashMap<IpNet, RouteTarget>,
     pub(super) refused: Refused,
     /// Sets that were found since the last commit, which is how long their ids are good for certain: a
-    /// batch has many routes to few sets of next hops.
+    /// batch has many routes to few sets of next hops. The backup is last in the key.
     found_sets: HashMap<Vec<IpAddr>, SetId, foldhash::fast::RandomState>,
+    set_key: Vec<IpAddr>,
+    pub(super) doubts: Doubts,
     sink: Box<dyn NextHopSink>,
     kept: watch::Sender<Kept>,
     stats: Arc<RwLock<ForwardingStats>>,
@@ -176,6 +179,8 @@ impl<P: Plane> Forwarder<P> {
             shadowed: HashMap::new(),
             refused: Refused::default(),
             found_sets: HashMap::default(),
+            set_key: Vec::new(),
+            doubts: Doubts::default(),
             sink: outputs.sink,
             kept: outputs.kept,
             stats: outputs.stats,
@@ -309,6 +314,9 @@ impl<P: Plane> Forwarder<P> {
             self.resolve_each(self.recursive.iter().copied().collect());
             self.kept_changed = true;
         }
+        if std::mem::take(&mut self.doubts.moved) {
+            self.resolve_all();
+        }
         self.recursive_moved = false;
         self.drop_untracked();
         self.write();
@@ -367,8 +375,8 @@ impl<P: Plane> Forwarder<P> {
     }
 
     fn try_insert(&mut self, prefix: IpNet, target: &RouteTarget) -> Result<(), FibError> {
-        let next_hops = match target {
-            RouteTarget::Via(next_hops) => next_hops.as_slice(),
+        let (next_hops, backup) = match target {
+            RouteTarget::Via { next_hops, backup } => (next_hops, *backup),
             RouteTarget::Reject => return self.insert_single(prefix, NextHopKey::Reject),
             RouteTarget::Blackhole => return self.insert_single(prefix, NextHopKey::Blackhole),
             RouteTarget::Withdrawn => {
@@ -376,7 +384,10 @@ impl<P: Plane> Forwarder<P> {
                 return Ok(());
             }
         };
-        if let Some(&set) = self.found_sets.get(next_hops) {
+        self.set_key.clear();
+        self.set_key.extend(next_hops);
+        self.set_key.push(backup.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        if let Some(&set) = self.found_sets.get(&self.set_key) {
             return self.fib.insert(prefix, set);
         }
         let mut members = Vec::with_capacity(next_hops.len());
@@ -387,8 +398,13 @@ impl<P: Plane> Forwarder<P> {
             };
             members.push(member);
         }
-        let set = self.set(&members)?;
-        self.found_sets.insert(next_hops.to_vec(), set);
+        // A route without a backup is better than none.
+        let backup = backup.and_then(|addr| self.next_hop(addr).ok());
+        let set = match self.fib.set_with_backup(&members, backup) {
+            Err(FibError::SetsFull { .. } | FibError::MembersFull { .. }) => self.set(&members)?,
+            other => other?,
+        };
+        self.found_sets.insert(self.set_key.clone(), set);
         self.fib.insert(prefix, set)
     }
 
@@ -435,14 +451,13 @@ impl<P: Plane> Forwarder<P> {
         if let Some(id) = next_hop.id {
             return Ok(id);
         }
-        let (way, tracked) = (next_hop.found.way, next_hop.tracked);
-        if tracked == 0 {
+        if next_hop.tracked == 0 {
             self.untracked.insert(addr);
         }
         let id = self.fib.next_hop(NextHopKey::Via { addr, ifindex: 0 })?;
-        self.fib.resolve(id, self.topology.resolution(way))?;
         self.reset_counters(id);
         self.known(addr).id = Some(id);
+        self.refresh_next_hop(addr);
         Ok(id)
     }
 
@@ -484,11 +499,7 @@ impl<P: Plane> Forwarder<P> {
             } else {
                 self.recursive.remove(&addr);
             }
-            if let Some(id) = next_hop.id
-                && let Err(error) = self.fib.resolve(id, self.topology.resolution(found.way))
-            {
-                error!(next_hop = %addr, %error, "cannot resolve a next hop");
-            }
+            self.refresh_next_hop(addr);
             self.tell(addr);
         }
     }
@@ -661,6 +672,7 @@ impl<P: Plane> Forwarder<P> {
             _ => None,
         });
         let kept: Kept = ways.chain(hosts).collect();
+        self.topology.forget_lost(&kept);
         self.kept.send_if_modified(|before| {
             let changed = *before != kept;
             *before = kept;

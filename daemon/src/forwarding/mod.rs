@@ -12,6 +12,7 @@
 //! speaks to it. Route changes go over a bounded channel; while it is full they wait in the RIB.
 
 mod audit;
+mod failover;
 mod forwarder;
 mod latency;
 mod net;
@@ -46,6 +47,7 @@ use crate::netlink::{Netlink, NetlinkError};
 use crate::xdp::{DataPlane, PlaneConfig, XdpError, XdpMode};
 
 pub use audit::{AuditStats, AuditedMap, Drift};
+pub use failover::Doubt;
 use forwarder::{Forwarder, Outputs};
 pub use latency::{Arrival, Latency};
 use net::NetTask;
@@ -182,8 +184,13 @@ pub struct RouteChange {
 pub enum RouteTarget {
     /// Nowhere: there is no route.
     Withdrawn,
-    /// To these next hops, which share the traffic; one that is there several times has more of it.
-    Via(Vec<IpAddr>),
+    /// To neighbours.
+    Via {
+        /// They share the traffic; one that is there several times has more of it.
+        next_hops: Vec<IpAddr>,
+        /// It takes over when none of them is left.
+        backup: Option<IpAddr>,
+    },
     /// To this router, which originates the prefix: what no more specific route takes is dropped. Else it
     /// would follow a default route back to where it came from.
     Reject,
@@ -203,6 +210,8 @@ pub struct RibBatch {
     pub routes: Vec<RouteChange>,
     /// The UPDATEs that have had their effect when these routes are in the tables.
     pub arrivals: Vec<Arrival>,
+    /// Neighbours that were doubted because their routes were about to go: with this batch they are gone.
+    pub settled: Vec<IpAddr>,
 }
 
 /// A batch of changes of a shard of the RIB.
@@ -271,6 +280,7 @@ pub struct ForwardingStats {
 #[derive(Clone, Debug)]
 pub struct ForwardingHandle {
     rib: mpsc::Sender<RibBatch>,
+    doubts: mpsc::UnboundedSender<Doubt>,
     queries: mpsc::Sender<Query>,
     stats: Arc<RwLock<ForwardingStats>>,
     stop: watch::Sender<bool>,
@@ -296,6 +306,13 @@ impl ForwardingHandle {
     /// Waits for room for a batch of the RIB.
     pub async fn room(&self) -> Result<Room<'_>, ForwardingStopped> {
         self.rib.reserve().await.map(Room).map_err(|_| ForwardingStopped)
+    }
+
+    /// Tells that a neighbour is probably lost, or no longer thought to be. Goes before routes that wait. Never waits
+    /// itself: those who have doubts have other things to do, and there are as many doubts as neighbours at most.
+    pub fn doubt(&self, doubt: Doubt) {
+        // The FIB thread may have ended already.
+        let _ = self.doubts.send(doubt);
     }
 
     /// Counts and ports as of the last burst.
@@ -382,7 +399,14 @@ pub async fn start(
     let (events, net_inputs) = mpsc::channel(QUEUE);
     let (rib, rib_inputs) = mpsc::channel(RIB_QUEUE);
     let (queries, query_inputs) = mpsc::channel(QUEUE);
-    let inputs = Inputs { net: net_inputs, queries: query_inputs, rib: rib_inputs, stop: stopped.clone() };
+    let (doubts, doubt_inputs) = mpsc::unbounded_channel();
+    let inputs = Inputs {
+        net: net_inputs,
+        doubts: doubt_inputs,
+        queries: query_inputs,
+        rib: rib_inputs,
+        stop: stopped.clone(),
+    };
     let (netlink, thread) = match Box::pin(finish(netlink, forwarder, inputs, config.audit_interval)).await {
         Ok(done) => done,
         Err(error) => {
@@ -402,7 +426,7 @@ pub async fn start(
     };
     let net = tokio::spawn(task.run());
     let running = Arc::new(Mutex::new(Some(Running { thread, net })));
-    Ok(ForwardingHandle { rib, queries, stats, stop, running })
+    Ok(ForwardingHandle { rib, doubts, queries, stats, stop, running })
 }
 
 /// The ports of the configuration, and our end of the pair.

@@ -91,7 +91,12 @@ impl<P: Plane> Forwarder<P> {
             return;
         }
         if !next_hops.is_empty() {
-            self.shadowed.insert(prefix, RouteTarget::Via(next_hops));
+            let backup = self.fib.set_backup(route.set).and_then(|id| self.fib.next_hop_view(id));
+            let backup = backup.and_then(|view| match view.key {
+                NextHopKey::Via { addr, ifindex: 0 } => Some(addr),
+                _ => None,
+            });
+            self.shadowed.insert(prefix, RouteTarget::Via { next_hops, backup });
         }
     }
 

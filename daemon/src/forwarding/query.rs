@@ -71,6 +71,8 @@ pub struct FibRow {
     pub set: u32,
     /// Its next hops.
     pub next_hops: Vec<NextHopRow>,
+    /// What takes over from them.
+    pub backup: Option<NextHopRow>,
 }
 
 /// What a next hop does with packets.
@@ -123,6 +125,8 @@ pub struct NextHopRow {
     pub mac: Option<Mac>,
     /// How it is reached, where it is a next hop of BGP routes.
     pub resolved: Option<Resolved>,
+    /// Whether it may be lost: routes that have others use those meanwhile.
+    pub suspect: bool,
     /// Its shares of the traffic of a route, against those of the route's other next hops.
     pub shares: usize,
     /// Number of sets that name it.
@@ -221,6 +225,10 @@ impl<P: Plane> Forwarder<P> {
             installed: route.status.is_installed(),
             set: route.set.0,
             next_hops: each.filter_map(row).collect(),
+            backup: self
+                .fib
+                .set_backup(route.set)
+                .and_then(|id| Some(self.next_hop_row(self.fib.next_hop_view(id)?))),
         }
     }
 
@@ -232,6 +240,7 @@ impl<P: Plane> Forwarder<P> {
             installed: false,
             set: 0,
             next_hops: Vec::new(),
+            backup: None,
         })
     }
 
@@ -273,6 +282,7 @@ impl<P: Plane> Forwarder<P> {
             port: port.map(str::to_owned),
             mac,
             resolved: self.resolved(view.key),
+            suspect: view.suspect,
             shares: 1,
             sets: view.sets,
             counter: self.next_hop_counter(view.id),
@@ -299,6 +309,7 @@ impl<P: Plane> Forwarder<P> {
                 port: ifindex.and_then(|ifindex| self.interface_name(ifindex)).map(str::to_owned),
                 mac: None,
                 resolved: Some(next_hop.found),
+                suspect: false,
                 shares: 1,
                 sets: 0,
                 counter: Counter::default(),

@@ -1,6 +1,7 @@
 //! The FIB thread's state against a data plane that is only written down.
 
 mod audit;
+mod failover;
 mod limits;
 mod paper;
 mod recursion;
@@ -167,7 +168,11 @@ impl Lab {
 
     fn route(&mut self, prefix: &str, next_hops: &[&str]) {
         let next_hops: Vec<IpAddr> = next_hops.iter().map(|text| ip(text)).collect();
-        let target = if next_hops.is_empty() { RouteTarget::Withdrawn } else { RouteTarget::Via(next_hops) };
+        let target = if next_hops.is_empty() {
+            RouteTarget::Withdrawn
+        } else {
+            RouteTarget::Via { next_hops, backup: None }
+        };
         self.change(prefix, target);
     }
 

@@ -63,7 +63,10 @@ fn drift_in_the_kernels_maps_is_found_counted_and_repaired() {
             let outputs = Outputs { sink: Box::new(Heard(sender)), kept, stats };
             let ports = Ports::new(Vec::new(), XdpMode::Auto);
             let mut forwarder = Forwarder::new(Fib::new(tables), plane, ports, Topology::new(false), outputs);
-            let target = |number: u32| RouteTarget::Via(vec![IpAddr::V4((0x0a00_0000 + number % 7).into())]);
+            let target = |number: u32| RouteTarget::Via {
+                next_hops: vec![IpAddr::V4((0x0a00_0000 + number % 7).into())],
+                backup: None,
+            };
             let changes = (0..4000_u32).flat_map(|number| {
                 let v4 = format!("{}/25", Ipv4Addr::from(0x1400_0000 + (number << 8)));
                 let v6 = format!("2001:db8:{number:x}::/48");
@@ -152,12 +155,19 @@ fn the_forwarding_plane_starts_follows_the_kernel_and_stops_without_a_trace() {
         assert!(ports.iter().all(|port| port.mode == Some(AttachedMode::Native)), "{ports:?}");
 
         let addr: IpAddr = "10.1.0.9".parse().unwrap();
-        let batch = |next_hops, routes| RibBatch { id: None, next_hops, routes, arrivals: Vec::new() };
+        let batch = |next_hops, routes| RibBatch {
+            id: None,
+            next_hops,
+            routes,
+            arrivals: Vec::new(),
+            settled: Vec::new(),
+        };
         let tracked = vec![NextHopInterest { addr, added: true }];
         handle.room().await.unwrap().send(batch(tracked, Vec::new()));
         assert_eq!(heard.recv().await, Some((addr, true)));
         let prefix = "192.0.2.0/24".parse().unwrap();
-        let routes = vec![RouteChange { prefix, target: RouteTarget::Via(vec![addr]) }];
+        let routes =
+            vec![RouteChange { prefix, target: RouteTarget::Via { next_hops: vec![addr], backup: None } }];
         handle.room().await.unwrap().send(batch(Vec::new(), routes));
         sh("ip neigh replace 10.1.0.9 lladdr 02:00:00:00:00:09 dev p1 nud reachable");
         loop {

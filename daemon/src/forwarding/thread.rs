@@ -1,11 +1,12 @@
 //! The FIB thread: takes what comes in, and flushes once for each batch of it.
 //!
-//! The network's state goes before routes: a link that went down is in the tables after one batch,
+//! The network's state and doubts go before routes: a link that went down is in the tables after one batch,
 //! however many routes wait. Questions are answered between batches.
 
 use tokio::sync::{mpsc, watch};
 
 use super::RibBatch;
+use super::failover::Doubt;
 use super::forwarder::Forwarder;
 use super::plane::Plane;
 use super::query::Query;
@@ -13,6 +14,7 @@ use crate::netlink::NetEvent;
 
 pub(super) struct Inputs {
     pub(super) net: mpsc::Receiver<Vec<NetEvent>>,
+    pub(super) doubts: mpsc::UnboundedReceiver<Doubt>,
     pub(super) queries: mpsc::Receiver<Query>,
     pub(super) rib: mpsc::Receiver<RibBatch>,
     pub(super) stop: watch::Receiver<bool>,
@@ -23,6 +25,9 @@ pub(super) async fn run<P: Plane>(mut forwarder: Forwarder<P>, mut inputs: Input
     while next(&mut forwarder, &mut inputs).await {
         while let Ok(events) = inputs.net.try_recv() {
             forwarder.net_all(events);
+        }
+        while let Ok(doubt) = inputs.doubts.try_recv() {
+            forwarder.doubts.note(doubt);
         }
         forwarder.flush(true);
     }
@@ -46,6 +51,7 @@ async fn next<P: Plane>(forwarder: &mut Forwarder<P>, inputs: &mut Inputs) -> bo
             // Without news of the network the tables would turn into lies.
             None => return false,
         },
+        Some(doubt) = inputs.doubts.recv() => forwarder.doubts.note(doubt),
         Some(query) = inputs.queries.recv() => forwarder.answer(query),
         Some(batch) = inputs.rib.recv() => take(forwarder, batch),
         () = alarm => {}
@@ -62,5 +68,8 @@ fn take<P: Plane>(forwarder: &mut Forwarder<P>, batch: RibBatch) {
     }
     if !batch.routes.is_empty() || !batch.arrivals.is_empty() {
         forwarder.routes(batch.routes, batch.arrivals);
+    }
+    for addr in batch.settled {
+        forwarder.doubts.note(Doubt { addr, raised: false });
     }
 }

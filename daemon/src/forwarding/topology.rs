@@ -97,6 +97,8 @@ pub(super) struct Topology {
     routes: Routes,
     /// Usable neighbours.
     neighbours: HashMap<(u32, IpAddr), Mac>,
+    /// Neighbours that were usable and ceased to be, while somebody leads traffic to them.
+    lost: BTreeSet<(u32, IpAddr)>,
     /// Routed ports by the interface index that addresses and routes are on.
     egress: HashMap<u32, Egress>,
     /// Default routes resolve next hops too.
@@ -120,6 +122,7 @@ impl Topology {
             }
             NetEvent::LinkGone { ifindex } => {
                 self.links.remove(&ifindex);
+                self.lost.retain(|(on, _)| *on != ifindex);
             }
             NetEvent::Address { ifindex, net, added: true } => {
                 self.addresses.insert((ifindex, net));
@@ -129,13 +132,30 @@ impl Topology {
             }
             NetEvent::Neighbour(neighbour) => {
                 let key = (neighbour.ifindex, neighbour.ip);
-                match neighbour.mac.filter(|_| neighbour.usable) {
-                    Some(mac) => self.neighbours.insert(key, mac),
-                    None => self.neighbours.remove(&key),
-                };
+                if let Some(mac) = neighbour.mac.filter(|_| neighbour.usable) {
+                    self.neighbours.insert(key, mac);
+                    self.lost.remove(&key);
+                } else if self.neighbours.remove(&key).is_some() {
+                    self.lost.insert(key);
+                }
             }
             NetEvent::Route { prefix, metric, hops } => self.routes.set(prefix, metric, hops),
         }
+    }
+
+    /// Whether a neighbour was usable and is not any more.
+    pub(super) fn is_lost(&self, ifindex: u32, gateway: IpAddr) -> bool {
+        self.lost.contains(&(ifindex, gateway))
+    }
+
+    /// Forgets those of the lost neighbours that nothing leads to.
+    pub(super) fn forget_lost(&mut self, kept: &BTreeSet<(u32, IpAddr)>) {
+        self.lost.retain(|lost| kept.contains(lost));
+    }
+
+    /// Whether an address with a link is of the link with this interface index.
+    pub(super) fn is_of_link(&self, addr: IpAddr, ifindex: u32) -> bool {
+        link_of(addr).is_some() && self.link_of(addr) == Some(ifindex)
     }
 
     pub(super) fn links(&self) -> &BTreeMap<u32, Link> {

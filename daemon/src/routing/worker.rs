@@ -4,6 +4,7 @@
 //! and fills the queues of those neighbours that have room. It sleeps only when there is none of that.
 
 use std::io;
+use std::net::IpAddr;
 
 use bgp::link::Zoned;
 use bgp::rib::out::Batch;
@@ -17,7 +18,9 @@ use tokio::sync::mpsc;
 use super::handle::{Delivery, Inbox, ShardInput};
 use super::origin::{self, OriginSink, ShardWatch};
 use super::{FibNews, PeerUp, RibHandle, UpdateBatch};
-use crate::forwarding::{Arrival, BatchId, ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget};
+use crate::forwarding::{
+    Arrival, BatchId, Doubt, ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget,
+};
 use crate::monitor::{Monitor, unix_time};
 
 /// Inputs taken in one turn.
@@ -26,6 +29,8 @@ const TURN_INPUTS: usize = 16;
 const TURN_WORK: usize = 20_000;
 /// Best-path changes in one message to the FIB thread.
 const CHANGES_AT_ONCE: usize = 65_536;
+/// Prefixes whose backups are told in one message: few, as changes may come meanwhile.
+const BACKUPS_AT_ONCE: usize = 4096;
 /// Batches of UPDATEs whose age is kept apart while their changes wait.
 const MOST_ARRIVALS: usize = 4096;
 /// Octets of encoded UPDATEs in one message to a session, at most; of many shards each sends less.
@@ -60,6 +65,7 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
             arrivals: Vec::new(),
             changes: Vec::new(),
             interests: Vec::new(),
+            departing: Vec::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let forwarding = forwarding.clone();
@@ -81,6 +87,7 @@ fn new_rib(config: &conf::Config, shard: ShardSpec, forwards: bool) -> Rib {
         conf::Advertise::AtOnce => Announce::AtOnce,
         conf::Advertise::Installed => Announce::Installed,
     };
+    settings.backups = forwards && config.fib.backups;
     settings.shard = shard;
     let mut rib = Rib::new(settings);
     // Each shard takes those that are its own.
@@ -111,6 +118,8 @@ struct Worker {
     changes: Vec<BestChange>,
     /// Next hops that the forwarding plane has not been told of.
     interests: Vec<NextHopInterest>,
+    /// Neighbours whose sessions have gone and whose routes are being removed.
+    departing: Vec<IpAddr>,
 }
 
 /// Nobody can ask for anything any more.
@@ -119,7 +128,7 @@ struct Ended;
 impl Worker {
     async fn run(mut self, forwarding: Option<&ForwardingHandle>) {
         loop {
-            if !self.rib.has_work() {
+            if !self.rib.has_work() && !self.back_up(forwarding) {
                 match self.wait(forwarding).await {
                     // Used at once: let go, it would be that of another shard which waits for it too.
                     Ok(Some(room)) => self.hand_on(forwarding, Some(room)),
@@ -127,7 +136,7 @@ impl Worker {
                     Err(Ended) => return,
                 }
             }
-            self.take_waiting();
+            self.take_waiting(forwarding);
             self.rib.work(TURN_WORK);
             self.hand_on(forwarding, None);
             self.fill_queues();
@@ -139,7 +148,7 @@ impl Worker {
         &mut self,
         forwarding: Option<&'f ForwardingHandle>,
     ) -> Result<Option<Room<'f>>, Ended> {
-        let to_hand_on = self.has_to_hand_on();
+        let to_hand_on = self.has_to_hand_on() || self.rib.pending_backups() > 0;
         let room = async {
             match forwarding {
                 Some(forwarding) => forwarding.room().await.ok(),
@@ -154,7 +163,7 @@ impl Worker {
                     self.take_news(news);
                 }
             }
-            delivery = self.inbox.inputs.recv() => self.input(&delivery.ok_or(Ended)?),
+            delivery = self.inbox.inputs.recv() => self.input(&delivery.ok_or(Ended)?, forwarding),
             () = self.inbox.drained.notified() => {}
             room = room, if to_hand_on => return Ok(room),
         }
@@ -162,7 +171,7 @@ impl Worker {
     }
 
     /// Takes what is there, in turns, without waiting.
-    fn take_waiting(&mut self) {
+    fn take_waiting(&mut self, forwarding: Option<&ForwardingHandle>) {
         if let Ok(question) = self.inbox.questions.try_recv() {
             question(&mut self.rib);
         }
@@ -171,7 +180,7 @@ impl Worker {
         }
         for _ in 0..TURN_INPUTS {
             let Ok(delivery) = self.inbox.inputs.try_recv() else { break };
-            self.input(&delivery);
+            self.input(&delivery, forwarding);
         }
     }
 
@@ -188,7 +197,7 @@ impl Worker {
         }
     }
 
-    fn input(&mut self, delivery: &Delivery) {
+    fn input(&mut self, delivery: &Delivery, forwarding: Option<&ForwardingHandle>) {
         match &delivery.input {
             ShardInput::Up(up) => {
                 let PeerUp { session, export, updates } = &**up;
@@ -202,6 +211,12 @@ impl Worker {
             }
             ShardInput::Down(peer, kept) => {
                 self.receivers.retain(|receiver| receiver.peer != *peer);
+                if let (Some(forwarding), Some(addr), true) =
+                    (forwarding, self.rib.address(*peer), kept.is_empty())
+                {
+                    forwarding.doubt(Doubt { addr, raised: true });
+                    self.departing.push(addr);
+                }
                 self.rib.peer_lost(*peer, *kept);
             }
             ShardInput::Stale(peer, StaleRoutes::Mark(family)) => self.rib.mark_stale(*peer, *family),
@@ -269,6 +284,11 @@ impl Worker {
                     } else {
                         Vec::new()
                     },
+                    settled: if self.has_removed() {
+                        std::mem::take(&mut self.departing)
+                    } else {
+                        Vec::new()
+                    },
                 });
             }
         }
@@ -278,8 +298,32 @@ impl Worker {
         }
     }
 
+    /// Tells the forwarding plane of backups while there is nothing else to do; whether it did.
+    fn back_up(&mut self, forwarding: Option<&ForwardingHandle>) -> bool {
+        if self.rib.pending_backups() == 0 || self.rib.pending_changes() > 0 || !self.inbox.inputs.is_empty()
+        {
+            return false;
+        }
+        let Some(Ok(Some(room))) = forwarding.map(ForwardingHandle::try_room) else { return false };
+        self.changes.clear();
+        self.rib.drain_backups(BACKUPS_AT_ONCE, &mut self.changes);
+        room.send(RibBatch {
+            id: None,
+            next_hops: std::mem::take(&mut self.interests),
+            routes: self.changes.drain(..).map(route_change).collect(),
+            arrivals: Vec::new(),
+            settled: Vec::new(),
+        });
+        true
+    }
+
+    /// Whether routes of neighbours that have gone have been removed, and their changes handed on.
+    fn has_removed(&self) -> bool {
+        !self.departing.is_empty() && !self.rib.has_work() && self.rib.pending_changes() == 0
+    }
+
     fn has_to_hand_on(&self) -> bool {
-        !self.interests.is_empty() || self.rib.can_drain()
+        !self.interests.is_empty() || self.rib.can_drain() || self.has_removed()
     }
 
     fn publish(&self) {
@@ -331,8 +375,9 @@ impl Worker {
 /// What the forwarding plane needs of a change. A prefix originated here is ours: what nothing more specific
 /// takes of it goes nowhere else.
 fn route_change(change: BestChange) -> RouteChange {
+    let backup = change.best.as_ref().and_then(|best| best.backup);
     let target = match change.best.map(|best| best.forwarding) {
-        Some(Forwarding::Via(next_hops)) => RouteTarget::Via(next_hops.into_vec()),
+        Some(Forwarding::Via(next_hops)) => RouteTarget::Via { next_hops: next_hops.into_vec(), backup },
         Some(Forwarding::Originated) => RouteTarget::Reject,
         Some(Forwarding::Blackhole) => RouteTarget::Blackhole,
         None => RouteTarget::Withdrawn,

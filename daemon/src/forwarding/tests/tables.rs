@@ -12,7 +12,7 @@ fn large_tables() -> FibConfig {
 
 /// Routes to so many /24, in one batch.
 fn grow(lab: &mut Lab, routes: usize) {
-    let target = || RouteTarget::Via(vec![ip("10.0.0.9")]);
+    let target = || RouteTarget::Via { next_hops: vec![ip("10.0.0.9")], backup: None };
     let prefix = |i: usize| IpNet::new(IpAddr::V4(((20 << 24) + ((i as u32) << 8)).into()), 24).unwrap();
     let changes = (0..routes).map(|i| RouteChange { prefix: prefix(i), target: target() }).collect();
     lab.forwarder.routes(changes, Vec::new());
@@ -82,7 +82,7 @@ fn a_direct_table_is_in_use_from_the_start_if_it_is_asked_for() {
 
 /// Routes to so many /32, each in a /24 of its own, in one batch.
 fn grow_long(lab: &mut Lab, routes: usize, next_hop: &str) {
-    let target = || RouteTarget::Via(vec![ip(next_hop)]);
+    let target = || RouteTarget::Via { next_hops: vec![ip(next_hop)], backup: None };
     let prefix = |i: usize| IpNet::new(IpAddr::V4(((1 << 24) + ((i as u32) << 8) + 7).into()), 32).unwrap();
     let changes = (0..routes).map(|i| RouteChange { prefix: prefix(i), target: target() }).collect();
     lab.forwarder.routes(changes, Vec::new());

@@ -13,15 +13,28 @@ async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_to
     let (_events, net_inputs) = mpsc::channel(4);
     let (rib, rib_inputs) = mpsc::channel(64);
     let (queries, query_inputs) = mpsc::channel(4);
+    let (_doubts, doubt_inputs) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
-    let inputs = Inputs { net: net_inputs, queries: query_inputs, rib: rib_inputs, stop: stopped };
+    let inputs = Inputs {
+        net: net_inputs,
+        doubts: doubt_inputs,
+        queries: query_inputs,
+        rib: rib_inputs,
+        stop: stopped,
+    };
     let task = tokio::spawn(run(lab.forwarder, inputs));
 
     let addr = ip("10.0.0.9");
     let interest = NextHopInterest { addr, added: true };
-    let batch = |next_hops, routes| RibBatch { id: None, next_hops, routes, arrivals: Vec::new() };
+    let batch = |next_hops, routes| RibBatch {
+        id: None,
+        next_hops,
+        routes,
+        arrivals: Vec::new(),
+        settled: Vec::new(),
+    };
     rib.send(batch(vec![interest], Vec::new())).await.unwrap();
-    let via = RouteTarget::Via(vec![addr]);
+    let via = RouteTarget::Via { next_hops: vec![addr], backup: None };
     for (third, target) in [(1, via.clone()), (2, via), (1, RouteTarget::Withdrawn)] {
         let change = RouteChange { prefix: net(&format!("192.0.{third}.0/24")), target };
         rib.send(batch(Vec::new(), vec![change])).await.unwrap();
