@@ -272,10 +272,11 @@ fn spread(members: &[NextHopId], slots: u32) -> Box<[NextHopId]> {
     let mut owners = vec![(first, f64::INFINITY); count];
     for shares in members.chunk_by(|a, b| a == b) {
         let member = shares[0];
-        for (place, slot) in preference(member, slots).into_iter().enumerate() {
+        let rate = f64::from(u32::try_from(shares.len()).unwrap_or(u32::MAX));
+        for (place, slot) in (0..slots).zip(preference(member, slots)) {
             // Quantiles of an exponential distribution: of several, each is the least with a probability in
             // proportion to its rate.
-            let price = -(1.0 - (place as f64 + 0.5) / f64::from(slots)).ln() / shares.len() as f64;
+            let price = -(1.0 - (f64::from(place) + 0.5) / f64::from(slots)).ln() / rate;
             let owner = &mut owners[slot as usize];
             if (price, tie(member, slot)) < (owner.1, tie(owner.0, slot)) {
                 *owner = (member, price);
@@ -297,7 +298,7 @@ fn preference(member: NextHopId, slots: u32) -> Vec<u32> {
     order
 }
 
-/// A hash of two words without any likeness for like ones (the finalizer of SplitMix64, Steele et al., 2014).
+/// A hash of two words without any likeness for like ones (the finalizer of `SplitMix64`, Steele et al., 2014).
 fn mix(a: u32, b: u32) -> u64 {
     let word = (u64::from(a) << 32 | u64::from(b)).wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -311,8 +312,8 @@ mod tests {
 
     use super::*;
 
-    fn count(table: &[NextHopId], member: u32) -> usize {
-        table.iter().filter(|id| id.0 == member).count()
+    fn count(table: &[NextHopId], member: u32) -> u32 {
+        table.iter().map(|id| u32::from(id.0 == member)).sum()
     }
 
     fn ids(ids: std::ops::Range<u32>) -> Vec<NextHopId> {
@@ -327,7 +328,7 @@ mod tests {
             for start in 0..50 {
                 let table = spread(&ids(start * 16..start * 16 + n), 128);
                 for member in start * 16..start * 16 + n {
-                    let off = count(&table, member) as f64 - fair;
+                    let off = f64::from(count(&table, member)) - fair;
                     worst = worst.max(off.abs());
                     squares += off * off;
                 }
@@ -349,7 +350,7 @@ mod tests {
             assert!((75..=96).contains(&slots), "{slots} of 128 for two shares of three");
             doubled += slots;
         }
-        let mean = f64::from(doubled as u32) / 50.0;
+        let mean = f64::from(doubled) / 50.0;
         assert!((83.0..88.0).contains(&mean), "{mean} of 128 for two shares of three");
     }
 

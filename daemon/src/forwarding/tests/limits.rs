@@ -41,7 +41,7 @@ fn a_route_without_room_is_listed_and_keeps_none_waiting_that_needs_none() {
     // A later one comes to share the next hop of a route that is installed: it does not need what the first
     // one waits for.
     let latest = net(&format!("192.0.{}.0/24", 2 * sets - 1));
-    lab.forwarder.refused.insert(latest, RouteTarget::Via(vec![ip("10.0.0.1")]));
+    lab.forwarder.refused.insert(latest, RouteTarget::Via { next_hops: vec![ip("10.0.0.1")], backup: None });
     for _ in 0..2 {
         lab.forwarder.retry_refused();
     }
