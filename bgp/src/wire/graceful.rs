@@ -94,9 +94,12 @@ impl LongLivedRestart {
         let mut read = Self::default();
         for &[high, low, safi, flags, a, b, c] in tuples {
             let Some(family) = Family::from_afi_safi(u16::from_be_bytes([high, low]), safi) else { continue };
+            // The last tuple of a family counts, and one without time is as good as none.
             read.stale_times[family.index()] = u32::from_be_bytes([0, a, b, c]);
-            if flags & FORWARDING != 0 {
+            if flags & FORWARDING != 0 && read.stale_times[family.index()] > 0 {
                 read.forwarding.insert(family);
+            } else {
+                read.forwarding.remove(family);
             }
         }
         Some(read)
@@ -148,5 +151,7 @@ mod tests {
         assert_eq!(out, value);
         assert_eq!(LongLivedRestart::decode(&[]), Some(LongLivedRestart::default()));
         assert_eq!(LongLivedRestart::decode(&value[..6]), None);
+        let gone = [&value[..], &[0, 2, 1, 0x80, 0, 0, 0]].concat();
+        assert_eq!(LongLivedRestart::decode(&gone), Some(LongLivedRestart::default()));
     }
 }
