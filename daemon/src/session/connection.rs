@@ -5,7 +5,7 @@
 //! has already begun to take.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -22,6 +22,8 @@ use super::socket::{change_password, keep_alive};
 
 /// Octets read at a time.
 pub(super) const READ_CHUNK: usize = 256 * 1024;
+/// The same of a connection that is broken.
+const LAST_CHUNK: usize = 16 * 1024;
 /// Pieces written at a time.
 const WRITE_SLICES: usize = 64;
 /// Queued octets beyond which no more routes are taken on.
@@ -96,6 +98,14 @@ impl Connection {
     pub(super) fn read(&mut self) -> io::Result<usize> {
         self.received.reserve(READ_CHUNK);
         self.stream.try_read_buf(&mut self.received)
+    }
+
+    /// The same of a connection that is broken, of whose last octets nobody may have been told yet.
+    pub(super) fn read_last(&mut self) -> io::Result<usize> {
+        let mut octets = [0; LAST_CHUNK];
+        let count = (&*SockRef::from(&self.stream)).read(&mut octets)?;
+        self.received.extend_from_slice(&octets[..count]);
+        Ok(count)
     }
 
     /// Queues a control message: in front of all routes that the socket has not begun to take.

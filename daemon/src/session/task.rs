@@ -218,7 +218,7 @@ impl Task {
                 }
                 Event::Socket(index, Ready::Write) => self.write(now, index),
                 Event::Socket(index, Ready::Read) => {
-                    self.read(now, index);
+                    self.read(now, index, false);
                     // Sockets come before timers in the selection; a busy one must not starve them.
                     if self.session.poll_timeout().is_some_and(|at| at <= now) {
                         self.timeout(now);
@@ -612,7 +612,11 @@ impl Task {
         match connection.write() {
             Ok(0) => {}
             Ok(_) => self.session.wrote(now, conn),
-            Err(error) => self.session.tcp_closed(now, conn, &format!("writing failed: {error}")),
+            Err(error) => {
+                // What the neighbor said before is still there, and may tell why it takes nothing any more.
+                self.read(now, index, true);
+                self.session.tcp_closed(now, conn, &format!("writing failed: {error}"));
+            }
         }
     }
 
@@ -631,12 +635,13 @@ impl Task {
         self.outbox.extend(refresh.map(|family| Input::Refresh(self.id, family)));
     }
 
-    fn read(&mut self, now: Instant, index: usize) {
+    /// Reads what is there for one turn: as long as nothing waits for the RIB, or whatever waits when it is `last`.
+    fn read(&mut self, now: Instant, index: usize, last: bool) {
         let mut handled = 0;
-        while handled < TURN && !self.is_sending() {
-            let Some(connection) = self.connections.get_mut(index) else { return };
-            let conn = connection.id;
-            match connection.read() {
+        let Some(conn) = self.connections.get(index).map(|connection| connection.id) else { return };
+        while handled < TURN && (last || !self.is_sending()) {
+            let Some(connection) = self.connections.iter_mut().find(|known| known.id == conn) else { return };
+            match if last { connection.read_last() } else { connection.read() } {
                 Ok(0) => return self.session.tcp_closed(now, conn, "closed by the neighbor"),
                 Ok(count) => handled += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use bgp::rib::view::Wanted;
 use bgp::types::{Asn, Family, FamilySet, HoldTime, PeerId, RouterId};
+use bgp::wire::Notification;
+use bgp::wire::notification::codes;
 use bgp::wire::{
     AsPath, AttributeContext, Attributes, Capability, DecodeContext, EncodeContext, MAX_MESSAGE, Message,
     Open, decode, encode_announce, encode_keepalive, encode_withdraw, frame_len,
@@ -344,13 +346,8 @@ fn paths(route: &bgp::rib::view::RouteView) -> Vec<(PeerId, String, bool)> {
     route.paths.iter().map(shown).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_neighbor_that_stops_reading_is_let_go_although_it_keeps_talking() {
-    let daemon = Daemon::start_with(1, 2, "hold-time = 3\nsend-hold-time = 4\n");
-    let mut feeder = Neighbor::connect(&daemon, 1).await;
-    let mut deaf = Neighbor::connect_with(&daemon, 2, Some(4096)).await;
-    deaf.hear(|heard| ends(heard) == 2).await;
-    // More than the kernel buffers for a connection, in routes that share nothing.
+/// Routes that share nothing, more than the kernel buffers for a connection, for a neighbor that reads none of them.
+async fn overwhelm(feeder: &mut Neighbor, deaf: &mut Neighbor) {
     let limits = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap();
     let most: usize = limits.split_whitespace().last().unwrap().parse().unwrap();
     let mut sent = 0;
@@ -364,18 +361,55 @@ async fn a_neighbor_that_stops_reading_is_let_go_although_it_keeps_talking() {
         }
     }
     assert!(sent > 2 * most, "{sent} octets are no more than {most}");
+}
+
+/// Waits until the session with the second neighbor is down; why it is.
+async fn last_error(daemon: &Daemon, feeder: &mut Neighbor, mut meanwhile: impl AsyncFnMut()) -> String {
     let address: IpAddr = "127.0.0.3".parse().unwrap();
     let since = Instant::now();
-    let error = loop {
+    loop {
         let reports = daemon.peers.reports().await;
         let report = reports.into_iter().find(|(_, report)| report.brief.address.0 == address).unwrap().1;
         if report.brief.state != "Established" {
-            break report.brief.last_error.unwrap();
+            return report.brief.last_error.unwrap();
         }
         assert!(since.elapsed() < PATIENCE, "still Established");
         feeder.keep_alive().await;
-        deaf.keep_alive().await;
+        meanwhile().await;
         tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbor_that_stops_reading_is_let_go_although_it_keeps_talking() {
+    let daemon = Daemon::start_with(1, 2, "hold-time = 3\nsend-hold-time = 4\n");
+    let mut feeder = Neighbor::connect(&daemon, 1).await;
+    let mut deaf = Neighbor::connect_with(&daemon, 2, Some(4096)).await;
+    deaf.hear(|heard| ends(heard) == 2).await;
+    overwhelm(&mut feeder, &mut deaf).await;
+    let error = last_error(&daemon, &mut feeder, async || deaf.keep_alive().await).await;
     assert_eq!(error, "sent Send Hold Timer Expired: the peer took nothing for 4 s");
+}
+
+const WORKERS: usize = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_neighbor_says_at_the_end_is_heard_although_it_takes_nothing_any_more() {
+    let daemon = Daemon::start_with(1, 2, "");
+    let mut feeder = Neighbor::connect(&daemon, 1).await;
+    let mut deaf = Neighbor::connect_with(&daemon, 2, Some(4096)).await;
+    deaf.hear(|heard| ends(heard) == 2).await;
+    overwhelm(&mut feeder, &mut deaf).await;
+    let mut last = BytesMut::new();
+    Notification::cease(codes::cease::MAX_PREFIXES).encode(&mut last);
+    // The daemon is busy, and finds both at once: the message, and that what it still has to write fails, since a
+    // connection that is closed with something unread is reset.
+    for _ in 0..WORKERS {
+        tokio::spawn(async { std::thread::sleep(Duration::from_millis(500)) });
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    deaf.send(&last).await;
+    drop(deaf);
+    let error = last_error(&daemon, &mut feeder, async || ()).await;
+    assert_eq!(error, "received Cease/Maximum Number of Prefixes Reached");
 }

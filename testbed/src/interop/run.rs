@@ -224,7 +224,8 @@ impl Trial<'_> {
             // Before that or afterwards, it may refuse connections.
             let log = std::fs::read_to_string(self.log)?;
             let heard = log.contains("Maximum Number of Prefixes Reached");
-            ensure!(heard, "{}", self.neighbor()?["last_notification_received"]);
+            let down: Vec<&str> = log.lines().filter(|line| line.contains("session down")).collect();
+            ensure!(heard, "{down:?}, {}", self.neighbor()?);
             Ok(())
         })
     }
