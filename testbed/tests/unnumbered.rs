@@ -146,6 +146,21 @@ fn frr_and_we_find_each_other() -> Result<()> {
     daemon.run(&["reload"])?;
     check(&topology, &daemon, &theirs)?;
 
+    // What its operator says stays to be read while it takes no connections.
+    frr.configure(&["router bgp 64501", "neighbor wan shutdown message back at noon"])?;
+    daemon.wait_down("wan", ROUTES)?;
+    wait_until("the text, and that nobody answers", ROUTES, || {
+        let shown = daemon.show(&["summary"])?;
+        let line = shown.lines().find(|line| line.contains("back at noon")).unwrap_or_default();
+        ensure!(line.contains("; cannot connect") || line.contains("; connection lost"), "{shown}");
+        Ok(())
+    })?;
+    frr.configure(&["router bgp 64501", "no neighbor wan shutdown"])?;
+    check(&topology, &daemon, &theirs)?;
+    let shown = daemon.show(&["routes"])?;
+    let line = shown.lines().find(|line| line.contains("10.99.20.0/24")).unwrap_or_default();
+    ensure!(line.split_whitespace().any(|word| word == "100"), "the local preference that counts: {line}");
+
     // The link goes, and comes back.
     topology.router.ip(&["link", "set", "wan", "down"])?;
     daemon.wait_down("wan", ROUTES)?;

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bgp::session::ConnId;
+use bgp::wire;
 use bytes::{Buf, Bytes, BytesMut};
 use conf::Password;
 use socket2::SockRef;
@@ -194,4 +195,14 @@ impl Connection {
 /// UPDATE is 2 (RFC 4271 section 4.1).
 pub(super) fn is_control(piece: &[u8]) -> bool {
     piece.get(18).is_some_and(|&kind| kind != 2)
+}
+
+/// The first message of some octets, or all of them where its length makes no sense.
+pub(super) fn whole(octets: &[u8]) -> &[u8] {
+    // The length field is at offset 16 (RFC 4271 section 4.1).
+    let length = octets.get(16..18).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+    length
+        .filter(|&length| length >= wire::HEADER_LEN)
+        .and_then(|length| octets.get(..length))
+        .unwrap_or(octets)
 }

@@ -6,6 +6,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bgp::link::{LinkTag, Zoned, bare, link_of};
 use bgp::types::Family;
@@ -13,6 +15,9 @@ use bgp::wire::NextHop;
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{if_indextoname, if_nametoindex};
+
+/// How old what is known of the addresses of links may be.
+const RECENT: Duration = Duration::from_millis(500);
 
 /// Our next hop for routes of a family, on a session that ends at `local` here: `None` if the interface
 /// has no address of that family that others can use.
@@ -104,13 +109,23 @@ pub(crate) fn link_to(remote: IpAddr, local: IpAddr) -> Option<String> {
     addresses.iter().any(near).then(|| interface.clone())
 }
 
-/// Our link-local addresses on a link.
+/// Our link-local addresses on a link, as they were within [`RECENT`]: for who asks again and again, of many links.
 pub(crate) fn link_locals(link: LinkTag) -> Vec<Ipv6Addr> {
-    let of_link = |subnet: IpNet| match subnet.addr() {
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
+    struct Known {
+        at: Instant,
+        subnets: Vec<(String, IpNet)>,
+    }
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = match known.take() {
+        Some(recent) if recent.at.elapsed() < RECENT => known.insert(recent),
+        _ => known.insert(Known { at: Instant::now(), subnets: subnets_of_machine() }),
+    };
+    let of_link = |(name, subnet): &(String, IpNet)| match subnet.addr() {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() && link.is(name) => Some(v6),
         _ => None,
     };
-    beside(link.neighbor()).into_iter().filter_map(of_link).collect()
+    known.subnets.iter().filter_map(of_link).collect()
 }
 
 /// Whether a link-local address on a link is ours.

@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::connection::{Connection, READ_CHUNK, Ready, is_control};
+use super::connection::{Connection, READ_CHUNK, Ready, is_control, whole};
 use super::detection::Detection;
 use super::discovery::Found;
 use super::exports::{Exports, Routes};
@@ -743,16 +743,6 @@ impl Task {
         }
         crate::api::types::NeighborDetail { reflector_cluster, refused_too_far, bfd, ..detail }
     }
-}
-
-/// The first message of some octets, or all of them where its length makes no sense.
-fn whole(octets: &[u8]) -> &[u8] {
-    // The length field is at offset 16 (RFC 4271 section 4.1).
-    let length = octets.get(16..18).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
-    length
-        .filter(|&length| length >= wire::HEADER_LEN)
-        .and_then(|length| octets.get(..length))
-        .unwrap_or(octets)
 }
 
 fn wants_routes(connections: &[Connection], conn: ConnId) -> bool {
