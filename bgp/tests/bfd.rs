@@ -272,6 +272,33 @@ fn a_slower_rate_waits_for_the_final() {
 }
 
 #[test]
+fn a_final_that_may_answer_to_an_earlier_change_does_not_end_a_later_one() {
+    let mut pair = Pair::up([fast(50, 3), fast(50, 3)]);
+    pair.asleep = Some(1);
+    let now = pair.now;
+    pair.sessions[0].configure(now, fast(100, 3));
+    pair.sessions[0].configure(now, fast(1000, 3));
+    let packet = Packet { final_: true, ..from_neighbor(&pair.sessions[0]) };
+    for (interval, polling) in [(50 * MS, true), (SEC, false)] {
+        pair.sessions[0].handle_packet(now, &packet);
+        let shown = pair.sessions[0].snapshot();
+        assert_eq!((shown.tx_interval, shown.polling), (interval, polling));
+    }
+}
+
+#[test]
+fn another_multiplier_is_told_at_once() {
+    let mut pair = Pair::up([fast(1000, 3), fast(1000, 3)]);
+    let now = pair.now;
+    pair.sessions[0].configure(now, fast(1000, 7));
+    pair.seen[1].clear();
+    pair.run(MS);
+    let told: Vec<_> = pair.seen[1].iter().map(|(_, packet)| (packet.detect_mult, packet.poll)).collect();
+    assert_eq!(told, [(7, false)]);
+    assert_eq!(pair.sessions[1].snapshot().detection_time, Some(7 * SEC));
+}
+
+#[test]
 fn a_shorter_detection_time_waits_for_the_final() {
     let slow_to_take = Parameters { min_tx: 50 * MS, min_rx: 500 * MS, detect_mult: 3 };
     let mut pair = Pair::up([slow_to_take, fast(50, 3)]);

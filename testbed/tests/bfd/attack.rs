@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use bgp::bfd::{Diagnostic, Packet, State};
 use std::time::Duration;
 use testbed::daemon::{self, Daemon};
+use testbed::netns::Namespace;
 use testbed::peers::bird::{self, Bird};
 
 use crate::scene::{
@@ -18,12 +19,12 @@ const BIRD: &str = "router id 10.99.1.2;\n\
     protocol bgp r4 { local 10.99.1.2 as 64501; neighbor 10.99.1.1 as 64500; bfd on; ipv4 { import all; export all; }; }\n\
     protocol bgp r6 { local fd99:1::2 as 64501; neighbor fd99:1::1 as 64500; bfd on; ipv6 { import all; export all; }; }\n";
 
-/// Sends octets from an address in the neighbour's namespace.
-fn send(scene: &Scene, from: &str, to: &str, ttl: u32, port: u16, octets: &[u8]) -> Result<()> {
+/// Sends octets from an address in a namespace.
+fn send(by: &Namespace, from: &str, to: &str, ttl: u32, port: u16, octets: &[u8]) -> Result<()> {
     let at = |address: &str, port: u16| {
         if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
     };
-    scene.neighbor.enter(|| {
+    by.enter(|| {
         let socket = UdpSocket::bind(at(from, 0)).with_context(|| format!("bind to {from}"))?;
         if from.contains(':') {
             nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Ipv6Ttl, &ttl.cast_signed())?;
@@ -44,6 +45,17 @@ fn packets_that_are_not_the_neighbors_are_counted_and_change_nothing() -> Result
     let scene = Scene::build("bfd-attack")?;
     scene.neighbor.address("wan", "10.99.1.66/24")?;
     scene.neighbor.address("wan", "fd99:1::66/64")?;
+    // One on another link, who has the neighbour's addresses.
+    let elsewhere = scene.sandbox.namespace("x")?;
+    scene.sandbox.link((&scene.router, "wan2"), (&elsewhere, "wan"))?;
+    scene.router.address("wan2", "10.99.2.1/24")?;
+    for net in ["10.99.1.2/24", "fd99:1::2/64"] {
+        elsewhere.address("wan", net)?;
+    }
+    let mac = scene.router.mac("wan2")?;
+    for ours in OURS {
+        elsewhere.ip(&["neigh", "replace", ours, "lladdr", &mac, "dev", "wan"])?;
+    }
     let _bird = Bird::start(&scene.sandbox, &scene.neighbor, "bird", BIRD)?;
     let daemon = Daemon::start(&scene.sandbox, &scene.router, &config(FAST))?;
     for neighbor in NEIGHBORS {
@@ -76,22 +88,24 @@ fn packets_that_are_not_the_neighbors_are_counted_and_change_nothing() -> Result
         let unaddressed = Packet { your_discriminator: 0, ..down }.encode();
         let mut authenticated = [&octets[..], &[1, 4, 1, b'x']].concat();
         (authenticated[1], authenticated[3]) = (authenticated[1] | 4, 28);
-        let cases: [(&str, &str, u32, u16, &[u8]); 8] = [
-            ("ttl", neighbor, 254, 3784, &octets),
-            ("ttl", neighbor, 64, 3784, &unaddressed),
-            ("source", other, 255, 3784, &octets),
-            ("no-session", other, 255, 3784, &unaddressed),
-            ("no-session", neighbor, 255, 3784, &nobodys),
-            ("authentication", neighbor, 255, 3784, &authenticated),
-            ("too-short", neighbor, 255, 3784, &octets[..23]),
-            ("too-short", neighbor, 255, 3784, b""),
+        let here = &scene.neighbor;
+        let cases: [(&str, &Namespace, &str, u32, &[u8]); 9] = [
+            ("ttl", here, neighbor, 254, &octets),
+            ("ttl", here, neighbor, 64, &unaddressed),
+            ("source", here, other, 255, &octets),
+            ("interface", &elsewhere, neighbor, 255, &octets),
+            ("no-session", here, other, 255, &unaddressed),
+            ("no-session", here, neighbor, 255, &nobodys),
+            ("authentication", here, neighbor, 255, &authenticated),
+            ("too-short", here, neighbor, 255, &octets[..23]),
+            ("too-short", here, neighbor, 255, b""),
         ];
         let dropped = |reason: &str| -> Result<u64> {
             daemon.show_json(&["bfd"])?["dropped"][reason].as_u64().context("no such reason")
         };
-        for (reason, from, ttl, port, octets) in cases {
+        for (reason, by, from, ttl, octets) in cases {
             let before = dropped(reason)?;
-            send(&scene, from, ours, ttl, port, octets)?;
+            send(by, from, ours, ttl, 3784, octets)?;
             wait_until(&format!("a packet is dropped: {reason}"), SOON, || {
                 let now = dropped(reason)?;
                 ensure!(now == before + 1, "{now}, before {before}");
@@ -102,7 +116,7 @@ fn packets_that_are_not_the_neighbors_are_counted_and_change_nothing() -> Result
         // The packet itself would have done it.
         if index == 1 {
             never_lost(&daemon)?;
-            send(&scene, neighbor, ours, 255, 3784, &octets)?;
+            send(&scene.neighbor, neighbor, ours, 255, 3784, &octets)?;
             daemon.wait_down(neighbor, SOON)?;
         }
     }
