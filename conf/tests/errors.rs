@@ -101,10 +101,21 @@ fn bfd_says_what_it_expects() {
         ("{ multiplier = 0 }", format!(".multiplier: 0 is out of range; {range} (packets)")),
         ("{ minimum-ttl = 256 }", format!(".minimum-ttl: 256 is out of range; {range}")),
         ("{ minimum-ttl = 250 }", format!(".minimum-ttl: the neighbor is one hop away, and {link}")),
+        (
+            "{ minimum-ttl = 250, multihop = false }",
+            ".minimum-ttl: on a link packets must always arrive with 255; expected this only over several hops"
+                .to_owned(),
+        ),
         ("{ min-xt = \"50ms\" }", ".min-xt: unknown key; did you mean \"min-tx\"?".to_owned()),
     ] {
         assert_eq!(neighbor(&format!("bfd = {value}")), format!("p.toml:7: neighbor.bfd{reason}"));
     }
+    assert_eq!(
+        error(
+            "[[neighbor]]\naddress = \"fe80::2%eth1\"\nasn = 65001\nimport = [\"none\"]\nexport = [\"none\"]\nbfd = { multihop = true }\n"
+        ),
+        "p.toml:9: neighbor.bfd.multihop: a neighbor of a link is one hop away; expected no such key"
+    );
 }
 
 #[test]

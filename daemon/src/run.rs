@@ -131,6 +131,9 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     let rib_threads = routing::shards(&config);
     let (news_sink, news) = routing::news(rib_threads);
     let forwarding = start_forwarding(&config, news_sink).await?;
+    if let Some(forwarding) = forwarding.clone() {
+        bfd.tell_forwarding(move |doubt| forwarding.doubt(doubt));
+    }
     let (origins, watched) = mpsc::unbounded_channel();
     let rib = routing::start(
         &config,

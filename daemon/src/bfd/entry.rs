@@ -12,6 +12,7 @@ use super::receive::{Datagram, Port};
 use super::send::{Sender, interface};
 use super::{Spec, Status};
 use crate::api::bfd::BfdSession;
+use crate::forwarding::Doubt;
 
 /// Pause between attempts to open a socket, or to go on with one that failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -64,6 +65,22 @@ impl Dropped {
 /// Packets dropped, by reason.
 pub(super) type Drops = BTreeMap<Dropped, u64>;
 
+/// Forwarding, which is told first of a path that fails; nobody in a pure control plane.
+#[derive(Default)]
+pub(super) struct Forwarding(Option<Box<dyn Fn(Doubt) + Send>>);
+
+impl Forwarding {
+    pub(super) fn new(doubt: impl Fn(Doubt) + Send + 'static) -> Self {
+        Self(Some(Box::new(doubt)))
+    }
+
+    fn tell(&self, doubt: Doubt) {
+        if let Some(tell) = &self.0 {
+            tell(doubt);
+        }
+    }
+}
+
 pub(super) struct Entry {
     pub(super) spec: Spec,
     pub(super) session: Session,
@@ -74,6 +91,8 @@ pub(super) struct Entry {
     error: Option<String>,
     status: watch::Sender<Status>,
     drops: Drops,
+    /// Forwarding was told that the path failed.
+    doubted: bool,
     /// The earliest time that the timers of the thread know of.
     pub(super) armed: Option<Instant>,
     /// Nobody wants it any more; until then the neighbour is told.
@@ -90,6 +109,7 @@ impl Entry {
             error: None,
             status,
             drops: Drops::new(),
+            doubted: false,
             armed: None,
             ends_at: None,
         }
@@ -176,7 +196,7 @@ impl Entry {
     }
 
     /// Sends what is due, and tells what has changed.
-    pub(super) fn pump(&mut self, now: Instant) {
+    pub(super) fn pump(&mut self, now: Instant, forwarding: &Forwarding) {
         while let Some(packet) = self.session.poll_transmit(now) {
             if let Some(sender) = &self.sender
                 && let Err(error) = sender.send(&packet.encode())
@@ -188,7 +208,11 @@ impl Entry {
             }
         }
         while let Some(change) = self.session.poll_change() {
-            // A failed path concerns forwarding first; the session hears of it by the channel.
+            match change.to {
+                State::Down if change.is_failure() => self.doubt(true, forwarding),
+                State::Up | State::AdminDown => self.doubt(false, forwarding),
+                State::Down | State::Init => {}
+            }
             self.status.send_modify(|status| {
                 status.state = change.to;
                 status.last = Some(change);
@@ -200,10 +224,17 @@ impl Entry {
         }
     }
 
+    /// Raises a doubt about the neighbour, or takes it back.
+    pub(super) fn doubt(&mut self, raised: bool, forwarding: &Forwarding) {
+        if std::mem::replace(&mut self.doubted, raised) != raised {
+            forwarding.tell(Doubt { addr: self.spec.neighbor, raised });
+        }
+    }
+
     /// Begins to end: the neighbour is told for as long as it may take to notice by itself.
-    pub(super) fn end(&mut self, now: Instant) {
+    pub(super) fn end(&mut self, now: Instant, forwarding: &Forwarding) {
         self.session.set_admin_down(now, true);
-        self.pump(now);
+        self.pump(now, forwarding);
         self.ends_at = Some(now + self.session.remote_detection_time());
     }
 

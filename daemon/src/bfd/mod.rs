@@ -5,6 +5,10 @@
 //!                <-- Status --- (a watch channel for each neighbour)
 //! ```
 //!
+//! A path that fails concerns forwarding first, which has a backup ready, and then the session, whose routes go one by
+//! one: in this order they are told. The doubt about the neighbour is taken back when the path or the session is there
+//! again.
+//!
 //! The thread runs with real-time priority where it may, and does nothing but this: a timer of BFD waits for no route,
 //! no command and no other thread. It never waits for anybody either: a [`Status`] is left for the session's task,
 //! which looks at it when it can. Failures in it are counted, so that none is missed.
@@ -31,7 +35,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::{oneshot, watch};
 
 use crate::api::bfd::BfdReport;
+use crate::forwarding::Doubt;
 
+use entry::Forwarding;
 pub(crate) use receive::ListenError;
 use receive::Port;
 
@@ -105,6 +111,10 @@ enum Command {
     Add(u64, Spec, watch::Sender<Status>),
     Update(u64, Spec),
     Remove(u64),
+    /// The neighbour is there, whatever BFD has found.
+    Trust(u64),
+    /// Tell forwarding from now on.
+    Forwarding(Forwarding),
     Report(oneshot::Sender<BfdReport>),
     /// Tell all neighbours that we are going, and end.
     Stop(oneshot::Sender<()>),
@@ -153,6 +163,11 @@ impl Bfd {
         answer.await.unwrap_or(Ok(()))
     }
 
+    /// Has forwarding told of paths that fail, before the sessions are.
+    pub(crate) fn tell_forwarding(&self, doubt: impl Fn(Doubt) + Send + 'static) {
+        self.0.send(Command::Forwarding(Forwarding::new(doubt)));
+    }
+
     /// Begins a session.
     pub(crate) fn watch(&self, spec: Spec) -> Watch {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
@@ -199,6 +214,11 @@ impl Watch {
             self.spec = spec.clone();
             self.shared.send(Command::Update(self.id, spec));
         }
+    }
+
+    /// The neighbour has been heard otherwise: packets may go to it, until its path fails again.
+    pub(crate) fn trust(&self) {
+        self.shared.send(Command::Trust(self.id));
     }
 
     /// Waits for another status.

@@ -111,6 +111,8 @@ fn a_session_over_several_hops_is_another_one() {
 #[test]
 fn silence_is_told_once_and_counted() {
     alone(async |bfd| {
+        let (doubt, doubts) = std::sync::mpsc::channel();
+        bfd.tell_forwarding(move |news| doubt.send(news).unwrap());
         let mut left = bfd.watch(spec(2, 1, false, 50));
         let right = bfd.watch(spec(1, 2, false, 50));
         wait(&mut left, State::Up).await;
@@ -126,6 +128,14 @@ fn silence_is_told_once_and_counted() {
         let status = wait(&mut left, State::Down).await;
         assert_eq!(status.last_failure.unwrap().diagnostic, Diagnostic::DETECTION_TIME_EXPIRED);
         assert_eq!(status.failures, 1);
+        // Forwarding was told before, of both ends here; and that the session is there again, or does not care.
+        let of_left = |doubt: &Doubt| doubt.addr.to_string() == "127.0.0.2";
+        let told = |raised| Doubt { addr: "127.0.0.2".parse().unwrap(), raised };
+        assert_eq!(doubts.try_iter().filter(of_left).collect::<Vec<_>>(), [told(true)]);
+        left.trust();
+        left.trust();
+        bfd.report().await.unwrap();
+        assert_eq!(doubts.try_iter().filter(of_left).collect::<Vec<_>>(), [told(false)]);
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         assert!(shown(&bfd, "127.0.0.2").await.error.is_some(), "there is no way to the neighbor");
         drop(right);

@@ -21,7 +21,7 @@ use thread_priority::{
 };
 use tokio::sync::watch;
 
-use super::entry::{Dropped, Drops, Entry};
+use super::entry::{Dropped, Drops, Entry, Forwarding};
 use super::receive::{Datagram, Port, Receivers};
 use super::send::Sender;
 use super::{Command, Spec, Status, random};
@@ -56,6 +56,7 @@ struct Lateness {
 #[derive(Default)]
 struct Driver {
     receivers: Receivers,
+    forwarding: Forwarding,
     /// By our discriminator.
     entries: HashMap<u32, Entry>,
     /// Our discriminator by the number of the watch.
@@ -97,11 +98,17 @@ impl Driver {
                         self.end(now, discriminator);
                     }
                 }
+                Command::Trust(id) => {
+                    if let Some(entry) = self.watched.get(&id).and_then(|named| self.entries.get_mut(named)) {
+                        entry.doubt(false, &self.forwarding);
+                    }
+                }
+                Command::Forwarding(forwarding) => self.forwarding = forwarding,
                 // Whoever asked may have gone away.
                 Command::Report(reply) => drop(reply.send(self.report(now))),
                 Command::Stop(reply) => {
                     for entry in self.entries.values_mut() {
-                        entry.end(now);
+                        entry.end(now, &self.forwarding);
                     }
                     let _ = reply.send(());
                     return false;
@@ -145,7 +152,7 @@ impl Driver {
 
     fn end(&mut self, now: Instant, discriminator: u32) {
         if let Some(entry) = self.entries.get_mut(&discriminator) {
-            entry.end(now);
+            entry.end(now, &self.forwarding);
             self.arm(discriminator);
         }
     }
@@ -166,7 +173,7 @@ impl Driver {
             self.open(now, discriminator);
         }
         if let Some(entry) = self.entries.get_mut(&discriminator) {
-            entry.pump(now);
+            entry.pump(now, &self.forwarding);
             self.arm(discriminator);
         }
     }

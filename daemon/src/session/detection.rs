@@ -58,6 +58,13 @@ impl Detection {
         }
     }
 
+    /// The session is up: the neighbour is there, whatever BFD has found before.
+    pub(super) fn trust(&self) {
+        if let Some(watch) = &self.watch {
+            watch.trust();
+        }
+    }
+
     pub(super) fn shown(&self) -> Option<NeighborBfd> {
         let status = self.watch.as_ref()?.status();
         let ago = |change: bgp::bfd::Change| change.at.elapsed().as_secs();

@@ -540,6 +540,7 @@ impl Task {
 
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
         self.follow_bfd();
+        self.detection.trust();
         self.limits = Some(Limits::new(&self.neighbor.limits));
         self.exceeded = None;
         self.failures.clear();
