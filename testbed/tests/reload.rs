@@ -116,11 +116,32 @@ fn a_reload_touches_what_it_says_and_nothing_else() -> Result<()> {
         detail(&daemon, 1)?["rejected"]["ipv4-unicast"]
             == serde_json::json!({ "rejected by import policy": 36 })
     );
+    // Why a route is not announced is said, too.
+    let not_advertised = |number: u8, prefix: &str| -> Result<String> {
+        let (code, said) =
+            daemon.command(&["show", "routes", "--advertised", &format!("10.99.{number}.2"), prefix])?;
+        ensure!(code == 1, "{said}");
+        Ok(said)
+    };
+    for (number, prefix, why) in [
+        (2, "10.98.99.0/24", "no path of it can be used"),
+        (2, "10.97.0.0/24", "there is no route"),
+        (1, "10.98.1.0/24", "its best path is this neighbor's own"),
+    ] {
+        let said = not_advertised(number, prefix)?;
+        ensure!(said.contains(why), "{said}");
+    }
     let before = updates_sent(&daemon, 2)?;
     daemon.rewrite(&halved.replace("10.0.0.0/8", "10.98.0.0/19"))?;
     daemon.run(&["reload"])?;
     wait_imported(&birds[1], 32)?;
     let sent = updates_sent(&daemon, 2)? - before;
+    let said = not_advertised(2, "10.98.63.1")?;
+    ensure!(
+        said.contains("10.98.63.0/24")
+            && said.contains("rejected by export policy: policy \"out\", by default"),
+        "{said}"
+    );
     ensure!((1..=2).contains(&sent), "32 withdrawals from two shards in {sent} UPDATEs");
     ensure!(detail(&daemon, 2)?["advertised"]["ipv4-unicast"] == 32);
     ensure!(daemon.run(&["reload"])?.contains("no changes"));

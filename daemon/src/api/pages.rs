@@ -88,13 +88,10 @@ pub(super) async fn routes(
 ) -> Result<impl Stream<Item = Line> + Send + use<>, Refusal> {
     let first = match target {
         None => None,
-        Some(target) => {
-            let route = match source {
-                RouteSource::Advertised(peer) => one_advertised(&app, peer, target).await?,
-                _ => one_route(&app, source.wanted(), target).await?,
-            };
-            Some(lines(route))
-        }
+        Some(target) => Some(match source {
+            RouteSource::Advertised(peer) => lines([one_advertised(&app, peer, target).await?]),
+            _ => lines(one_route(&app, source.wanted(), target).await?),
+        }),
     };
     let start = if first.is_some() { None } else { Some(Cursor::START) };
     Ok(futures::stream::unfold((app, first, start), move |(app, first, cursor)| async move {
@@ -169,16 +166,22 @@ async fn shown(app: &App, found: &[RouteView]) -> Vec<Route> {
     found.iter().map(|view| views::route(&app.peers, &unreachable, view)).collect()
 }
 
-async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Option<Route>, Refusal> {
+/// The route that a target means as a neighbour is sent it, or why it is not.
+async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Route, Refusal> {
     let prefix = match target {
         Target::Prefix(prefix) => prefix,
         Target::Address(address) => match app.rib.covering(address, Wanted::All).await?.pop() {
             Some(route) => route.prefix,
-            None => return Ok(None),
+            None => return Err(Refusal::not_found(format!("no route covers {address}"))),
         },
     };
     let found = app.rib.exported(peer, prefix).await?;
-    Ok((!found.is_empty()).then(|| views::advertised(prefix, &found)))
+    if !found.is_empty() {
+        return Ok(views::advertised(prefix, &found));
+    }
+    let why = app.rib.why_not_exported(peer, prefix).await?;
+    let why = why.unwrap_or_else(|| "it has just changed".to_owned());
+    Err(Refusal::not_found(format!("{prefix} is not advertised to this neighbor: {why}")))
 }
 
 /// The routes of the forwarding table, a line each; with a target, only the one it means.

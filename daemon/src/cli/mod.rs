@@ -41,6 +41,8 @@ enum Command {
     Run(ConfigFile),
     /// Validate a configuration file; exit code 2 and `FILE:LINE: key: reason` for each error.
     Check(ConfigFile),
+    /// Remove what a daemon that was killed has left on the machine; as root.
+    Detach,
     /// Show the state of the running daemon.
     Show {
         #[command(subcommand)]
@@ -213,7 +215,7 @@ pub struct RouteFilter {
     /// Routes of this neighbour that are not usable, with the reason.
     #[arg(long, value_name = "ADDR", group = "view")]
     rejected: Option<Zoned>,
-    /// Routes announced to this neighbour, as it sees them.
+    /// Routes announced to this neighbour, as it sees them; with a prefix also why it is not.
     #[arg(long, value_name = "ADDR", group = "view")]
     advertised: Option<Zoned>,
     /// JSON instead of a table.
@@ -245,7 +247,29 @@ pub fn main() -> ExitCode {
         }
         Command::Run(file) => crate::run::main(&file.config),
         Command::Check(file) => check(&file.config),
+        Command::Detach => detach(&cli.socket),
         command => client_command(&cli.socket, command),
+    }
+}
+
+fn detach(socket: &std::path::Path) -> ExitCode {
+    crate::run::log();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("peregrine: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(crate::host::detach(socket)) {
+        Ok(removed) => {
+            println!("{removed}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("peregrine: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -297,7 +321,7 @@ fn client_command(socket: &std::path::Path, command: Command) -> ExitCode {
 
 async fn dispatch(client: &Client, command: Command) -> Result<(), ClientError> {
     match command {
-        Command::Run(_) | Command::Check(_) => Ok(()),
+        Command::Run(_) | Command::Check(_) | Command::Detach => Ok(()),
         Command::Show { what } => show::show(client, what).await,
         Command::Explain { prefix, json } => show::explain(client, &prefix, json).await,
         Command::Monitor { what } => {

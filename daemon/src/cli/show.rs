@@ -78,7 +78,12 @@ fn explained(route: &Route) -> String {
         } else {
             "not used"
         };
-        text.push_str(&format!("  from {}: {mark}: {}\n{}", source(path), path.reason, attributes(path)));
+        text.push_str(&format!(
+            "  from {}: {mark}: {}\n{}",
+            source(path, "this router"),
+            path.reason,
+            attributes(path)
+        ));
     }
     text
 }
@@ -236,7 +241,8 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
     let head = route_line("", "Prefix", "Next hop", ["Pref", "MED"], "From", "AS path, or why not usable");
     listing(client, &path, filter.prefix.as_deref(), &head, |route: Route| {
         let shown = |(index, path)| {
-            let line = path_line(if index == 0 { &route.prefix } else { "" }, path);
+            let from = source(path, if filter.advertised.is_some() { "-" } else { "this router" });
+            let line = path_line(if index == 0 { &route.prefix } else { "" }, &from, path);
             // Who asks for one route wants to know all about it.
             if filter.prefix.is_some() { format!("{line}\n{}", attributes(path).trim_end()) } else { line }
         };
@@ -245,7 +251,7 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
     .await
 }
 
-fn path_line(prefix: &str, path: &Path) -> String {
+fn path_line(prefix: &str, from: &str, path: &Path) -> String {
     let mark = match path {
         Path { stale: true, best: true, .. } => "S>",
         Path { stale: true, multipath: true, .. } => "S=",
@@ -262,7 +268,7 @@ fn path_line(prefix: &str, path: &Path) -> String {
     };
     let numbers = [preference(path), optional(path.med)];
     let numbers = numbers.each_ref().map(String::as_str);
-    route_line(mark, prefix, &path.next_hop, numbers, &source(path), last.trim_start())
+    route_line(mark, prefix, &path.next_hop, numbers, from, last.trim_start())
 }
 
 /// An AS path of ordinary length as it is; of a longer one the beginning and how long it is.
@@ -404,8 +410,9 @@ fn counters(counts: &[VerdictCount]) -> Result<(), ClientError> {
     table.print()
 }
 
-fn source(path: &Path) -> String {
-    let from = path.neighbor.map_or_else(|| "this router".to_owned(), |address| address.to_string());
+/// Where a path came from: a neighbour, or else what is `other`.
+fn source(path: &Path, other: &str) -> String {
+    let from = path.neighbor.map_or_else(|| other.to_owned(), |address| address.to_string());
     path.path_id.map_or(from.clone(), |id| format!("{from} #{id}"))
 }
 

@@ -290,6 +290,15 @@ impl RibHandle {
         self.ask_owner(prefix, move |rib| rib.exported(peer, prefix)).await
     }
 
+    /// Why a peer is not sent a prefix, in words; `None` if it is.
+    pub(crate) async fn why_not_exported(
+        &self,
+        peer: PeerId,
+        prefix: IpNet,
+    ) -> Result<Option<String>, RibStopped> {
+        self.ask_owner(prefix, move |rib| rib.why_not_exported(peer, prefix)).await
+    }
+
     /// Some `limit` routes of a family behind `after`.
     pub(crate) async fn routes(
         &self,

@@ -11,6 +11,7 @@
 //! `none`) keeps nothing.
 
 mod choose;
+mod held_back;
 pub(crate) mod journal;
 mod pack;
 mod reexport;

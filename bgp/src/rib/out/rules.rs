@@ -25,7 +25,8 @@ use super::super::core::Core;
 use super::super::limits::PrefixGauge;
 use super::super::path::Path;
 use super::super::reflection::Reflection;
-use super::rewrite::ExportRules;
+use super::held_back::HeldBack;
+use super::rewrite::{ExportRules, Leak};
 
 /// All that the routes sent to a peer depend on. Peers with equal ones form an update group: their
 /// routes are evaluated and encoded once.
@@ -123,11 +124,21 @@ impl GroupConfig {
 
     /// The attributes with which a route goes out; `None`: it does not.
     pub(crate) fn exported(&self, source: Source, route: &Attributes, prefix: IpNet) -> Option<Attributes> {
+        self.export(source, route, prefix).ok()
+    }
+
+    /// The attributes with which a route goes out, or why it does not.
+    pub(crate) fn export<'a>(
+        &'a self,
+        source: Source,
+        route: &'a Attributes,
+        prefix: IpNet,
+    ) -> Result<Attributes, HeldBack<'a>> {
         let external = self.kind == PeerKind::Ebgp;
         let default = self.rules.default_originate.as_ref();
         let chain = default.filter(|_| source == Source::Originated && prefix.prefix_len() == 0);
         if external && self.export.is_empty() && chain.is_none() {
-            return None;
+            return Err(HeldBack::NoPolicy);
         }
         let chain = chain.unwrap_or(&self.export);
         let learned = match source {
@@ -139,7 +150,7 @@ impl GroupConfig {
         let internal = |learned: &Learned| learned.kind == PeerKind::Ibgp;
         let reflected = learned.filter(internal).filter(|_| self.kind == PeerKind::Ibgp);
         if reflected.is_some_and(|from| !self.reflection.takes_from(from.reflection)) {
-            return None;
+            return Err(HeldBack::Internal);
         }
         let held_back = |community: &Community| {
             *community == Community::NO_ADVERTISE
@@ -148,13 +159,17 @@ impl GroupConfig {
                 || (external && !self.route_server && *community == Community::NO_EXPORT)
                 || (self.kind != PeerKind::Ibgp && *community == Community::NO_EXPORT_SUBCONFED)
         };
-        if route.communities.iter().any(held_back) {
-            return None;
+        if let Some(community) = route.communities.iter().find(|community| held_back(community)) {
+            return Err(HeldBack::Community(*community));
         }
         // Who does not know what it means has it as the last choice, and keeps it to itself (RFC 9494 section 4.6).
         let stale = !self.long_lived && route.communities.contains(&Community::LLGR_STALE);
         let otc = route.otc.or_else(|| learned?.otc);
-        let otc = if external { self.rules.only_to_customer(otc, self.local_asn).ok()? } else { otc };
+        let otc = if external {
+            self.rules.only_to_customer(otc, self.local_asn).map_err(|Leak| HeldBack::RouteLeak)?
+        } else {
+            otc
+        };
         let mut route = Cow::Borrowed(route);
         let transparent = self.route_server && learned.is_some();
         if external && !transparent {
@@ -173,7 +188,7 @@ impl GroupConfig {
         };
         let (mut route, next_hop) = match chain.evaluate(prefix, route, &context) {
             Decision::Accept(accepted) => (accepted.attributes.into_owned(), accepted.next_hop),
-            Decision::Reject(_) => return None,
+            Decision::Reject(by) => return Err(HeldBack::Policy(by)),
         };
         self.address(&mut route, transparent);
         if let Some(from) = reflected {
@@ -206,7 +221,7 @@ impl GroupConfig {
                 NextHopChoice::Own => true,
             };
         if own {
-            route.next_hop = self.next_hops[family.index()]?;
+            route.next_hop = self.next_hops[family.index()].ok_or(HeldBack::NoNextHop)?;
         }
         if !self.rules.aigp {
             route.aigp = None;
@@ -214,7 +229,7 @@ impl GroupConfig {
             // RFC 7311 section 3.4: who becomes the next hop adds the way to the one before.
             aigp.metric = aigp.metric.saturating_add(learned.interior_cost.into());
         }
-        Some(route)
+        Ok(route)
     }
 
     /// Puts on a route what all that go to such a peer have, and takes off what only others may see.
@@ -406,6 +421,23 @@ mod tests {
             assert_eq!(beyond.as_path.to_string(), "65000 65001 174");
             assert_eq!((beyond.med, beyond.local_pref, beyond.next_hop.addr), (None, None, own()));
         }
+    }
+
+    #[test]
+    fn what_stays_says_why() {
+        let why = |config: &GroupConfig, source, route: &Attributes| {
+            config.export(source, route, prefix()).unwrap_err().to_string()
+        };
+        let external = config(PeerKind::Ebgp);
+        let none = GroupConfig { export: PolicyChain::default(), ..external.clone() };
+        assert!(why(&none, EXTERNAL, &route()).contains("RFC 8212"));
+        let rejects = GroupConfig { export: PolicyChain::none(), ..external.clone() };
+        assert!(why(&rejects, EXTERNAL, &route()).starts_with("rejected by export policy: policy \"none\""));
+        assert!(why(&config(PeerKind::Ibgp), INTERNAL, &route()).contains("not reflected"));
+        let marked = Attributes { communities: vec![Community(7), Community::NO_EXPORT], ..route() };
+        assert_eq!(why(&external, EXTERNAL, &marked), "its community no-export");
+        let lost = GroupConfig { next_hops: [None; 2], ..external };
+        assert!(why(&lost, EXTERNAL, &route()).contains("next hop"));
     }
 
     #[test]
