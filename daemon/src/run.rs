@@ -72,7 +72,8 @@ fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-fn log() {
+/// Has what is logged written to standard error.
+pub(crate) fn log() {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
     // A value of several words is quoted, whatever kind of value it is.
     let field = debug_fn(|writer, field, value| {

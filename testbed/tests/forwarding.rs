@@ -242,3 +242,45 @@ fn what_others_write_into_the_maps_is_found_shown_and_repaired() -> Result<()> {
     ensure!(drift >= 2.0 && repairs >= 2.0, "{drift} differences counted, {repairs} repaired");
     daemon.process().ensure_running()
 }
+
+#[test]
+fn what_a_killed_daemon_leaves_can_be_taken_back() -> Result<()> {
+    if !ready("what_a_killed_daemon_leaves_can_be_taken_back") {
+        return Ok(());
+    }
+    let topology = Topology::build(Sandbox::new("detach")?)?;
+    let sysctls = || {
+        topology.router.run(&[
+            "sysctl",
+            "net.ipv4.conf.all.forwarding",
+            "net.ipv4.conf.wan.forwarding",
+            "net.ipv6.conf.all.forwarding",
+            "net.ipv4.icmp_errors_use_inbound_ifaddr",
+        ])
+    };
+    let before = sysctls()?;
+    let mut daemon = topology.start_daemon("")?;
+    let changed = sysctls()?;
+    ensure!(changed != before, "{changed}");
+    let client = daemon.client()?;
+    let words: Vec<&str> = client.split(' ').chain(["detach"]).collect();
+    // Neither by its socket nor by another one is it taken for dead.
+    for words in [&words[..], &[words[0], "--socket", "/nowhere", "detach"]] {
+        let refused = topology.router.run(words);
+        ensure!(
+            refused.is_err_and(|error| format!("{error:#}").contains("a daemon is running")),
+            "{words:?}"
+        );
+    }
+    daemon.process().kill_9()?;
+    ensure!(lab::nothing_left(&topology).is_err(), "a killed daemon leaves something");
+    let said = topology.router.run(&words)?;
+    ensure!(
+        said.contains("the veth pair") && said.contains("routing rules") && said.contains("sysctls"),
+        "{said}"
+    );
+    lab::nothing_left(&topology)?;
+    ensure!(sysctls()? == before, "{}", sysctls()?);
+    ensure!(topology.router.run(&words)?.contains("nothing was left behind"));
+    Ok(())
+}

@@ -18,6 +18,7 @@
 //! [`Host::set_up`] finds what an earlier run left and completes it; [`Host::tear_down`] removes all
 //! of it and puts the sysctls back to what they were.
 
+mod detach;
 pub mod offload;
 mod pair;
 mod plan;
@@ -36,6 +37,7 @@ use tracing::{info, warn};
 
 use crate::netlink::Reason;
 
+pub use detach::{DetachError, Removed, detach};
 pub use offload::OffloadError;
 use pair::Pair;
 pub use plan::Plan;

@@ -5,7 +5,8 @@
 
 use futures::TryStreamExt;
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp,
+    XdpAttached,
 };
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -71,11 +72,17 @@ pub(super) async fn set_mtu(handle: &Handle, pair: Pair, mtu: u32) -> Result<(),
     Ok(())
 }
 
-/// Removes the pair, if it is there and ours.
-pub(super) async fn remove(handle: &Handle) -> Result<(), HostError> {
-    let Some(host) = find(handle, HOST_END).await?.filter(|end| end.is_veth) else { return Ok(()) };
+/// Removes the pair, if it is there and ours; whether it was.
+pub(super) async fn remove(handle: &Handle) -> Result<bool, HostError> {
+    let Some(host) = find(handle, HOST_END).await?.filter(|end| end.is_veth) else { return Ok(false) };
     let what = failed(format!("remove the veth pair {HOST_END}/{XDP_END}"));
-    handle.link().del(host.ifindex).execute().await.map_err(what)
+    handle.link().del(host.ifindex).execute().await.map_err(what)?;
+    Ok(true)
+}
+
+/// Whether an XDP program is on our end, as it is while a daemon runs.
+pub(super) async fn has_program(handle: &Handle) -> Result<bool, HostError> {
+    Ok(find(handle, XDP_END).await?.is_some_and(|end| end.has_program))
 }
 
 #[derive(Debug)]
@@ -83,13 +90,19 @@ struct End {
     ifindex: u32,
     is_veth: bool,
     peer: Option<u32>,
+    has_program: bool,
 }
 
 impl From<LinkMessage> for End {
     fn from(message: LinkMessage) -> Self {
-        let mut end = Self { ifindex: message.header.index, is_veth: false, peer: None };
+        let mut end = Self { ifindex: message.header.index, is_veth: false, peer: None, has_program: false };
         for attribute in &message.attributes {
             match attribute {
+                LinkAttribute::Xdp(program) => {
+                    end.has_program = program
+                        .iter()
+                        .any(|part| matches!(part, LinkXdp::Attached(how) if *how != XdpAttached::None));
+                }
                 LinkAttribute::Link(peer) => end.peer = Some(*peer),
                 LinkAttribute::LinkInfo(infos) => {
                     end.is_veth |= infos.iter().any(|i| matches!(i, LinkInfo::Kind(InfoKind::Veth)));

@@ -175,15 +175,17 @@ pub(super) async fn remove(handle: &Handle, rule: &Rule) -> Result<(), HostError
     }
 }
 
-/// Removes every rule with our protocol number.
-pub(super) async fn remove_all(handle: &Handle) -> Result<(), HostError> {
+/// Removes every rule with our protocol number; how many there were.
+pub(super) async fn remove_all(handle: &Handle) -> Result<usize, HostError> {
+    let mut removed = 0;
     for family in Family::ALL {
         for message in dump(handle, family).await? {
             let request = RouteNetlinkMessage::DelRule(message);
             send(handle, request, 0).await.map_err(failed("remove a routing rule"))?;
+            removed += 1;
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 async fn send(handle: &Handle, message: RouteNetlinkMessage, flags: u16) -> Result<(), rtnetlink::Error> {

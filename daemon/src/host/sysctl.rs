@@ -82,20 +82,25 @@ impl Sysctls {
         Ok(())
     }
 
-    /// Puts everything back, last change first.
-    pub(super) fn restore(&mut self) {
+    /// Puts everything back, last change first; how many were.
+    pub(super) fn restore(&mut self) -> usize {
+        let mut restored = 0;
         for Change { path, before, .. } in self.changes.drain(..).rev() {
             // An interface that is gone took its sysctls along.
-            if path.exists()
-                && let Err(error) = fs::write(&path, &before)
-            {
-                warn!(path = %path.display(), value = before, %error, "cannot put a sysctl back");
+            if path.exists() {
+                match fs::write(&path, &before) {
+                    Ok(()) => restored += 1,
+                    Err(error) => {
+                        warn!(path = %path.display(), value = before, %error, "cannot put a sysctl back");
+                    }
+                }
             }
         }
         if let Some(path) = &self.notes {
             // Nothing was noted if nothing was changed.
             let _ = fs::remove_file(path);
         }
+        restored
     }
 
     /// Sets one that exists, and remembers what it was.
