@@ -54,7 +54,7 @@ pub use confirm::Generation;
 pub use decision::{DecisionStep, Rules};
 pub use limits::{LimitNews, PrefixGauge, ReceiveLimits};
 pub use next_hops::{NextHopInterest, NextHopState};
-pub use path::Ineligible;
+pub use path::{Anchor, Ineligible};
 pub use peers::{CommunityOrders, ImportRules, PeerCounts, PeerSession, PeerStatistics};
 pub use reflection::Reflection;
 
@@ -165,16 +165,6 @@ impl RibConfig {
             shard: ShardSpec::WHOLE,
         }
     }
-}
-
-/// What becomes of traffic to a route that is originated here, where no more specific one takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Anchor {
-    /// It has nowhere to go.
-    #[default]
-    Reject,
-    /// It is meant to be dropped.
-    Blackhole,
 }
 
 /// Where a best route leads.

@@ -115,6 +115,16 @@ impl Path {
     }
 }
 
+/// What becomes of traffic to a route that is originated here, where no more specific one takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Anchor {
+    /// It has nowhere to go.
+    #[default]
+    Reject,
+    /// It is meant to be dropped.
+    Blackhole,
+}
+
 /// Why a path takes no part in the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
