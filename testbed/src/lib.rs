@@ -13,6 +13,7 @@
 pub mod budget;
 pub mod capture;
 pub mod daemon;
+pub mod failover;
 pub mod feeder;
 pub mod interop;
 pub mod lab;

@@ -18,7 +18,7 @@ use testbed::{budget, lab, netns};
 
 use crate::convergence::{ConvergenceArguments, convergence};
 use crate::judges::{CrowdArguments, ReplayArguments, SeedsArguments};
-use crate::measure::{ChurnArguments, IdleArguments, LinearArguments, SlowArguments};
+use crate::measure::{ChurnArguments, FailoverArguments, IdleArguments, LinearArguments, SlowArguments};
 
 mod convergence;
 mod judges;
@@ -59,6 +59,8 @@ enum Command {
     Interop,
     /// Measure many neighbours with short hold times while a table arrives and is dumped.
     Crowd(CrowdArguments),
+    /// Measure what is lost when the link to a whole table's next hop goes down.
+    Failover(FailoverArguments),
     /// Make inputs for the fuzzers from lists of messages.
     Seeds(SeedsArguments),
 }
@@ -166,6 +168,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => judges::replay(arguments),
         Command::Interop => judges::interop(),
         Command::Crowd(arguments) => judges::crowd(arguments),
+        Command::Failover(arguments) => measure::failover(arguments),
         Command::Seeds(arguments) => judges::seeds(arguments),
         Command::Budget(arguments) => match arguments.phase {
             Some(phase) => budget::run_phase(phase).map(|items| println!("{items}")),

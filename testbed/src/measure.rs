@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::Value;
+use testbed::failover::{self, Router};
 use testbed::load::run::{QUIET, settle};
 use testbed::load::subject::{Rival, Subject};
 use testbed::soak::churn::{self, Pace, Phase};
@@ -192,6 +193,42 @@ pub(crate) fn slow(arguments: &SlowArguments) -> Result<()> {
     let report = slow::run(setting, rounds)?;
     print!("{}", report.text());
     common.write(&report.json())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FailoverArguments {
+    /// Prefixes of the table, IPv4; IPv6 comes to 23 % of them on top.
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000")]
+    prefixes: Vec<usize>,
+    /// Who forwards besides our daemon, with the kernel's tables.
+    #[arg(long, value_delimiter = ',')]
+    against: Vec<Router>,
+    /// How often.
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// Seed of the table.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Append lines of JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn failover(arguments: &FailoverArguments) -> Result<()> {
+    prepare("failover")?;
+    let FailoverArguments { prefixes, against, runs, seed, json } = arguments;
+    println!("{}", failover::head());
+    for &count in prefixes {
+        let table = Table::generate(count, count * 23 / 100, *seed);
+        for _ in 0..*runs {
+            for router in [Router::Peregrine].iter().chain(against) {
+                let outcome = failover::run(*router, &table)?;
+                println!("{}", outcome.text());
+                json.as_deref().map_or(Ok(()), |path| append(path, &outcome.json()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn append(path: &Path, line: &Value) -> Result<()> {
