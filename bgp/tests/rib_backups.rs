@@ -187,7 +187,7 @@ proptest! {
             }
         }
         drain(&mut rib, &mut told);
-        while rib.pending_backups() > 0 {
+        while rib.has_pending_backups() {
             let mut changes = Vec::new();
             rib.drain_backups(2, &mut changes);
             tell(&mut told, changes);
@@ -234,9 +234,40 @@ fn the_change_of_many_prefixes_is_told_first_and_their_backups_after() {
     rib.drain_changes(usize::MAX, &mut changes);
     assert!(changes.iter().all(|change| change.best.as_ref().is_some_and(|best| best.backup.is_none())));
     let mut told = Told::new();
-    while rib.pending_backups() > 0 {
+    while rib.has_pending_backups() {
         let mut changes = Vec::new();
         rib.drain_backups(1000, &mut changes);
+        tell(&mut told, changes);
+    }
+    assert_eq!(told.len(), many.len());
+    assert!(told.values().all(|(carry, backup)| carry[..] == [next_hop(1)] && *backup == Some(next_hop(2))));
+}
+
+#[test]
+fn more_prefixes_than_are_noted_are_all_gone_through() {
+    let mut rib = rib(1, true);
+    let many: Vec<IpNet> = (0..150_000_u32)
+        .map(|number| IpNet::new(Ipv4Addr::from(0x1400_0000 + number * 256).into(), 24).unwrap())
+        .collect();
+    let mut told = Told::new();
+    for peer in [2, 1, 3] {
+        for prefixes in many.chunks(500) {
+            let as_path = AsPath::sequence(vec![Asn(65_000 + u32::from(peer))]);
+            let attributes = Attributes { as_path, ..Attributes::originated(next_hop(peer)) };
+            let mut out = BytesMut::new();
+            encode_announce(&mut out, Family::Ipv4Unicast, &attributes, prefixes.iter().copied(), &ENCODE)
+                .unwrap();
+            send(&mut rib, peer, &out);
+        }
+        let mut changes = Vec::new();
+        rib.drain_changes(usize::MAX, &mut changes);
+        // Some were looked at before the next peer comes.
+        rib.drain_backups(100_000, &mut changes);
+        tell(&mut told, changes);
+    }
+    while rib.has_pending_backups() {
+        let mut changes = Vec::new();
+        rib.drain_backups(10_000, &mut changes);
         tell(&mut told, changes);
     }
     assert_eq!(told.len(), many.len());

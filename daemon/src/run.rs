@@ -42,6 +42,7 @@ pub(crate) fn main(path: &Path) -> ExitCode {
     log();
     die_whole();
     raise_file_limit();
+    crate::xdp::map_large_blocks();
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

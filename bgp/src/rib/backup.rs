@@ -8,6 +8,7 @@
 //! put off: entries whose paths change are noted, and looked at when the caller has nothing else to do
 //! ([`Rib::drain_backups`]). A few changes get theirs at once.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use super::core::{Core, Plane};
@@ -20,14 +21,39 @@ use crate::types::PeerId;
 
 /// Up to so many changes drained at once come with their backups.
 pub(crate) const AT_ONCE: usize = 1024;
+/// Entries noted one by one; when there are more, all entries are gone through.
+const MOST_NOTED: usize = 65_536;
 
-impl Rib {
-    /// Prefixes whose backups are to be looked at.
-    pub fn pending_backups(&self) -> usize {
-        self.v4.unbacked.len() + self.v6.unbacked.len()
+/// Entries with [`pending::BACKUP`].
+#[derive(Debug, Default)]
+pub(crate) struct Unbacked {
+    /// Some of them, and such as were freed since.
+    noted: VecDeque<u32>,
+    /// All others have an id from here on.
+    walk: Option<u32>,
+}
+
+impl Unbacked {
+    fn note(&mut self, id: u32) {
+        if self.noted.len() < MOST_NOTED {
+            self.noted.push_back(id);
+        } else {
+            self.walk = Some(self.walk.map_or(id, |from| from.min(id)));
+        }
     }
 
-    /// Looks at the backups of up to `limit` prefixes, and appends their best routes with what is their backup now. For
+    fn is_empty(&self) -> bool {
+        self.noted.is_empty() && self.walk.is_none()
+    }
+}
+
+impl Rib {
+    /// Whether there are prefixes whose backups are to be looked at.
+    pub fn has_pending_backups(&self) -> bool {
+        !self.v4.unbacked.is_empty() || !self.v6.unbacked.is_empty()
+    }
+
+    /// Looks at up to `limit` prefixes whose backups may be others, and appends their best routes with what is their backup now. For
     /// the time when there is nothing else to do: it does nothing while changes wait to be drained.
     pub fn drain_backups(&mut self, limit: usize, changes: &mut Vec<BestChange>) {
         if self.pending_changes() > 0 {
@@ -46,14 +72,15 @@ impl<K: Bits> Plane<K> {
         let matters = self.table.paths(id).len() > 1 || !self.table.is_pending(id, pending::CHANGE);
         if matters && !self.table.is_pending(id, pending::BACKUP) {
             self.table.set_pending(id, pending::BACKUP);
-            self.unbacked.push_back(id);
+            self.unbacked.note(id);
         }
     }
 
     fn drain_backups(&mut self, core: &mut Core, limit: usize, changes: &mut Vec<BestChange>) -> usize {
-        let count = limit.min(self.unbacked.len());
-        let mut ids = std::mem::take(&mut self.unbacked);
-        for id in ids.drain(..count) {
+        let mut left = limit;
+        while left > 0 {
+            let Some(id) = self.next_unbacked() else { break };
+            left -= 1;
             // Entries that were freed since, or are of another prefix now, have nothing to look at.
             if !self.table.is_live(id) || !self.table.is_pending(id, pending::BACKUP) {
                 continue;
@@ -67,12 +94,16 @@ impl<K: Bits> Plane<K> {
                 changes.push(BestChange { prefix: bits.net(length), best: Some(best) });
             }
         }
-        if ids.is_empty() {
-            // After a full table it would keep its memory.
-            ids.shrink_to(AT_ONCE);
+        left
+    }
+
+    fn next_unbacked(&mut self) -> Option<u32> {
+        if let Some(id) = self.unbacked.noted.pop_front() {
+            return Some(id);
         }
-        self.unbacked = ids;
-        limit - count
+        let id = self.unbacked.walk?;
+        self.unbacked.walk = Some(id + 1).filter(|&next| next < self.table.end());
+        Some(id)
     }
 
     /// The next hop of the best path that leads elsewhere than those that carry the traffic of an entry.

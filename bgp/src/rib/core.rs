@@ -15,6 +15,7 @@ use crate::types::{Asn, Family, PeerId, RouterId};
 use crate::wire::{Attributes, Community};
 
 use super::attrs::{AttributeStore, Identity};
+use super::backup::Unbacked;
 use super::decision::{Candidate, Filters, Rules};
 use super::import::Ahead;
 use super::key::Bits;
@@ -269,8 +270,8 @@ pub(crate) struct Plane<K> {
     pub(crate) changed: VecDeque<u32>,
     /// Whether the forwarding plane is told of backups.
     pub(crate) backups: bool,
-    /// Entries with [`pending::BACKUP`], and such as had it.
-    pub(crate) unbacked: VecDeque<u32>,
+    /// Entries with [`pending::BACKUP`].
+    pub(crate) unbacked: Unbacked,
     pub(crate) sweep: Sweep,
     /// By group.
     pub(crate) journals: Vec<Option<Journal>>,
@@ -288,7 +289,7 @@ impl<K: Bits> Plane<K> {
             table: Table::new(),
             changed: VecDeque::new(),
             backups,
-            unbacked: VecDeque::new(),
+            unbacked: Unbacked::default(),
             sweep: Sweep::default(),
             journals: Vec::new(),
             paths_journals: 0,

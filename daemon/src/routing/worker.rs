@@ -148,7 +148,7 @@ impl Worker {
         &mut self,
         forwarding: Option<&'f ForwardingHandle>,
     ) -> Result<Option<Room<'f>>, Ended> {
-        let to_hand_on = self.has_to_hand_on() || self.rib.pending_backups() > 0;
+        let to_hand_on = self.has_to_hand_on() || self.rib.has_pending_backups();
         let room = async {
             match forwarding {
                 Some(forwarding) => forwarding.room().await.ok(),
@@ -300,7 +300,7 @@ impl Worker {
 
     /// Tells the forwarding plane of backups while there is nothing else to do; whether it did.
     fn back_up(&mut self, forwarding: Option<&ForwardingHandle>) -> bool {
-        if self.rib.pending_backups() == 0 || self.rib.pending_changes() > 0 || !self.inbox.inputs.is_empty()
+        if !self.rib.has_pending_backups() || self.rib.pending_changes() > 0 || !self.inbox.inputs.is_empty()
         {
             return false;
         }

@@ -7,6 +7,7 @@
 //! direct.rs   a direct table in shared memory, and the slot that the program finds it in
 //! read_back.rs the maps as they are, for the audit
 //! sys.rs      bpf(2)
+//! memory.rs   a setting of the allocator
 //! error.rs    failures in words that say what to do
 //! ```
 //!
@@ -22,6 +23,7 @@
 mod attach;
 mod direct;
 mod error;
+mod memory;
 mod read_back;
 mod sys;
 mod table;
@@ -50,6 +52,7 @@ use self::{
 pub use self::{
     attach::{AttachedMode, XdpMode},
     error::XdpError,
+    memory::map_large_blocks,
     read_back::EntriesPage,
 };
 
