@@ -273,3 +273,21 @@ fn more_prefixes_than_are_noted_are_all_gone_through() {
     assert_eq!(told.len(), many.len());
     assert!(told.values().all(|(carry, backup)| carry[..] == [next_hop(1)] && *backup == Some(next_hop(2))));
 }
+
+#[test]
+fn new_rules_are_told_of_a_prefix_that_changed_before_they_came_to_it() {
+    let mut rib = rib(2, false);
+    for (peer, next_hop) in [(1, 1), (2, 2), (3, 3)] {
+        announce(&mut rib, Sent { peer, next_hop, hops: 1, med: 0 }, 0);
+    }
+    let mut told = Told::new();
+    drain(&mut rib, &mut told);
+    assert_eq!(told[&prefix(0)].0, [next_hop(1), next_hop(2)]);
+    rib.set_rules(Rules { relax: true, ..Rules::default() });
+    // Equal to the best one until the router ids decide: its end has the others looked at again.
+    let mut out = BytesMut::new();
+    encode_withdraw(&mut out, Family::Ipv4Unicast, [prefix(0)], &ENCODE);
+    send(&mut rib, 3, &out);
+    drain(&mut rib, &mut told);
+    assert_eq!(told[&prefix(0)].0, [next_hop(1)]);
+}

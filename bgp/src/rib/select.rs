@@ -13,6 +13,7 @@ use super::core::{Core, Plane};
 use super::decision::Filters;
 use super::key::Bits;
 use super::path::Path;
+use super::sweep::Cause;
 use super::table::pending;
 
 /// What was chosen for a prefix: equal choices forward and announce alike.
@@ -33,7 +34,9 @@ impl<K: Bits> Plane<K> {
             .first()
             .filter(|path| path.has(Path::BEST))
             .map(|path| (path.peer, path.attr, path.has(Path::BLACKHOLE)));
-        let others = if core.rules.share() { self.sharers(id) } else { 0 };
+        // Until new rules have come to an entry, its marks may be those of the old ones.
+        let shared = core.rules.share() || self.sweep.is_busy(Cause::Rules);
+        let others = if shared { self.sharers(id) } else { 0 };
         Choice { best, others }
     }
 
