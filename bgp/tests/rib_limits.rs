@@ -120,7 +120,7 @@ impl Shards {
     }
 
     fn advertised(&self) -> usize {
-        self.0.iter().map(|rib| rib.advertised(READER, V4, None, 10_000).items.len()).sum()
+        self.0.iter().map(|rib| rib.advertised(READER, V4, None, None, 10_000).items.len()).sum()
     }
 }
 

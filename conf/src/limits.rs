@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bgp::types::Family;
 
-use crate::reader::{Table, choice, number};
+use crate::reader::{Table, choice, number, shape};
 
 /// What happens when there is one prefix too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl PrefixLimit {
 
     /// How many prefixes the log warns at.
     pub fn warning_count(&self) -> u32 {
-        (u64::from(self.limit) * u64::from(self.warning) / 100).max(1) as u32
+        (u64::from(self.limit) * u64::from(self.warning)).div_ceil(100) as u32
     }
 }
 
@@ -112,6 +112,13 @@ pub(crate) fn limits(table: &mut Table<'_, '_>) -> PrefixLimits {
 
 /// The limits of one direction; `acts`: there is a choice of what happens beyond them.
 fn family_limits(table: &mut Table<'_, '_>, key: &'static str, acts: bool) -> FamilyLimits {
+    if !table.has_table(key) {
+        let number = |value: &_| -> Result<(), String> {
+            Err(format!("{}; expected limits by family, {{ ipv4-unicast = 100 }}", shape(value)))
+        };
+        table.optional(key, number);
+        return FamilyLimits::default();
+    }
     let Some(mut families) = table.table(key) else { return FamilyLimits::default() };
     let limits = Family::ALL.map(|family| family_limit(&mut families, family.as_str(), acts));
     families.finish(&[]);

@@ -259,3 +259,14 @@ fn limits_on_prefixes_change_without_a_new_session_unless_there_may_be_an_excess
         assert_eq!(effect(&old, &new), expected, "{old} -> {new}");
     }
 }
+
+#[test]
+fn a_warning_comes_at_the_percentage_and_not_before() {
+    let warned_at = |limit: u32, warning: u32| {
+        conf::PrefixLimit { limit, warning, action: conf::LimitAction::Warn }.warning_count()
+    };
+    assert_eq!(
+        [warned_at(2, 75), warned_at(1, 75), warned_at(100, 75), warned_at(u32::MAX, 100)],
+        [2, 1, 75, u32::MAX]
+    );
+}

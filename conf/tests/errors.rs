@@ -123,8 +123,7 @@ fn wrong_limits_are_refused() {
     for (keys, expected) in [
         (
             "max-prefixes = 10",
-            "7: neighbor.max-prefixes: 10 is a number; expected one table, [neighbor.max-prefixes] or \
-             max-prefixes = { ... }",
+            "7: neighbor.max-prefixes: 10 is a number; expected limits by family, { ipv4-unicast = 100 }",
         ),
         (
             "max-prefixes = { ipv4-unicast = 0 }",

@@ -126,11 +126,11 @@ fn routes_by_way_of_an_interface_that_is_no_port_say_why_they_are_not_used() -> 
     let _second = Bird::start(&star.sandbox, &star.neighbors[1], "second", &narrow)?;
     let neighbor = |n: u8| {
         format!(
-            "[[neighbor]]\naddress = \"10.99.{n}.2\"\nasn = 6450{n}\nimport = [\"all\"]\nexport = [\"none\"]\n"
+            "[[neighbor]]\naddress = \"10.99.{n}.2\"\nasn = 6450{n}\nimport = [\"mark\"]\nexport = [\"all\"]\n"
         )
     };
     let text = format!(
-        "[router]\nasn = 64500\nrouter-id = \"10.99.0.1\"\n[fib]\ninterfaces = [\"wan1\"]\n{}{}{}",
+        "[router]\nasn = 64500\nrouter-id = \"10.99.0.1\"\n[fib]\ninterfaces = [\"wan1\"]\n[[policy]]\nname = \"mark\"\n[[policy.rule]]\nset = {{ community-add = \"64500:7\" }}\naction = \"accept\"\n{}{}{}",
         neighbor(1),
         neighbor(2),
         "[[neighbor]]\naddress = \"fe80::9%eth7\"\nasn = 64509\nconnect-retry = 1\n"
@@ -159,6 +159,33 @@ fn routes_by_way_of_an_interface_that_is_no_port_say_why_they_are_not_used() -> 
     for words in [["explain", "192.0.2.1"].as_slice(), &["show", "routes", "192.0.2.1"]] {
         let said = daemon.run(words)?;
         ensure!(said.contains("192.0.2.0/24") && said.contains(why), "{words:?}: {said}");
+    }
+    // What a neighbour sent is shown as it was, whatever policy made of it.
+    let communities = |words: &[&str]| -> Result<Value> {
+        let all = daemon.show_json(&[&["routes", "10.0.0.0/8"], words].concat())?;
+        Ok(all[0]["paths"][0]["communities"].clone())
+    };
+    ensure!(communities(&[])? == serde_json::json!(["64500:7"]), "{}", communities(&[])?);
+    let received = communities(&["--received", "10.99.1.2"])?;
+    ensure!(received == serde_json::json!([]), "{received}");
+    // A part of the table, and how much it is.
+    let within = |words: &[&str]| daemon.run(&[&["show", "routes"], words].concat());
+    let said = within(&["10.98.0.0/15", "--longer"])?;
+    ensure!(
+        said.contains("10.98.0.0/24") && !said.contains("10.0.0.0/8") && !said.contains("192.0.2.0"),
+        "{said}"
+    );
+    for (words, count) in [
+        (["0.0.0.0/0", "--longer", "--count"].as_slice(), "3"),
+        (&["192.0.0.0/8", "--longer", "--count"], "1"),
+        (&["192.0.2.0/25", "--longer", "--count"], "0"),
+        (&["10.0.0.0/8", "--longer", "--count", "--received", "10.99.2.2"], "1"),
+        (&["10.0.0.0/8", "--longer", "--count", "--advertised", "10.99.2.2"], "1"),
+        (&["192.0.0.0/8", "--longer", "--count", "--advertised", "10.99.2.2"], "0"),
+        (&["::/0", "--longer", "--count", "--advertised", "10.99.2.2"], "0"),
+    ] {
+        let said = within(words)?;
+        ensure!(said.trim() == count, "{words:?}: {said}");
     }
     let said = daemon.run(&["show", "routes", "--received", "10.99.2.2", "10.98.0.1"])?;
     ensure!(said.contains("10.98.0.0/24"), "{said}");

@@ -209,18 +209,19 @@ impl Rib {
         }
     }
 
-    /// Routes of a family behind `after` that a peer is sent, as it is sent them. At most `limit` are looked
+    /// Routes of a family behind `after` that a peer is sent, as it is sent them, within `within` if given. At most `limit` are looked
     /// at: what export policy keeps back leaves a page short, or empty, and is no sign of its end.
     pub fn advertised(
         &self,
         peer: PeerId,
         family: Family,
+        within: Option<IpNet>,
         after: Option<IpNet>,
         limit: usize,
     ) -> Page<Advertised> {
         match family {
-            Family::Ipv4Unicast => self.advertised_of(&self.v4, peer, after, limit),
-            Family::Ipv6Unicast => self.advertised_of(&self.v6, peer, after, limit),
+            Family::Ipv4Unicast => self.advertised_of(&self.v4, peer, within, after, limit),
+            Family::Ipv6Unicast => self.advertised_of(&self.v6, peer, within, after, limit),
         }
     }
 
@@ -236,10 +237,13 @@ impl Rib {
         &self,
         plane: &Plane<K>,
         peer: PeerId,
+        within: Option<IpNet>,
         after: Option<IpNet>,
         limit: usize,
     ) -> Page<Advertised> {
-        let Some((group, config)) = self.export_config(peer) else {
+        let of_net = |net: Option<IpNet>| net.as_ref().and_then(K::of_net);
+        let elsewhere = within.is_some() && of_net(within).is_none();
+        let Some((group, config)) = self.export_config(peer).filter(|_| !elsewhere) else {
             return Page { items: Vec::new(), next: None };
         };
         let paths = config.encode.add_path.contains(K::FAMILY);
@@ -250,7 +254,7 @@ impl Rib {
             Some(best) => paths || best.peer != peer.0 || (config.route_server && others(id)),
             None => false,
         };
-        let ids = plane.table.page(after.as_ref().and_then(K::of_net), None, limit, wanted);
+        let ids = plane.table.page(of_net(after), of_net(within), limit, wanted);
         let next = ids.last().filter(|_| ids.len() == limit).map(|&id| plane.table.prefix(id));
         let items = ids.iter().flat_map(|&id| plane.told(&self.core, config, group, peer, id)).collect();
         Page { items, next: next.map(|(bits, length)| bits.net(length)) }

@@ -274,7 +274,7 @@ impl Union {
     /// All pages of what a peer is sent.
     pub(crate) fn advertised(&self, peer: PeerId, family: Family, limit: usize) -> Vec<Advertised> {
         let page = |after| {
-            let pages = self.shards.iter().map(|rib| rib.advertised(peer, family, after, limit));
+            let pages = self.shards.iter().map(|rib| rib.advertised(peer, family, None, after, limit));
             Page::merge(pages, |route| route.prefix)
         };
         all_pages(page)

@@ -286,6 +286,8 @@ pub(super) async fn reload(
 #[serde(deny_unknown_fields)]
 pub(super) struct RoutesQuery {
     prefix: Option<String>,
+    #[serde(default)]
+    longer: bool,
     received: Option<String>,
     rejected: Option<String>,
     advertised: Option<String>,
@@ -296,6 +298,11 @@ pub(super) async fn routes(
     Query(query): Query<RoutesQuery>,
 ) -> Result<Response, Refusal> {
     let target = query.prefix.as_deref().map(Target::parse).transpose()?;
+    let (target, within) = match target {
+        Some(Target::Prefix(prefix)) if query.longer => (None, Some(prefix)),
+        _ if query.longer => return Err(Refusal::bad_request("`longer` wants a `prefix` with its length")),
+        target => (target, None),
+    };
     let peer = |text: &str| -> Result<_, Refusal> {
         let address = neighbor_address(&app, text)?;
         app.peers.id(address).ok_or_else(|| Refusal::not_found(format!("no neighbor {text}")))
@@ -309,7 +316,7 @@ pub(super) async fn routes(
             return Err(Refusal::bad_request("give at most one of `received`, `rejected` and `advertised`"));
         }
     };
-    let pages = pages::routes(Arc::clone(&app), source, target).await?;
+    let pages = pages::routes(Arc::clone(&app), source, target, within).await?;
     Ok(lines(Body::from_stream(pages)))
 }
 

@@ -37,6 +37,7 @@ fn describe() {
         ("peregrine_resident_memory_bytes", "Resident memory of the daemon."),
         ("peregrine_uptime_seconds", "Time since the daemon started."),
         ("peregrine_session_up", "1 while the session with the neighbor is Established, else 0."),
+        ("peregrine_session_uptime_seconds", "Time for which the session has been Established, else 0."),
         (
             "peregrine_session_graceful_shutdown",
             "1 while routes of the session are marked as about to go (RFC 8326), else 0.",
@@ -167,6 +168,8 @@ pub(crate) fn sample_neighbor(neighbor: &NeighborDetail) {
     let asn = number.map_or_else(|| "external".to_owned(), |asn| asn.to_string());
     let labels = [("neighbor", brief.address.to_string()), ("asn", asn.clone())];
     gauge!("peregrine_session_up", &labels).set(if brief.state == "Established" { 1.0 } else { 0.0 });
+    let uptime = brief.since_seconds.filter(|_| brief.state == "Established").unwrap_or(0);
+    gauge!("peregrine_session_uptime_seconds", &labels).set(float(uptime));
     gauge!("peregrine_session_graceful_shutdown", &labels).set(if brief.graceful_shutdown {
         1.0
     } else {

@@ -80,11 +80,12 @@ fn lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Bytes {
     text.into()
 }
 
-/// The routes of a source, a line each; with a target, only the one it means.
+/// The routes of a source, a line each; with a target, only the one it means; or those within a prefix.
 pub(super) async fn routes(
     app: Arc<App>,
     source: RouteSource,
     target: Option<Target>,
+    within: Option<IpNet>,
 ) -> Result<impl Stream<Item = Line> + Send + use<>, Refusal> {
     let first = match target {
         None => None,
@@ -101,20 +102,30 @@ pub(super) async fn routes(
         let cursor = cursor?;
         // The daemon is stopping: the list ends.
         let (page, next) = match source {
-            RouteSource::Advertised(peer) => advertised_page(&app, peer, cursor).await?,
-            _ => route_page(&app, source.wanted(), cursor).await?,
+            RouteSource::Advertised(peer) => advertised_page(&app, peer, within, cursor).await?,
+            _ => route_page(&app, source.wanted(), within, cursor).await?,
         };
         Some((Ok(page), (app, None, cursor.behind(next))))
     }))
 }
 
-async fn route_page(app: &App, wanted: Wanted, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
-    let page = app.rib.routes(cursor.family, wanted, cursor.after, PAGE).await.ok()?;
-    Some((lines(shown(app, &page.items).await), page.next))
+async fn route_page(
+    app: &App,
+    wanted: Wanted,
+    within: Option<IpNet>,
+    cursor: Cursor,
+) -> Option<(Bytes, Option<IpNet>)> {
+    let page = app.rib.routes(cursor.family, wanted, within, cursor.after, PAGE).await.ok()?;
+    Some((lines(shown(app, wanted, &page.items).await), page.next))
 }
 
-async fn advertised_page(app: &App, peer: PeerId, cursor: Cursor) -> Option<(Bytes, Option<IpNet>)> {
-    let page = app.rib.advertised(peer, cursor.family, cursor.after, PAGE).await.ok()?;
+async fn advertised_page(
+    app: &App,
+    peer: PeerId,
+    within: Option<IpNet>,
+    cursor: Cursor,
+) -> Option<(Bytes, Option<IpNet>)> {
+    let page = app.rib.advertised(peer, cursor.family, within, cursor.after, PAGE).await.ok()?;
     let prefixes = page.items.chunk_by(|a, b| a.prefix == b.prefix);
     let routes = prefixes.filter_map(|paths| Some(views::advertised(paths.first()?.prefix, paths)));
     Some((lines(routes), page.next))
@@ -144,7 +155,7 @@ async fn find(app: &App, wanted: Wanted, target: Target) -> Result<Vec<RouteView
 pub(super) async fn explained(app: &App, target: Target) -> Result<Option<Route>, Refusal> {
     let found = find(app, Wanted::All, target).await?;
     let usable = found.iter().position(|view| view.paths.iter().any(|path| path.best));
-    let mut routes = shown(app, &found).await;
+    let mut routes = shown(app, Wanted::All, &found).await;
     if routes.is_empty() {
         return Ok(None);
     }
@@ -158,12 +169,13 @@ async fn one_route(app: &App, wanted: Wanted, target: Target) -> Result<Option<R
     let found = find(app, wanted, target).await?;
     let usable = found.iter().position(|view| view.paths.iter().any(|path| path.best));
     let found = found.get(usable.unwrap_or(0)).map(std::slice::from_ref).unwrap_or_default();
-    Ok(shown(app, found).await.pop())
+    Ok(shown(app, wanted, found).await.pop())
 }
 
-async fn shown(app: &App, found: &[RouteView]) -> Vec<Route> {
+async fn shown(app: &App, wanted: Wanted, found: &[RouteView]) -> Vec<Route> {
+    let received = matches!(wanted, Wanted::Received(_));
     let unreachable = views::unreachable(app.forwarding.as_ref(), found).await;
-    found.iter().map(|view| views::route(&app.peers, &unreachable, view)).collect()
+    found.iter().map(|view| views::route(&app.peers, &unreachable, received, view)).collect()
 }
 
 /// The route that a target means as a neighbour is sent it, or why it is not.

@@ -294,6 +294,9 @@ pub struct NeighborDetail {
     pub bfd: Option<NeighborBfd>,
     /// Seconds until a connection is tried again, when waiting for that.
     pub retry_seconds: Option<u64>,
+    /// What may be the reason that the session does not come up.
+    #[serde(default)]
+    pub hint: Option<String>,
 }
 
 /// BFD with a neighbour at a glance.

@@ -41,10 +41,13 @@ pub(super) async fn unreachable(forwarding: Option<&ForwardingHandle>, views: &[
 }
 
 /// A prefix and its paths.
-pub(super) fn route(peers: &Peers, unreachable: &Unreachable, view: &RouteView) -> Route {
+///
+/// `received`: as neighbours sent them, before policy.
+pub(super) fn route(peers: &Peers, unreachable: &Unreachable, received: bool, view: &RouteView) -> Route {
     let decided = view.decided_by.map_or("only path", |step| step.as_str());
     let paths = view.paths.iter().map(|shown| {
-        let mut path = attributes(&shown.attributes);
+        let sent = shown.received.as_ref().filter(|_| received);
+        let mut path = attributes(sent.unwrap_or(&shown.attributes));
         path.neighbor = shown.neighbor.map(|address| Zoned(peers.on_link(address)));
         path.local_pref_used = Some(shown.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF));
         path.reason = reason(shown, view.best_interior_cost, decided, view.forwarding);

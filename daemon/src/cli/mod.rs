@@ -209,7 +209,13 @@ pub enum Show {
 pub struct RouteFilter {
     /// A prefix, or an address to look up by longest match.
     prefix: Option<String>,
-    /// All routes received from this neighbour.
+    /// All routes within the prefix, a line each.
+    #[arg(long, requires = "prefix")]
+    longer: bool,
+    /// Only how many prefixes they are.
+    #[arg(long, conflicts_with = "json")]
+    count: bool,
+    /// All routes received from this neighbour, as it sent them.
     #[arg(long, value_name = "ADDR", group = "view")]
     received: Option<Zoned>,
     /// Routes of this neighbour that are not usable, with the reason.

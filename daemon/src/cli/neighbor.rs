@@ -59,9 +59,7 @@ pub(super) fn show(neighbor: &NeighborDetail) -> Result<(), ClientError> {
         lines.push(("Leaving", text.to_owned()));
     }
     lines.extend(client(neighbor));
-    if let Some(seconds) = neighbor.retry_seconds {
-        lines.push(("Next try", format!("in {}", duration(seconds))));
-    }
+    lines.extend(outlook(neighbor));
     if let (Some(local), Some(remote)) = (&neighbor.local, &neighbor.remote) {
         lines.push(("Connection", format!("{local} to {remote}")));
     }
@@ -232,6 +230,13 @@ fn transport(neighbor: &NeighborDetail) -> String {
     parts.extend(neighbor.password.then(|| "TCP MD5".to_owned()));
     parts.extend(neighbor.local_address.map(|local| format!("from {local} only")));
     parts.join(", ")
+}
+
+/// What may keep the session from coming up, and when that is tried again.
+fn outlook(neighbor: &NeighborDetail) -> impl Iterator<Item = (&'static str, String)> {
+    let hint = neighbor.hint.as_ref().map(|hint| ("Hint", hint.clone()));
+    let next = neighbor.retry_seconds.map(|seconds| ("Next try", format!("in {}", duration(seconds))));
+    hint.into_iter().chain(next)
 }
 
 /// Why the session ended, and why it does not come up.

@@ -227,6 +227,9 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
     if let Some(prefix) = &filter.prefix {
         query.push(format!("prefix={prefix}"));
     }
+    if filter.longer {
+        query.push("longer=true".to_owned());
+    }
     let views: [(&str, Option<Zoned>); 3] =
         [("received", filter.received), ("rejected", filter.rejected), ("advertised", filter.advertised)];
     for (name, address) in views {
@@ -238,13 +241,23 @@ async fn routes(client: &Client, filter: &RouteFilter) -> Result<(), ClientError
     if filter.json {
         return json_array(client, &path).await;
     }
+    if filter.count {
+        let mut count = 0_u64;
+        let counted = |_: &[u8]| {
+            count += 1;
+            Ok(true)
+        };
+        client.lines(&path, counted).await?;
+        return print_line(count.to_string().as_bytes());
+    }
+    let asked = filter.prefix.as_deref().filter(|_| !filter.longer);
     let head = route_line("", "Prefix", "Next hop", ["Pref", "MED"], "From", "AS path, or why not usable");
-    listing(client, &path, filter.prefix.as_deref(), &head, |route: Route| {
+    listing(client, &path, asked, &head, |route: Route| {
         let shown = |(index, path)| {
             let from = source(path, if filter.advertised.is_some() { "-" } else { "this router" });
             let line = path_line(if index == 0 { &route.prefix } else { "" }, &from, path);
             // Who asks for one route wants to know all about it.
-            if filter.prefix.is_some() { format!("{line}\n{}", attributes(path).trim_end()) } else { line }
+            if asked.is_some() { format!("{line}\n{}", attributes(path).trim_end()) } else { line }
         };
         route.paths.iter().enumerate().map(shown).collect::<Vec<_>>().join("\n")
     })

@@ -299,16 +299,17 @@ impl RibHandle {
         self.ask_owner(prefix, move |rib| rib.why_not_exported(peer, prefix)).await
     }
 
-    /// Some `limit` routes of a family behind `after`.
+    /// Some `limit` routes of a family behind `after`, within `within` if given.
     pub(crate) async fn routes(
         &self,
         family: Family,
         wanted: Wanted,
+        within: Option<IpNet>,
         after: Option<IpNet>,
         limit: usize,
     ) -> Result<Page<RouteView>, RibStopped> {
         let part = self.part(limit);
-        let pages = self.ask_all(move |rib| rib.routes(family, wanted, None, after, part)).await?;
+        let pages = self.ask_all(move |rib| rib.routes(family, wanted, within, after, part)).await?;
         Ok(Page::merge(pages, |route| route.prefix))
     }
 
@@ -317,11 +318,12 @@ impl RibHandle {
         &self,
         peer: PeerId,
         family: Family,
+        within: Option<IpNet>,
         after: Option<IpNet>,
         limit: usize,
     ) -> Result<Page<Advertised>, RibStopped> {
         let part = self.part(limit);
-        let pages = self.ask_all(move |rib| rib.advertised(peer, family, after, part)).await?;
+        let pages = self.ask_all(move |rib| rib.advertised(peer, family, within, after, part)).await?;
         Ok(Page::merge(pages, |route| route.prefix))
     }
 

@@ -277,6 +277,7 @@ pub(super) fn neighbor(
         update_errors: 0,
         last_update_error: None,
         bfd: None,
+        hint: hint(neighbor, options.minimum_ttl, snapshot.state, snapshot.in_state),
         retry_seconds: retry.filter(|_| up.is_none()).map(|pause| pause.as_secs()),
     }
 }
@@ -296,6 +297,23 @@ pub(super) fn asn(neighbor: &conf::Neighbor, session: &Session) -> Option<Asn> {
     match neighbor.asn {
         PeerAsn::Is(asn) => Some(asn),
         PeerAsn::External => session.established().map(|(_, negotiated)| negotiated.peer_asn),
+    }
+}
+
+/// How long a state that others answer at once may last before something is wrong.
+const USUAL_WAIT: Duration = Duration::from_secs(3);
+
+/// What may keep a session in a state: what the kernel drops without a word says nothing for itself.
+fn hint(neighbor: &conf::Neighbor, minimum_ttl: u8, state: State, lasts: Duration) -> Option<String> {
+    let waits = lasts >= USUAL_WAIT;
+    match state {
+        State::Connect if waits && neighbor.password.is_some() => {
+            Some("no answer: a password that only one side has, or another one, looks like this".to_owned())
+        }
+        State::OpenSent if waits && minimum_ttl > 0 => Some(format!(
+            "no OPEN: ttl-security drops what arrives with a TTL below {minimum_ttl}; does the neighbor send 255?"
+        )),
+        _ => None,
     }
 }
 
@@ -392,6 +410,24 @@ fn messages(received: &MessageCounts, sent: &MessageCounts) -> BTreeMap<String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_drops_in_silence_is_hinted_at() {
+        let neighbor = |keys: &str| {
+            let text = format!(
+                "[router]\nasn = 64500\nrouter-id = \"192.0.2.1\"\n[[neighbor]]\naddress = \"192.0.2.2\"\nasn = 64501\n{keys}\n"
+            );
+            conf::parse("p.toml", &text, []).unwrap().neighbors.remove(0)
+        };
+        let (plain, signed) = (neighbor(""), neighbor("password = \"secret\""));
+        let after = Duration::from_secs;
+        assert_eq!(hint(&plain, 0, State::Connect, after(60)), None);
+        assert_eq!(hint(&signed, 0, State::Connect, after(1)), None);
+        assert!(hint(&signed, 0, State::Connect, after(5)).unwrap().contains("password"));
+        assert_eq!(hint(&signed, 0, State::Established, after(5)), None);
+        assert!(hint(&plain, 255, State::OpenSent, after(5)).unwrap().contains("below 255"));
+        assert_eq!(hint(&plain, 0, State::OpenSent, after(5)), None);
+    }
 
     #[test]
     fn messages_are_counted_by_their_length_fields() {

@@ -303,7 +303,7 @@ async fn answers_are_the_same_for_any_number_of_threads() {
         let mut advertised = Vec::new();
         let mut after = None;
         loop {
-            let page = rib.routes(Family::Ipv4Unicast, Wanted::All, after, 7).await.unwrap();
+            let page = rib.routes(Family::Ipv4Unicast, Wanted::All, None, after, 7).await.unwrap();
             assert!(page.items.len() <= 7 * usize::from(threads), "a page stays small");
             routes.extend(page.items.into_iter().map(|route| (route.prefix, paths(&route))));
             after = page.next;
@@ -312,7 +312,7 @@ async fn answers_are_the_same_for_any_number_of_threads() {
             }
         }
         loop {
-            let page = rib.advertised(PeerId(1), Family::Ipv4Unicast, after, 7).await.unwrap();
+            let page = rib.advertised(PeerId(1), Family::Ipv4Unicast, None, after, 7).await.unwrap();
             advertised.extend(page.items);
             after = page.next;
             if after.is_none() {
