@@ -70,6 +70,7 @@ impl Lab {
             nodes_v6: [first, u32::MAX],
             sets: tables.sets,
             members: tables.members,
+            ecmp_slots: 64,
             next_hops: tables.next_hops,
             adjacencies: tables.adjacencies,
             ..FibConfig::default()
