@@ -73,7 +73,6 @@ impl Lab {
             ecmp_slots: 64,
             next_hops: tables.next_hops,
             adjacencies: tables.adjacencies,
-            ..FibConfig::default()
         });
         let mut lab_sets = Vec::new();
         for number in 0..neighbours {
