@@ -82,6 +82,22 @@ fn announce(rib: &mut Rib, path: Sent, number: u8) {
     send(rib, path.peer, &out);
 }
 
+fn prefixes(count: u32) -> Vec<IpNet> {
+    let prefix = |number| IpNet::new(Ipv4Addr::from(0x1400_0000 + number * 256).into(), 24).unwrap();
+    (0..count).map(prefix).collect()
+}
+
+/// A peer announces them all by a next hop of its own.
+fn announce_all(rib: &mut Rib, peer: u8, prefixes: &[IpNet]) {
+    let as_path = AsPath::sequence(vec![Asn(65_000 + u32::from(peer))]);
+    let attributes = Attributes { as_path, ..Attributes::originated(next_hop(peer)) };
+    for some in prefixes.chunks(500) {
+        let mut out = BytesMut::new();
+        encode_announce(&mut out, Family::Ipv4Unicast, &attributes, some.iter().copied(), &ENCODE).unwrap();
+        send(rib, peer, &out);
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     peer: u8,
@@ -215,18 +231,9 @@ proptest! {
 #[test]
 fn the_change_of_many_prefixes_is_told_first_and_their_backups_after() {
     let mut rib = rib(1, true);
-    let many: Vec<IpNet> = (0..3000_u32)
-        .map(|number| IpNet::new(Ipv4Addr::from(0x1400_0000 + number * 256).into(), 24).unwrap())
-        .collect();
+    let many = prefixes(3000);
     for peer in [1, 2] {
-        for prefixes in many.chunks(200) {
-            let as_path = AsPath::sequence(vec![Asn(65_000 + u32::from(peer))]);
-            let attributes = Attributes { as_path, ..Attributes::originated(next_hop(peer)) };
-            let mut out = BytesMut::new();
-            encode_announce(&mut out, Family::Ipv4Unicast, &attributes, prefixes.iter().copied(), &ENCODE)
-                .unwrap();
-            send(&mut rib, peer, &out);
-        }
+        announce_all(&mut rib, peer, &many);
     }
     let mut changes = Vec::new();
     rib.drain_backups(10, &mut changes);
@@ -246,19 +253,10 @@ fn the_change_of_many_prefixes_is_told_first_and_their_backups_after() {
 #[test]
 fn more_prefixes_than_are_noted_are_all_gone_through() {
     let mut rib = rib(1, true);
-    let many: Vec<IpNet> = (0..150_000_u32)
-        .map(|number| IpNet::new(Ipv4Addr::from(0x1400_0000 + number * 256).into(), 24).unwrap())
-        .collect();
+    let many = prefixes(150_000);
     let mut told = Told::new();
     for peer in [2, 1, 3] {
-        for prefixes in many.chunks(500) {
-            let as_path = AsPath::sequence(vec![Asn(65_000 + u32::from(peer))]);
-            let attributes = Attributes { as_path, ..Attributes::originated(next_hop(peer)) };
-            let mut out = BytesMut::new();
-            encode_announce(&mut out, Family::Ipv4Unicast, &attributes, prefixes.iter().copied(), &ENCODE)
-                .unwrap();
-            send(&mut rib, peer, &out);
-        }
+        announce_all(&mut rib, peer, &many);
         let mut changes = Vec::new();
         rib.drain_changes(usize::MAX, &mut changes);
         // Some were looked at before the next peer comes.

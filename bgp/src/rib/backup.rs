@@ -53,8 +53,9 @@ impl Rib {
         !self.v4.unbacked.is_empty() || !self.v6.unbacked.is_empty()
     }
 
-    /// Looks at up to `limit` prefixes whose backups may be others, and appends their best routes with what is their backup now. For
-    /// the time when there is nothing else to do: it does nothing while changes wait to be drained.
+    /// Looks at up to `limit` prefixes whose backups may be others, and appends their best routes with what is
+    /// their backup now. For the time when there is nothing else to do: it does nothing while changes wait to be
+    /// drained.
     pub fn drain_backups(&mut self, limit: usize, changes: &mut Vec<BestChange>) {
         if self.pending_changes() > 0 {
             return;

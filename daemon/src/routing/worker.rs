@@ -148,7 +148,7 @@ impl Worker {
         &mut self,
         forwarding: Option<&'f ForwardingHandle>,
     ) -> Result<Option<Room<'f>>, Ended> {
-        let to_hand_on = self.has_to_hand_on() || self.rib.has_pending_backups();
+        let to_hand_on = self.has_to_hand_on() || self.has_to_back_up();
         let room = async {
             match forwarding {
                 Some(forwarding) => forwarding.room().await.ok(),
@@ -268,6 +268,7 @@ impl Worker {
                 self.publish();
             }
             let next_hops = std::mem::take(&mut self.interests);
+            let settled = if self.has_removed() { std::mem::take(&mut self.departing) } else { Vec::new() };
             if room.is_none()
                 && let Some(generation) = generation
             {
@@ -284,11 +285,7 @@ impl Worker {
                     } else {
                         Vec::new()
                     },
-                    settled: if self.has_removed() {
-                        std::mem::take(&mut self.departing)
-                    } else {
-                        Vec::new()
-                    },
+                    settled,
                 });
             }
         }
@@ -300,21 +297,32 @@ impl Worker {
 
     /// Tells the forwarding plane of backups while there is nothing else to do; whether it did.
     fn back_up(&mut self, forwarding: Option<&ForwardingHandle>) -> bool {
-        if !self.rib.has_pending_backups() || self.rib.pending_changes() > 0 || !self.inbox.inputs.is_empty()
-        {
+        if !self.has_to_back_up() || !self.inbox.inputs.is_empty() {
             return false;
         }
-        let Some(Ok(Some(room))) = forwarding.map(ForwardingHandle::try_room) else { return false };
+        let room = match forwarding.map(ForwardingHandle::try_room) {
+            Some(Ok(Some(room))) => Some(room),
+            Some(Ok(None)) => return false,
+            // It has ended: nobody will ask for backups.
+            Some(Err(_)) | None => None,
+        };
         self.changes.clear();
         self.rib.drain_backups(BACKUPS_AT_ONCE, &mut self.changes);
-        room.send(RibBatch {
-            id: None,
-            next_hops: std::mem::take(&mut self.interests),
-            routes: self.changes.drain(..).map(route_change).collect(),
-            arrivals: Vec::new(),
-            settled: Vec::new(),
-        });
+        if let Some(room) = room {
+            room.send(RibBatch {
+                id: None,
+                next_hops: std::mem::take(&mut self.interests),
+                routes: self.changes.drain(..).map(route_change).collect(),
+                arrivals: Vec::new(),
+                settled: Vec::new(),
+            });
+        }
         true
+    }
+
+    /// Whether there are backups to tell, and no changes that go before them.
+    fn has_to_back_up(&self) -> bool {
+        self.rib.has_pending_backups() && self.rib.pending_changes() == 0
     }
 
     /// Whether routes of neighbours that have gone have been removed, and their changes handed on.
