@@ -88,9 +88,9 @@ struct LabArguments {
     /// Seconds that each iperf3 runs.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Throughput in Mbit/s that TCP must reach; without it, a slow machine is worth a remark only.
-    #[arg(long)]
-    megabits: Option<u32>,
+    /// Throughput in Mbit/s that TCP must reach.
+    #[arg(long, default_value_t = 1000)]
+    megabits: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
