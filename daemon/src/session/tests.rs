@@ -124,6 +124,8 @@ impl Neighbor {
             socket.set_recv_buffer_size(octets).unwrap();
         }
         let stream = socket.connect(daemon.address).await.unwrap();
+        // As routers do: what is said last leaves at once.
+        stream.set_nodelay(true).unwrap();
         let mut neighbor = Self { id, stream, received: BytesMut::new() };
         let mut out = BytesMut::new();
         let mut capabilities: Vec<_> =
