@@ -7,6 +7,7 @@
 //! forwarding/ the FIB thread: best paths and neighbours to edits of the BPF maps
 //! xdp/        the BPF maps and programs (the one module here with `unsafe`, but for one call in `session/syn`)
 //! netlink/    links, addresses, neighbours and connected routes of the kernel
+//! restart     how a run follows another one whose forwarding goes on
 //! reload      another configuration while the daemon runs
 //! host/       the way out for the router's own traffic
 //! api/        HTTP and JSON on a Unix socket, and on TCP when configured; metrics
@@ -21,6 +22,7 @@ pub mod host;
 mod monitor;
 pub mod netlink;
 mod reload;
+mod restart;
 mod routing;
 mod run;
 mod session;

@@ -22,6 +22,7 @@ use crate::bfd::Bfd;
 use crate::forwarding::{self, ForwardingConfig, ForwardingHandle};
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
+use crate::restart::Restart;
 use crate::routing::{self, Outlets};
 use crate::session::{self, Peers};
 
@@ -136,10 +137,11 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     if let Some(forwarding) = forwarding.clone() {
         bfd.tell_forwarding(move |doubt| forwarding.doubt(doubt));
     }
+    let restart = Restart::none();
     let (origins, watched) = mpsc::unbounded_channel();
     let rib = routing::start(
         &config,
-        Outlets { forwarding: forwarding.clone(), monitor: monitor.clone(), news, origins },
+        Outlets { forwarding: forwarding.clone(), monitor: monitor.clone(), news, origins, restart },
     )
     .context("cannot start the RIB threads")?;
     let origin = routing::origin::start(&config, rib.clone(), watched);

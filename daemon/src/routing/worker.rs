@@ -22,6 +22,7 @@ use crate::forwarding::{
     Arrival, BatchId, Doubt, ForwardingHandle, RibBatch, Room, RouteChange, RouteTarget,
 };
 use crate::monitor::{Monitor, unix_time};
+use crate::restart::Restart;
 
 /// Inputs taken in one turn.
 const TURN_INPUTS: usize = 16;
@@ -45,11 +46,13 @@ pub(crate) struct Outlets {
     pub(crate) news: Vec<mpsc::UnboundedReceiver<FibNews>>,
     /// What is seen of watched routes.
     pub(crate) origins: OriginSink,
+    /// Neighbours are told nothing before it is live.
+    pub(crate) restart: Restart,
 }
 
 /// Starts the threads. They end when every handle is gone.
 pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHandle> {
-    let Outlets { forwarding, monitor, news, origins } = outlets;
+    let Outlets { forwarding, monitor, news, origins, restart } = outlets;
     let count = news.len() as u16;
     let (handle, inboxes) = RibHandle::new(count);
     for ((index, news), inbox) in (0..count).zip(news).zip(inboxes) {
@@ -66,6 +69,7 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
             changes: Vec::new(),
             interests: Vec::new(),
             departing: Vec::new(),
+            restart: restart.clone(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let forwarding = forwarding.clone();
@@ -120,6 +124,7 @@ struct Worker {
     interests: Vec<NextHopInterest>,
     /// Neighbours whose sessions have gone and whose routes are being removed.
     departing: Vec<IpAddr>,
+    restart: Restart,
 }
 
 /// Nobody can ask for anything any more.
@@ -165,6 +170,7 @@ impl Worker {
             }
             delivery = self.inbox.inputs.recv() => self.input(&delivery.ok_or(Ended)?, forwarding),
             () = self.inbox.drained.notified() => {}
+            () = self.restart.went_live(), if !self.restart.is_live() => {}
             room = room, if to_hand_on => return Ok(room),
         }
         Ok(None)
@@ -353,8 +359,13 @@ impl Worker {
         }
     }
 
-    /// Gives each neighbour that has room its next batch of UPDATEs.
+    /// Gives each neighbour that has room its next batch of UPDATEs. Not while packets go by the tables of an earlier
+    /// run: nobody is told of a route or of an end before those have been replaced (RFC 4724 section 4.1). What
+    /// changes meanwhile waits in the RIB, where the changes of a prefix are one.
     fn fill_queues(&mut self) {
+        if !self.restart.is_live() {
+            return;
+        }
         let Self { rib, receivers, shard, .. } = self;
         let octets = (2 * EXPORT_BYTES / usize::from(shard.count)).clamp(EXPORT_BYTES / 8, EXPORT_BYTES);
         for receiver in receivers.iter_mut() {

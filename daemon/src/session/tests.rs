@@ -1,5 +1,7 @@
 //! Whole sessions over the loopback, from socket to shards and back, with one shard and with several.
 
+mod restart;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::Peers;
 use crate::monitor::Monitor;
+use crate::restart::Restart;
 use crate::routing::{self, Outlets, RibHandle};
 
 const ENCODE: EncodeContext =
@@ -51,6 +54,11 @@ impl Daemon {
 
     /// The same, with more keys for each neighbour.
     fn start_with(rib_threads: u16, neighbors: u8, keys: &str) -> Self {
+        Self::follow(&Restart::none(), rib_threads, neighbors, keys)
+    }
+
+    /// The same, behind an earlier run.
+    fn follow(restart: &Restart, rib_threads: u16, neighbors: u8, keys: &str) -> Self {
         let mut text = format!(
             "[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\nlisten = []\nrib-threads = {rib_threads}\n\
              [[network]]\nprefix = \"203.0.113.0/24\"\n"
@@ -69,6 +77,7 @@ impl Daemon {
             monitor: monitor.clone(),
             news,
             origins: mpsc::unbounded_channel().0,
+            restart: restart.clone(),
         };
         let rib = routing::start(&config, outlets).unwrap();
         assert_eq!(rib.shards(), usize::from(rib_threads));
