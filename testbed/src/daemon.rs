@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::netns::{Namespace, Sandbox, output};
+use crate::outgoing::Outgoing;
 use crate::process::{Process, wait_until};
 use crate::skip;
 
@@ -59,10 +60,12 @@ pub fn ready(test: &str, programs: &[&str]) -> bool {
     }
 }
 
-/// A running daemon. Dropped, it is ended by SIGTERM.
+/// A running daemon. Dropped, it is ended by SIGTERM. What it sent is judged then, if that is asked
+/// for ([`crate::outgoing::JUDGE`]).
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
+    outgoing: Option<Outgoing>,
     namespace: Namespace,
     config: PathBuf,
     socket: PathBuf,
@@ -97,8 +100,9 @@ impl Daemon {
         let binary = binary()?.display().to_string();
         let file = path.display().to_string();
         let words = [binary.as_str(), "run", "-c", file.as_str()];
+        let outgoing = Outgoing::start_if_asked(sandbox, namespace)?;
         let process = Process::spawn(sandbox, namespace, name, &words)?;
-        Ok(Self { process, namespace: namespace.clone(), config: path, socket })
+        Ok(Self { process, outgoing, namespace: namespace.clone(), config: path, socket })
     }
 
     /// Writes another configuration, for the daemon to reload.
@@ -324,6 +328,22 @@ impl Daemon {
         let status = self.process.end(Signal::SIGTERM, Duration::from_secs(10))?;
         ensure!(status.success(), "the daemon ended with {status}");
         Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    /// # Panics
+    ///
+    /// If tshark finds fault with what the daemon sent, unless the test has failed already.
+    fn drop(&mut self) {
+        let Some(outgoing) = self.outgoing.take() else { return };
+        // One that does not end by itself is killed with the process.
+        let _ = self.process.end(Signal::SIGTERM, Duration::from_secs(10));
+        if let Err(error) = outgoing.judge()
+            && !std::thread::panicking()
+        {
+            panic!("{error:#}");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod interop;
 pub mod lab;
 pub mod load;
 pub mod netns;
+pub mod outgoing;
 pub mod packet;
 pub mod peers;
 pub mod process;
