@@ -376,15 +376,15 @@ impl Keys {
 
     fn store(&mut self, key: &[u8]) -> u32 {
         let (class, units) = Self::class(key.len());
-        let reused = self.free.get_mut(class).and_then(Vec::pop);
-        let offset = reused.unwrap_or_else(|| {
-            let offset = self.bytes.len() / UNIT;
-            self.bytes.resize(self.bytes.len() + units * UNIT, 0);
-            offset as u32
-        });
-        let start = offset as usize * UNIT;
-        self.bytes[start..start + key.len()].copy_from_slice(key);
-        offset
+        if let Some(offset) = self.free.get_mut(class).and_then(Vec::pop) {
+            let start = offset as usize * UNIT;
+            self.bytes[start..start + key.len()].copy_from_slice(key);
+            return offset;
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        self.bytes.resize(start + units * UNIT, 0);
+        (start / UNIT) as u32
     }
 
     #[inline]

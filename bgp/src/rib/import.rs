@@ -8,6 +8,7 @@
 //! A path that is refused replaces what the peer sent before all the same, marked with the reason.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -26,6 +27,7 @@ use super::core::{Core, Plane};
 use super::key::Bits;
 use super::path::{Ineligible, LOCAL_RANK, Path};
 use super::peers::{CommunityOrders, PeerSession};
+use super::table::best_of;
 
 /// Most paths of a prefix where peers send several each (RFC 7911). Every announcement looks through them.
 const MOST_PATHS: usize = 4096;
@@ -37,8 +39,8 @@ pub(crate) struct Incoming {
     received: u32,
     /// What policy starts from: the received ones, or others made of them, with one use.
     base: u32,
-    /// Attributes after policy, once known.
-    outcome: Option<(u32, u16)>,
+    /// The path that every prefix gets, without marks, once what policy says is known.
+    outcome: Option<Path>,
     /// The marks of its paths.
     pub(crate) marks: u16,
     /// What is asked for each prefix, and the attributes to ask it about.
@@ -223,21 +225,22 @@ impl Core {
             incoming.settle(self, attr, flags);
             self.attrs.release(attr);
         }
-        let (attr, mut flags) = incoming.outcome.unwrap_or((incoming.received, 0));
+        let mut path = incoming.outcome.unwrap_or_else(|| self.outcome(incoming, incoming.received, 0));
         if bits.is_martian(length) {
-            flags = Ineligible::MartianPrefix.flags();
+            path = self.outcome(incoming, path.attr, Ineligible::MartianPrefix.flags());
         }
+        path.flags |= incoming.marks;
+        path
+    }
+
+    /// The path that these attributes after policy make, without marks.
+    fn outcome(&self, incoming: &Incoming, attr: u32, mut flags: u16) -> Path {
         if flags & Path::BLACKHOLE == 0 && !self.reachable(attr) {
             flags |= Path::UNREACHABLE;
         }
         let local = if incoming.peer == PeerId::LOCAL.0 { LOCAL_RANK } else { 0 };
-        Path {
-            attr,
-            source: incoming.received,
-            rank: self.attrs.summary(attr).rank | local,
-            peer: incoming.peer,
-            flags: flags | incoming.marks,
-        }
+        let rank = self.attrs.summary(attr).rank | local;
+        Path { attr, source: incoming.received, rank, peer: incoming.peer, flags }
     }
 }
 
@@ -245,15 +248,16 @@ impl Incoming {
     /// Takes note of what became of the attributes, with a use of them.
     fn settle(&mut self, core: &mut Core, attr: u32, flags: u16) {
         core.attrs.retain(attr);
-        if let Some((old, _)) = self.outcome.replace((attr, flags)) {
-            core.attrs.release(old);
+        let path = core.outcome(self, attr, flags);
+        if let Some(old) = self.outcome.replace(path) {
+            core.attrs.release(old.attr);
         }
     }
 
     /// Ends the import: the attributes are now held by paths only.
     pub(crate) fn finish(self, core: &mut Core) {
-        if let Some((attr, _)) = self.outcome {
-            core.attrs.release(attr);
+        if let Some(path) = self.outcome {
+            core.attrs.release(path.attr);
         }
         if self.base != self.received {
             core.attrs.release(self.base);
@@ -265,15 +269,17 @@ impl Incoming {
 impl<K: Bits> Plane<K> {
     /// Where the path of a peer is among those of an entry.
     #[inline]
-    fn place(&self, core: &Core, id: u32, peer: u16, path_id: Option<u32>) -> Option<usize> {
-        self.table.paths(id).iter().position(|path| path.peer == peer && core.path_id(*path) == path_id)
+    fn place(core: &Core, paths: &[Path], peer: u16, path_id: Option<u32>) -> Option<usize> {
+        paths.iter().position(|path| path.peer == peer && core.path_id(*path) == path_id)
     }
 
     /// Puts a path into the entry of its prefix, in place of what the peer had there (by that identifier).
     pub(crate) fn put(&mut self, core: &mut Core, bits: K, length: u8, path: Path, path_id: Option<u32>) {
         let id = self.table.find_or_insert(bits, length);
-        let index = self.place(core, id, path.peer, path_id);
-        if path_id.is_some() && index.is_none() && self.table.paths(id).len() >= MOST_PATHS {
+        let paths = self.table.paths(id);
+        let best = best_of(paths);
+        let index = Self::place(core, paths, path.peer, path_id);
+        if path_id.is_some() && index.is_none() && paths.len() >= MOST_PATHS {
             return core.refuse(path.peer, bits.net(length));
         }
         if let Some(gauge) = core.receive_limit(path.peer, K::FAMILY) {
@@ -301,21 +307,24 @@ impl<K: Bits> Plane<K> {
             counts.received += 1;
             counts.accepted += usize::from(path.accepted());
         });
-        if self.loses_at_once(id, path) {
+        if !path.eligible() {
             self.table.push(id, path);
-        } else {
-            let before = self.choice(core, id);
-            let wins = self.wins_at_once(id, path);
-            self.table.push(id, path);
-            if wins {
-                self.crown_last(core, id, before);
-            } else {
+            return;
+        }
+        match best.map(|best| path.rank.cmp(&best.rank)) {
+            Some(Ordering::Less) => self.table.push(id, path),
+            Some(Ordering::Equal) => {
+                let before = self.choice_of(core, id, best);
+                self.table.push(id, path);
                 self.reselect(core, id, before);
             }
+            Some(Ordering::Greater) | None => {
+                let before = self.choice_of(core, id, best);
+                self.table.push(id, path);
+                self.crown_last(core, id, before);
+            }
         }
-        if path.eligible() {
-            self.export_paths(id);
-        }
+        self.export_paths(id);
     }
 
     /// Puts a path in the place of one of the same peer, whose identifier it gets.
@@ -391,7 +400,7 @@ impl<K: Bits> Plane<K> {
     /// Withdraws a prefix of a peer, or the path with an identifier.
     pub(crate) fn withdraw(&mut self, core: &mut Core, bits: K, length: u8, peer: u16, path_id: Option<u32>) {
         let Some(id) = self.table.find(bits, length) else { return };
-        let Some(index) = self.place(core, id, peer, path_id) else { return };
+        let Some(index) = Self::place(core, self.table.paths(id), peer, path_id) else { return };
         self.take(core, id, index);
     }
 

@@ -70,8 +70,10 @@ impl Bits for u32 {
     const FAMILY: Family = Family::Ipv4Unicast;
     const WIDTH: u8 = 32;
 
+    #[inline]
     fn is_martian(self, length: u8) -> bool {
-        within(self, length, &MARTIANS_V4)
+        // Nearly every prefix is ruled out by its first octet.
+        matches!(self >> 24, 0 | 127 | 169 | 224..) && within(self, length, &MARTIANS_V4)
     }
 
     #[inline]
@@ -110,8 +112,9 @@ impl Bits for u128 {
     const FAMILY: Family = Family::Ipv6Unicast;
     const WIDTH: u8 = 128;
 
+    #[inline]
     fn is_martian(self, length: u8) -> bool {
-        within(self, length, &MARTIANS_V6)
+        matches!((self >> 112) as u16, 0 | 0xfe80..) && within(self, length, &MARTIANS_V6)
     }
 
     #[inline]

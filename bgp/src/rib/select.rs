@@ -29,11 +29,13 @@ impl<K: Bits> Plane<K> {
     /// What is chosen for an entry now.
     #[inline]
     pub(crate) fn choice(&self, core: &Core, id: u32) -> Choice {
-        let paths = self.table.paths(id);
-        let best = paths
-            .first()
-            .filter(|path| path.has(Path::BEST))
-            .map(|path| (path.peer, path.attr, path.has(Path::BLACKHOLE)));
+        self.choice_of(core, id, self.table.best(id))
+    }
+
+    /// The same, by one who knows its best path.
+    #[inline]
+    pub(crate) fn choice_of(&self, core: &Core, id: u32, best: Option<Path>) -> Choice {
+        let best = best.map(|path| (path.peer, path.attr, path.has(Path::BLACKHOLE)));
         // Until new rules have come to an entry, its marks may be those of the old ones.
         let shared = core.rules.share() || self.sweep.is_busy(Cause::Rules);
         let others = if shared { self.sharers(id) } else { 0 };
@@ -60,23 +62,29 @@ impl<K: Bits> Plane<K> {
         !path.eligible() || self.table.best(id).is_some_and(|best| best.rank > path.rank)
     }
 
-    /// Whether an eligible path, put into an entry, beats all others by rank alone.
-    #[inline]
-    pub(crate) fn wins_at_once(&self, id: u32, path: Path) -> bool {
-        path.eligible() && self.table.best(id).is_none_or(|best| best.rank < path.rank)
-    }
-
-    /// Makes the last path of an entry, which wins at once, the best one.
+    /// Makes the last path of an entry, which beats all others by rank alone, the best one.
     pub(crate) fn crown_last(&mut self, core: &mut Core, id: u32, before: Choice) {
         let paths = self.table.paths_mut(id);
         for path in &mut *paths {
             path.flags &= !Path::CHOSEN;
         }
-        if let Some(last) = paths.len().checked_sub(1) {
-            paths[last].flags |= Path::CHOSEN;
-            paths.swap(0, last);
+        let best = paths.len().checked_sub(1);
+        self.crown(core, id, best, before);
+    }
+
+    /// Makes the path at an index the best one, and notes the change when there is one.
+    #[inline]
+    fn crown(&mut self, core: &mut Core, id: u32, best: Option<usize>, before: Choice) {
+        let best = best.map(|best| {
+            let paths = self.table.paths_mut(id);
+            paths[best].flags |= Path::CHOSEN;
+            paths.swap(0, best);
+            paths[0]
+        });
+        let after = self.choice_of(core, id, best);
+        if after != before {
+            self.note_change(core, id, before, after);
         }
-        self.note_change(core, id, before);
     }
 
     /// Chooses among the paths of an entry, and notes the change when there is one.
@@ -100,11 +108,7 @@ impl<K: Bits> Plane<K> {
             [only] => Some(*only),
             _ => Self::contest(core, paths),
         };
-        if let Some(best) = best {
-            paths[best].flags |= Path::CHOSEN;
-            paths.swap(0, best);
-        }
-        self.note_change(core, id, before);
+        self.crown(core, id, best, before);
     }
 
     /// Sends the paths of equal rank through the filters; marks those that share the traffic.
@@ -142,12 +146,8 @@ impl<K: Bits> Plane<K> {
         best
     }
 
-    /// Compares with what was chosen before, moves the counts, and queues the change.
-    fn note_change(&mut self, core: &mut Core, id: u32, before: Choice) {
-        let after = self.choice(core, id);
-        if after == before {
-            return;
-        }
+    /// Moves the counts, and queues the change.
+    fn note_change(&mut self, core: &mut Core, id: u32, before: Choice, after: Choice) {
         let (lost, won) = (before.best.map(|best| best.0), after.best.map(|best| best.0));
         if lost != won {
             if let Some(peer) = lost {
@@ -162,15 +162,12 @@ impl<K: Bits> Plane<K> {
 
     /// Queues an entry that changed.
     pub(crate) fn mark_changed(&mut self, core: &Core, id: u32) {
-        if !self.table.is_pending(id, pending::CHANGE) {
-            self.table.set_pending(id, pending::CHANGE);
-            self.changed.push_back(id);
-        }
+        let confirmed = core.announce != Announce::Unconfirmed && self.table.best(id).is_some();
+        let forwarding = if confirmed { pending::FORWARDING } else { 0 };
         // What was said of another path does not hold for this one.
-        self.table.clear_pending(id, pending::FORWARDING | pending::NOT_INSTALLED);
-        let confirmed = self.table.best(id).is_some() && core.announce != Announce::Unconfirmed;
-        if confirmed {
-            self.table.set_pending(id, pending::FORWARDING);
+        let outdated = pending::FORWARDING | pending::NOT_INSTALLED;
+        if self.table.replace_pending(id, outdated, pending::CHANGE | forwarding) & pending::CHANGE == 0 {
+            self.changed.push_back(id);
         }
         if !confirmed || core.announce == Announce::AtOnce {
             self.export(id);

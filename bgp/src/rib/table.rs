@@ -55,6 +55,12 @@ struct Entry<K> {
     pending: u8,
 }
 
+/// The best of the paths of an entry.
+#[inline]
+pub(crate) fn best_of(paths: &[Path]) -> Option<Path> {
+    paths.first().copied().filter(|path| path.has(Path::BEST))
+}
+
 /// The table of one family.
 #[derive(Debug)]
 pub(crate) struct Table<K> {
@@ -191,7 +197,7 @@ impl<K: Bits> Table<K> {
     /// The best path of an entry.
     #[inline]
     pub(crate) fn best(&self, id: u32) -> Option<Path> {
-        self.paths(id).first().copied().filter(|path| path.has(Path::BEST))
+        best_of(self.paths(id))
     }
 
     /// Adds a path behind the others. One of each peer, or fewer than peers there can be, so that the count
@@ -272,6 +278,13 @@ impl<K: Bits> Table<K> {
     #[inline]
     pub(crate) fn clear_pending(&mut self, id: u32, flags: u8) {
         self.entries[id as usize].pending &= !flags;
+    }
+
+    /// Clears some flags and sets others; answers those of before.
+    #[inline]
+    pub(crate) fn replace_pending(&mut self, id: u32, clear: u8, set: u8) -> u8 {
+        let pending = &mut self.entries[id as usize].pending;
+        std::mem::replace(pending, *pending & !clear | set)
     }
 
     /// Its change was drained with a batch of this generation.

@@ -165,15 +165,14 @@ impl AsPath {
                 .split_at_checked(usize::from(*count) * width)
                 .filter(|(asns, _)| !asns.is_empty())
                 .ok_or(Reason::Segment)?;
+            if asns.chunks_exact(width).any(|asn| asn.iter().all(|octet| *octet == 0)) {
+                return Err(Reason::AsZero);
+            }
             bytes.extend([*kind, *count]);
-            for asn in asns.chunks_exact(width) {
-                if asn.iter().all(|octet| *octet == 0) {
-                    return Err(Reason::AsZero);
-                }
-                if !as4 {
-                    bytes.extend([0, 0]);
-                }
-                bytes.extend_from_slice(asn);
+            if as4 {
+                bytes.extend_from_slice(asns);
+            } else {
+                bytes.extend(asns.chunks_exact(width).flat_map(|asn| [0, 0, asn[0], asn[1]]));
             }
             rest = tail;
         }

@@ -140,7 +140,8 @@ fn path_id(bytes: &[u8], path_ids: bool) -> u32 {
     bytes.first_chunk().filter(|_| path_ids).map_or(0, |id| u32::from_be_bytes(*id))
 }
 
-/// Takes one prefix off the front: its octets at the start of a zeroed array, and its length.
+/// Takes one prefix off the front: its octets at the start of an array, and its length. What follows them in
+/// the array is to be masked: mostly it is the next prefix, since octets are copied by the whole array.
 #[inline]
 fn take<'a, const N: usize>(bytes: &mut &'a [u8], path_ids: bool) -> Option<([u8; N], u8)> {
     if path_ids {
@@ -148,10 +149,16 @@ fn take<'a, const N: usize>(bytes: &mut &'a [u8], path_ids: bool) -> Option<([u8
     }
     let (length, rest): (_, &'a [u8]) = bytes.split_first()?;
     let count = octets(*length);
-    let (prefix, rest) = rest.split_at_checked(count)?;
-    let mut address = [0; N];
-    address.get_mut(..count)?.copy_from_slice(prefix);
-    *bytes = rest;
+    let (prefix, tail) = rest.split_at_checked(count)?;
+    let address = match rest.first_chunk() {
+        Some(chunk) if count <= N => *chunk,
+        _ => {
+            let mut address = [0; N];
+            address.get_mut(..count)?.copy_from_slice(prefix);
+            address
+        }
+    };
+    *bytes = tail;
     Some((address, *length))
 }
 

@@ -117,9 +117,21 @@ static ROWS: &[Row] = &[
     row(code::ONLY_TO_CUSTOMER, "ONLY_TO_CUSTOMER", OPTIONAL_TRANSITIVE, only_to_customer, put_only_to_customer),
 ];
 
+/// Where the row of each type code is, for those that have one.
+static PLACES: [u8; 256] = {
+    let mut places = [u8::MAX; 256];
+    let mut place = 0;
+    while place < ROWS.len() {
+        places[ROWS[place].code as usize] = place as u8;
+        place += 1;
+    }
+    places
+};
+
 /// The row of a type code.
+#[inline]
 pub(super) fn find(code: u8) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.code == code)
+    ROWS.get(usize::from(PLACES[usize::from(code)]))
 }
 
 /// Shows a type code by its name.
