@@ -174,6 +174,9 @@ pub struct FibConf {
     pub advertise: Advertise,
     /// Whether sets of next hops name a backup, the next hop of the best path that leads elsewhere.
     pub backups: bool,
+    /// Whether packets go on being forwarded when the daemon ends, by the tables as they are then, until another one
+    /// has learned the routes again.
+    pub keep_forwarding: bool,
     /// In what time all tables are read back and compared with what is meant; `None`: never.
     pub audit_interval: Option<Duration>,
     /// Most entries of the IPv4 trie, after compression. A direct table takes every route.
@@ -203,6 +206,7 @@ impl Default for FibConf {
             xdp_mode: XdpMode::default(),
             advertise: Advertise::default(),
             backups: true,
+            keep_forwarding: true,
             audit_interval: Some(Self::DEFAULT_AUDIT_INTERVAL),
             max_ipv4_entries: Self::DEFAULT_MAX_IPV4_ENTRIES,
             max_ipv6_entries: Self::DEFAULT_MAX_IPV6_ENTRIES,

@@ -214,6 +214,8 @@ fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     keys.compare("xdp-mode", (&from.xdp_mode, &to.xdp_mode), Effect::Restart, ToString::to_string);
     keys.compare("advertise", (&from.advertise, &to.advertise), Effect::Restart, ToString::to_string);
     keys.compare("backups", (&from.backups, &to.backups), Effect::Restart, ToString::to_string);
+    let keep = (&from.keep_forwarding, &to.keep_forwarding);
+    keys.compare("keep-forwarding", keep, Effect::Restart, ToString::to_string);
     let intervals = (&from.audit_interval, &to.audit_interval);
     keys.compare("audit-interval", intervals, Effect::Restart, |interval| {
         interval.map_or_else(|| "never".to_owned(), |interval| interval.as_secs().to_string())

@@ -95,6 +95,7 @@ pub(crate) fn fib(root: &mut Table<'_, '_>) -> FibConf {
         xdp_mode: table.optional("xdp-mode", |v| choice(v, XdpMode::WORDS)).unwrap_or(default.xdp_mode),
         advertise: table.optional("advertise", |v| choice(v, Advertise::WORDS)).unwrap_or(default.advertise),
         backups: table.optional("backups", boolean).unwrap_or(default.backups),
+        keep_forwarding: table.optional("keep-forwarding", boolean).unwrap_or(default.keep_forwarding),
         audit_interval: match table.optional("audit-interval", |v| number(v, 0..=86_400, " seconds")) {
             Some(0) => None,
             Some(seconds) => Some(Duration::from_secs(seconds.into())),

@@ -75,7 +75,7 @@ fn the_order_of_neighbors_does_not_matter() {
 fn settings_tell_what_they_take() {
     let changes = changes(&[(
         "router-id = \"10.0.0.1\"",
-        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\nrib-threads = 3\ncluster-id = \"10.0.0.7\"\nclient-to-client-reflection = false\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\nadvertise = \"at-once\"\naudit-interval = 0\n\
+        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\nrib-threads = 3\ncluster-id = \"10.0.0.7\"\nclient-to-client-reflection = false\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\nadvertise = \"at-once\"\nkeep-forwarding = false\naudit-interval = 0\n\
          [api]\nlisten = \"127.0.0.1:1\"\n[decision]\nmultipath = 4\nmultipath-ibgp = 2\nmultipath-relax = true\nmultipath-weights = \"equal\"\nnext-hop-via-default = true",
     )]);
     let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -90,6 +90,7 @@ fn settings_tell_what_they_take() {
             "~ fib.interfaces: [] -> [eth0] (needs a restart)",
             "~ fib.xdp-mode: auto -> generic (needs a restart)",
             "~ fib.advertise: installed -> at-once (needs a restart)",
+            "~ fib.keep-forwarding: true -> false (needs a restart)",
             "~ fib.audit-interval: 60 -> never (needs a restart)",
             "~ api.listen: none -> 127.0.0.1:1 (needs a restart)",
             "~ decision.multipath: 1 -> 4 (evaluates routes again)",

@@ -7,9 +7,10 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bgp::types::FamilySet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ use tracing_subscriber::fmt::format::debug_fn;
 
 use crate::api::{App, Listeners, metrics};
 use crate::bfd::Bfd;
-use crate::forwarding::{self, ForwardingConfig, ForwardingHandle};
+use crate::forwarding::{self, Farewell, ForwardingConfig, ForwardingHandle};
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
 use crate::restart::Restart;
@@ -28,6 +29,9 @@ use crate::session::{self, Peers};
 
 /// The variable that sets what is logged, in the syntax of `tracing`: `debug`, `peregrine=debug,warn`.
 const LOG_VARIABLE: &str = "RUST_LOG";
+
+/// In this time routes are taken to have been learned again.
+const RELEARNED: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn main(path: &Path) -> ExitCode {
@@ -137,7 +141,7 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     if let Some(forwarding) = forwarding.clone() {
         bfd.tell_forwarding(move |doubt| forwarding.doubt(doubt));
     }
-    let restart = Restart::none();
+    let restart = follow(forwarding.as_ref());
     let (origins, watched) = mpsc::unbounded_channel();
     let rib = routing::start(
         &config,
@@ -181,7 +185,7 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     drop(config);
 
     let mut lost = false;
-    loop {
+    let farewell = loop {
         let forwarding_ended = async {
             match &forwarding {
                 Some(forwarding) => forwarding.ended().await,
@@ -189,11 +193,11 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
             }
         };
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break Farewell::Keep,
+            _ = interrupt.recv() => break Farewell::Remove,
             () = forwarding_ended => {
                 lost = true;
-                break;
+                break Farewell::Keep;
             }
             _ = hangup.recv() => {
                 let reloader = Arc::clone(&reloader);
@@ -201,12 +205,17 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
                 tokio::spawn(async move { reloader.reload().await.map(drop) });
             }
         }
-    }
+    };
     tracing::info!("stopping");
+    let kept = forwarding.as_ref().filter(|forwarding| farewell == Farewell::Keep && forwarding.keeps());
+    if let Some(forwarding) = kept {
+        // First: what goes with the sessions is to stay in the tables.
+        forwarding.stop(farewell).await;
+    }
     bfd.stop().await;
     peers.shut_down().await;
     if let Some(forwarding) = forwarding {
-        forwarding.stop().await;
+        forwarding.stop(farewell).await;
     }
     anyhow::ensure!(!lost, "the forwarding plane has ended by itself; the log says why");
     Ok(())
@@ -218,10 +227,45 @@ async fn start_forwarding(
 ) -> anyhow::Result<Option<ForwardingHandle>> {
     if config.fib.interfaces.is_empty() {
         tracing::info!("[fib] names no interfaces: a pure control plane, nothing is forwarded here");
+        // An earlier run may have forwarded here, by a configuration that had some.
+        match forwarding::let_go().await {
+            Ok(removed) if removed.programs > 0 => {
+                tracing::info!("forwarding of an earlier run has ended: {removed}");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "what an earlier run has left may still be there"),
+        }
         return Ok(None);
     }
     let settings = ForwardingConfig::from_conf(config);
     Ok(Some(Box::pin(forwarding::start(settings, Box::new(news))).await?))
+}
+
+/// How this run follows an earlier one: where that goes on forwarding, packets go over to the tables of this run once
+/// routes have been learned again.
+fn follow(forwarding: Option<&ForwardingHandle>) -> Restart {
+    let Some(forwarding) = forwarding.filter(|forwarding| forwarding.found_earlier()) else {
+        return Restart::none();
+    };
+    let restart = Restart::kept(FamilySet::ALL);
+    tokio::spawn({
+        let (restart, forwarding) = (restart.clone(), forwarding.clone());
+        async move {
+            restart.over().await;
+            // It fails when the forwarding plane has ended, and the daemon ends.
+            if forwarding.go_live().await.is_ok() {
+                restart.live();
+            }
+        }
+    });
+    tokio::spawn({
+        let restart = restart.clone();
+        async move {
+            tokio::time::sleep(RELEARNED).await;
+            restart.learned();
+        }
+    });
+    restart
 }
 
 #[cfg(test)]

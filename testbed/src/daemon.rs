@@ -60,12 +60,13 @@ pub fn ready(test: &str, programs: &[&str]) -> bool {
     }
 }
 
-/// A running daemon. Dropped, it is ended by SIGTERM. What it sent is judged then, if that is asked
-/// for ([`crate::outgoing::JUDGE`]).
+/// A running daemon. Dropped, it is ended by SIGINT, by which it takes back all that it has made. What it sent is judged
+/// then, if that is asked for ([`crate::outgoing::JUDGE`]).
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
     outgoing: Option<Outgoing>,
+    name: String,
     namespace: Namespace,
     config: PathBuf,
     socket: PathBuf,
@@ -81,10 +82,7 @@ impl Daemon {
     /// The same of one among several, with files of this name.
     pub fn start_as(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &str) -> Result<Self> {
         let mut daemon = Self::launch_as(sandbox, namespace, name, config)?;
-        wait_until("the daemon answers", START, || {
-            daemon.process.ensure_running()?;
-            daemon.get("/v1/summary")
-        })?;
+        daemon.wait_for_answers()?;
         Ok(daemon)
     }
 
@@ -97,12 +95,10 @@ impl Daemon {
         let path = sandbox.directory().join(format!("{name}.toml"));
         let socket = sandbox.directory().join(format!("{name}.sock"));
         write_config(&path, &socket, config)?;
-        let binary = binary()?.display().to_string();
-        let file = path.display().to_string();
-        let words = [binary.as_str(), "run", "-c", file.as_str()];
         let outgoing = Outgoing::start_if_asked(sandbox, namespace)?;
-        let process = Process::spawn(sandbox, namespace, name, &words)?;
-        Ok(Self { process, outgoing, namespace: namespace.clone(), config: path, socket })
+        let process = run(sandbox, namespace, name, &path)?;
+        let (name, namespace) = (name.to_owned(), namespace.clone());
+        Ok(Self { process, outgoing, name, namespace, config: path, socket })
     }
 
     /// Writes another configuration, for the daemon to reload.
@@ -323,12 +319,53 @@ impl Daemon {
         })
     }
 
-    /// Ends the daemon as an operator would, and waits for it.
+    /// Ends the daemon for a restart, as its service manager would, and waits for it: packets flow on.
     pub fn terminate(&mut self) -> Result<()> {
-        let status = self.process.end(Signal::SIGTERM, Duration::from_secs(10))?;
+        self.end(Signal::SIGTERM)
+    }
+
+    /// Ends the daemon for good, as Ctrl-C does, and waits for it: it takes back all that it has made.
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.end(Signal::SIGINT)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<()> {
+        let status = self.process.end(signal, Duration::from_secs(10))?;
         ensure!(status.success(), "the daemon ended with {status}");
         Ok(())
     }
+
+    /// Starts the daemon again, after it has ended in whatever way, and waits until its API answers.
+    pub fn restart(&mut self, sandbox: &Sandbox) -> Result<()> {
+        ensure!(self.process.exited()?.is_some(), "the daemon still runs");
+        self.process = run(sandbox, &self.namespace, &self.name, &self.config)?;
+        self.wait_for_answers()
+    }
+
+    /// Waits until packets go by this run's own tables, not by those of an earlier one.
+    pub fn wait_live(&self, timeout: Duration) -> Result<()> {
+        wait_until("packets go by the tables of this run", timeout, || {
+            let fib = self.show_json(&["summary"])?["fib"].take();
+            if fib["staged"] == false { Ok(()) } else { Err(anyhow!("{fib}")) }
+        })
+    }
+
+    fn wait_for_answers(&mut self) -> Result<()> {
+        wait_until("the daemon answers", START, || {
+            self.process.ensure_running()?;
+            self.get("/v1/summary")
+        })
+        .map(drop)
+    }
+}
+
+fn run(sandbox: &Sandbox, namespace: &Namespace, name: &str, config: &Path) -> Result<Process> {
+    let binary = binary()?.display().to_string();
+    let config = config.display().to_string();
+    let words = [binary.as_str(), "run", "-c", config.as_str()];
+    let mut process = Process::spawn(sandbox, namespace, name, &words)?;
+    process.say_farewell_by(Signal::SIGINT);
+    Ok(process)
 }
 
 impl Drop for Daemon {
@@ -338,7 +375,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let Some(outgoing) = self.outgoing.take() else { return };
         // One that does not end by itself is killed with the process.
-        let _ = self.process.end(Signal::SIGTERM, Duration::from_secs(10));
+        let _ = self.process.end(Signal::SIGINT, Duration::from_secs(10));
         if let Err(error) = outgoing.judge()
             && !std::thread::panicking()
         {

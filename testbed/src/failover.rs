@@ -403,7 +403,7 @@ pub fn run(router: Router, table: &Table) -> Result<Outcome> {
         *loss = cut(&place, &targets)?;
         drop(feeders);
         match running {
-            Running::Peregrine(mut daemon) => daemon.terminate()?,
+            Running::Peregrine(mut daemon) => daemon.interrupt()?,
             Running::Bird(bird) => drop(bird),
             Running::Frr(frr) => drop(frr),
         }

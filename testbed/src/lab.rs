@@ -382,9 +382,9 @@ impl Lab {
 
     fn farewell(&mut self, story: &mut Story, operator: &str) -> Result<()> {
         let Some(daemon) = &mut self.daemon else { return Ok(()) };
-        story.chapter("Peregrine is stopped (SIGTERM)");
+        story.chapter("Peregrine is stopped for good (SIGINT)");
         story.step("nothing of it stays behind", || {
-            daemon.terminate()?;
+            daemon.interrupt()?;
             nothing_left(&self.topology)?;
             let now = self.topology.operator_defaults()?;
             ensure!(now == operator, "the operator's routes now: {now}; before: {operator}");

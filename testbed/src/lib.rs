@@ -29,6 +29,7 @@ pub mod skip;
 pub mod soak;
 pub mod speaker;
 pub mod story;
+pub mod stream;
 pub mod table;
 pub mod tools;
 pub mod topology;

@@ -138,9 +138,25 @@ fn remove_namespaces(name: &str) -> Result<()> {
         end_processes(namespace)?;
     }
     for namespace in &namespaces {
+        let_forwarding_go(namespace)?;
         ip(&["netns", "delete", namespace])?;
     }
     Ok(())
+}
+
+/// Takes back what a daemon has left that was killed, or ended so that packets flow on: programs whose maps would stay
+/// in the kernel when the namespace has gone.
+fn let_forwarding_go(namespace: &str) -> Result<()> {
+    let links = ip(&["-n", namespace, "link", "show"])?;
+    // The line of an interface with a program, and that of the program.
+    if !links.contains("prog/xdp") {
+        return Ok(());
+    }
+    let socket = Path::new(ROOT).join("no-such-socket");
+    let binary = crate::daemon::binary()?;
+    let mut detach = Command::new("ip");
+    detach.args(["netns", "exec", namespace]).arg(binary).arg("--socket").arg(socket).arg("detach");
+    output(&mut detach).map(drop)
 }
 
 /// SIGTERM, then SIGKILL after two seconds, to what still runs in a namespace of ours.

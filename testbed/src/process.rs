@@ -20,13 +20,15 @@ const TAIL: usize = 15;
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A running program. Dropped, it is ended: SIGTERM, and SIGKILL when that does not help.
+/// A running program. Dropped, it is ended: SIGTERM unless it wants another signal, and SIGKILL when that does not
+/// help.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     log: PathBuf,
     child: Child,
     keep: bool,
+    farewell: Signal,
 }
 
 impl Process {
@@ -48,7 +50,12 @@ impl Process {
         };
         command.args(words).stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command.spawn().with_context(|| format!("start {name}: {}", words.join(" ")))?;
-        Ok(Self { name: name.to_owned(), log, child, keep: sandbox.is_kept() })
+        Ok(Self { name: name.to_owned(), log, child, keep: sandbox.is_kept(), farewell: Signal::SIGTERM })
+    }
+
+    /// Has it end by this signal when it is dropped.
+    pub fn say_farewell_by(&mut self, signal: Signal) {
+        self.farewell = signal;
     }
 
     /// Its process id.
@@ -145,7 +152,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.keep && self.end(Signal::SIGTERM, Duration::from_secs(3)).is_err() {
+        if !self.keep && self.end(self.farewell, Duration::from_secs(3)).is_err() {
             // Nothing to be done about a failure here: the sandbox looks again.
             let _ = self.kill_9();
         }

@@ -64,7 +64,7 @@ fn packets_are_forwarded_by_the_program_and_the_kernel_has_no_route() -> Result<
     topology.no_bgp_route_in_the_kernel()?;
     ensure!(topology.operator_defaults()? == operator, "the operator's routes have changed");
     daemon.wait_metrics_agree()?;
-    daemon.terminate()?;
+    daemon.interrupt()?;
     lab::nothing_left(&topology)?;
     ensure!(topology.operator_defaults()? == operator, "the operator's routes have changed at the end");
     Ok(())
@@ -274,9 +274,13 @@ fn what_a_killed_daemon_leaves_can_be_taken_back() -> Result<()> {
     }
     daemon.process().kill_9()?;
     ensure!(lab::nothing_left(&topology).is_err(), "a killed daemon leaves something");
+    ensure!(topology.router.ip_output(&["link", "show", "lan"])?.contains("prog/xdp"), "it forwards no more");
     let said = topology.router.run(&words)?;
     ensure!(
-        said.contains("the veth pair") && said.contains("routing rules") && said.contains("sysctls"),
+        said.contains("3 XDP programs")
+            && said.contains("the veth pair")
+            && said.contains("routing rules")
+            && said.contains("sysctls"),
         "{said}"
     );
     lab::nothing_left(&topology)?;

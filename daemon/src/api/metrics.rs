@@ -73,6 +73,15 @@ fn describe() {
         ),
         ("peregrine_fib_next_hops", "Next hops in use."),
         ("peregrine_fib_next_hop_sets", "Next-hop sets in use."),
+        (
+            "peregrine_fib_staged",
+            "1 while packets go by the tables of an earlier run and those of this one are filled.",
+        ),
+        (
+            "peregrine_fib_takeover_seconds",
+            "How long that took, once packets go by the tables of this run; absent if there were no earlier ones.",
+        ),
+        ("peregrine_fib_kept", "1 if forwarding goes on when the daemon ends."),
     ];
     for (name, text) in gauges {
         describe_gauge!(name, text);
@@ -157,6 +166,11 @@ pub(crate) fn sample_summary(summary: &Summary) {
     }
     gauge!("peregrine_fib_next_hops").set(float(fib.next_hops));
     gauge!("peregrine_fib_next_hop_sets").set(float(fib.sets));
+    gauge!("peregrine_fib_staged").set(if fib.staged { 1.0 } else { 0.0 });
+    if let Some(seconds) = fib.took_over_seconds {
+        gauge!("peregrine_fib_takeover_seconds").set(seconds);
+    }
+    gauge!("peregrine_fib_kept").set(if fib.kept { 1.0 } else { 0.0 });
 }
 
 /// Copies what `show neighbors` says of one neighbour. Families that the session does not carry (any

@@ -155,6 +155,12 @@ pub struct FibSummary {
     pub sets: u64,
     /// Ports that the program is attached to.
     pub ports: Vec<PortInfo>,
+    /// Packets go by the tables of an earlier run while these are filled.
+    pub staged: bool,
+    /// How long that took in this run, in seconds, once packets go by these tables; absent if nothing was found.
+    pub took_over_seconds: Option<f64>,
+    /// Forwarding goes on when the daemon ends, unless that is by SIGINT.
+    pub kept: bool,
 }
 
 /// One forwarding table.

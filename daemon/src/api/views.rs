@@ -207,6 +207,9 @@ pub(super) fn fib_summary(forwarding: &ForwardingHandle) -> FibSummary {
                 error: port.error,
             })
             .collect(),
+        staged: stats.staged,
+        took_over_seconds: stats.took_over.map(|took| took.as_secs_f64()),
+        kept: forwarding.keeps(),
     }
 }
 

@@ -151,8 +151,13 @@ fn summary(summary: &Summary) -> Result<(), ClientError> {
         Some(fib) => {
             let ports: Vec<String> =
                 fib.ports.iter().map(|port| format!("{} ({})", port.name, port_state(port))).collect();
+            let now = if fib.staged {
+                "Forwarding by the tables of an earlier run until these hold what is learned again:"
+            } else {
+                "Forwarding by"
+            };
             text.push_str(&format!(
-                "\nForwarding by {}, {} next hops in {} sets, ports: {}\n",
+                "\n{now} {}, {} next hops in {} sets, ports: {}\n",
                 fib.engine,
                 fib.next_hops,
                 fib.sets,

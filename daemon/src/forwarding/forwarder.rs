@@ -32,7 +32,7 @@ use super::resolve::{Resolved, Shunned};
 use super::topology::{Own, Topology, Way};
 use super::{BatchId, ForwardingStats, NextHopSink, RouteChange, RouteTarget};
 use crate::netlink::NetEvent;
-use crate::xdp::XdpError;
+use crate::xdp::{AttachedMode, XdpError};
 
 /// One line about failed writes in this time says enough.
 const LOG_SPACING: Duration = Duration::from_secs(10);
@@ -158,6 +158,12 @@ pub(super) struct Forwarder<P> {
     unsaid_errors: u64,
     said_at: Option<Instant>,
     pub(super) audit: Audit,
+    /// Whether what is attached outlives this process.
+    keep: bool,
+    /// Since when the tables are filled while packets go by those of an earlier run.
+    staged: Option<Instant>,
+    /// How long that took, when it is over.
+    took_over: Option<Duration>,
 }
 
 /// Where a forwarder reports to.
@@ -205,7 +211,44 @@ impl<P: Plane> Forwarder<P> {
             unsaid_errors: 0,
             said_at: None,
             audit: Audit::default(),
+            keep: false,
+            staged: None,
+            took_over: None,
         }
+    }
+
+    /// Packets go by the program of an earlier run, on devices of these modes, until [`Self::go_live`].
+    pub(super) fn stage(&mut self, earlier: HashMap<u32, Option<AttachedMode>>) {
+        self.ports.stage(earlier);
+        self.staged = Some(Instant::now());
+    }
+
+    /// Whether what is attached is to outlive this process, from [`Self::begin`] on.
+    pub(super) fn keep(&mut self, keep: bool) {
+        self.keep = keep;
+    }
+
+    /// The start has succeeded: from now on a process that dies leaves forwarding in place, if it is to be kept.
+    pub(super) fn begin(&mut self) {
+        if self.staged.is_none() {
+            self.plane.settle(self.keep);
+        }
+        self.publish();
+    }
+
+    /// What is known is in the tables: packets go by them from now on.
+    pub(super) fn go_live(&mut self) {
+        let Some(since) = self.staged else { return };
+        self.flush(true);
+        for (port, error) in self.ports.go_live(&mut self.plane, self.topology.links()) {
+            error!(port, %error, "port is out of use, will be tried again");
+        }
+        self.plane.settle(self.keep);
+        let took = since.elapsed();
+        (self.staged, self.took_over) = (None, Some(took));
+        info!(seconds = took.as_secs_f32(), "forwarding has gone over to the tables of this run");
+        self.net_changed = true;
+        self.flush(true);
     }
 
     /// The kernel's network state changed.
@@ -348,7 +391,7 @@ impl<P: Plane> Forwarder<P> {
             .min()
     }
 
-    /// Takes the program off all interfaces.
+    /// Takes the program off all interfaces, also that of an earlier run.
     pub(super) fn stop(&mut self) {
         self.ports.detach_all(&mut self.plane);
     }
@@ -689,8 +732,15 @@ impl<P: Plane> Forwarder<P> {
             audit: Arc::clone(&self.audit.stats),
             neighbours_kept: self.kept.borrow().len(),
             latency: self.latency,
+            staged: self.staged.is_some(),
+            took_over: self.took_over,
         };
         *self.stats.write().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    #[cfg(test)]
+    pub(super) fn published(&self) -> ForwardingStats {
+        self.stats.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is known of a next hop besides what the FIB says: the neighbour that it leads to.

@@ -10,6 +10,11 @@
 //! [`start`] brings everything up or says what is wrong; from then on nothing here gives up: what can not
 //! be done is logged, counted, shown and tried again. [`ForwardingHandle`] is how the rest of the daemon
 //! speaks to it. Route changes go over a bounded channel; while it is full they wait in the RIB.
+//!
+//! Forwarding may outlive the daemon. A start that finds the program of an earlier run on the ports leaves it there,
+//! and with it the tables that it goes by; it fills tables of its own beside them, and has the ports go over to those
+//! when [`ForwardingHandle::go_live`] is called: once what BGP knows has been learned again. Until then nothing
+//! that is learned changes what becomes of packets, and a daemon that dies meanwhile leaves all as it was.
 
 mod audit;
 mod failover;
@@ -22,42 +27,40 @@ mod ports;
 mod query;
 mod refused;
 mod resolve;
+mod start;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_keep;
 #[cfg(test)]
 mod tests_live;
 mod thread;
 mod topology;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bgp::rib::{Generation, NextHopInterest};
-use fib::{EngineChoice, Family, Fib, FibConfig, FibStats};
+use fib::{EngineChoice, FibConfig, FibStats};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::error;
 
-use crate::host::{self, Host, HostError, Plan};
-use crate::netlink::{Netlink, NetlinkError};
-use crate::xdp::{DataPlane, PlaneConfig, XdpError, XdpMode};
+use crate::host::{HostError, Lock, LockError};
+use crate::netlink::NetlinkError;
+use crate::xdp::{PlaneConfig, XdpError, XdpMode};
 
 pub use audit::{AuditStats, AuditedMap, Drift};
 pub use failover::Doubt;
-use forwarder::{Forwarder, Outputs};
 pub use latency::{Arrival, Latency};
-use net::NetTask;
 pub use ports::PortStatus;
-use ports::{PortSpec, Ports};
 use query::Query;
 pub use query::{FibRow, NextHopRow, NextHopState, PAGE, PlaneCounters, RouteFilter, RouteSource};
 pub use resolve::{Resolved, Resolver};
-use thread::Inputs;
-use topology::Topology;
+pub use start::{let_go, start};
 pub use topology::{Reason, Way};
 
 /// Batches of the RIB that may wait: one, while another is worked on. Changes that find no room wait in the
@@ -83,6 +86,8 @@ pub struct ForwardingConfig {
     pub hash_seed: u32,
     /// In what time all tables are compared with what is meant; `None`: never.
     pub audit_interval: Option<Duration>,
+    /// Packets go on being forwarded when the daemon ends, unless it is told otherwise.
+    pub keep: bool,
 }
 
 impl ForwardingConfig {
@@ -112,6 +117,7 @@ impl ForwardingConfig {
             // Routers in a row have different identifiers, so they spread flows differently.
             hash_seed: router_id.to_bits(),
             audit_interval: fib.audit_interval,
+            keep: fib.keep_forwarding,
         }
     }
 
@@ -154,6 +160,9 @@ pub enum ForwardingError {
         #[source]
         source: XdpError,
     },
+    /// Another daemon forwards here.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The kernel's network state could not be read.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -256,6 +265,15 @@ pub trait NextHopSink: Send {
     }
 }
 
+/// What becomes of forwarding when the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// It goes on by the tables as they are.
+    Keep,
+    /// The machine is left as it was found: all that was made goes, also what an earlier run had left.
+    Remove,
+}
+
 /// The forwarding plane at a glance, as of the last burst.
 #[derive(Clone, Debug, Default)]
 pub struct ForwardingStats {
@@ -273,6 +291,10 @@ pub struct ForwardingStats {
     pub neighbours_kept: usize,
     /// Time from reading UPDATEs off their sockets until their routes were in the tables.
     pub latency: Latency,
+    /// Whether packets go by the tables of an earlier run, while those of this one are filled.
+    pub staged: bool,
+    /// How long that took, once they have gone over.
+    pub took_over: Option<Duration>,
 }
 
 /// The way to the FIB thread. Cheap to clone. When all handles are gone it stops, but only
@@ -283,17 +305,41 @@ pub struct ForwardingHandle {
     doubts: mpsc::UnboundedSender<Doubt>,
     queries: mpsc::Sender<Query>,
     stats: Arc<RwLock<ForwardingStats>>,
-    stop: watch::Sender<bool>,
+    live: mpsc::Sender<oneshot::Sender<()>>,
+    stop: watch::Sender<Option<Farewell>>,
     running: Arc<Mutex<Option<Running>>>,
+    earlier: bool,
+    keeps: bool,
 }
 
 #[derive(Debug)]
 struct Running {
     thread: std::thread::JoinHandle<()>,
     net: JoinHandle<()>,
+    /// Last: nobody else is to begin before all of this has ended.
+    _lock: Lock,
 }
 
 impl ForwardingHandle {
+    /// Whether the start found the program of an earlier run at work, which it left there: packets go by that until
+    /// [`Self::go_live`].
+    pub fn found_earlier(&self) -> bool {
+        self.earlier
+    }
+
+    /// Whether forwarding goes on when the daemon ends, if that is what it is told.
+    pub fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// Has packets go by the tables of this run, and returns when they do: at once, unless there are those of an earlier
+    /// run. What was handed over before is in the tables by then.
+    pub async fn go_live(&self) -> Result<(), ForwardingStopped> {
+        let (reply, answer) = oneshot::channel();
+        self.live.send(reply).await.map_err(|_| ForwardingStopped)?;
+        answer.await.map_err(|_| ForwardingStopped)
+    }
+
     /// Room for a batch of the RIB, if there is some now.
     pub fn try_room(&self) -> Result<Option<Room<'_>>, ForwardingStopped> {
         match self.rib.try_reserve() {
@@ -346,11 +392,12 @@ impl ForwardingHandle {
         answer.await.map_err(|_| ForwardingStopped)
     }
 
-    /// Detaches XDP, removes the veth pair with its rules and routes, puts sysctls back.
-    pub async fn stop(&self) {
-        self.stop.send_replace(true);
+    /// Ends the FIB thread. With [`Farewell::Remove`], or if forwarding is not kept, XDP is detached, the veth pair with
+    /// its rules and routes removed, and sysctls are put back. Once it has ended this does nothing.
+    pub async fn stop(&self, farewell: Farewell) {
+        self.stop.send_replace(Some(if self.keeps { farewell } else { Farewell::Remove }));
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { thread, net }) = running else { return };
+        let Some(Running { thread, net, _lock }) = running else { return };
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             error!("the FIB thread had failed");
@@ -359,107 +406,4 @@ impl ForwardingHandle {
             error!(%error, "the netlink task had failed");
         }
     }
-}
-
-/// Loads the XDP program, attaches it to the ports, and starts the FIB thread. Must be called in a tokio
-/// runtime. When it fails, nothing is left behind.
-pub async fn start(
-    config: ForwardingConfig,
-    sink: Box<dyn NextHopSink>,
-) -> Result<ForwardingHandle, ForwardingError> {
-    let netlink = Netlink::connect().await?;
-    for name in &config.interfaces {
-        if netlink.mirror().link_named(name).is_none() {
-            let existing = netlink.mirror().links().map(|link| link.name.clone()).collect();
-            return Err(ForwardingError::NoInterface { name: name.clone(), existing });
-        }
-    }
-    let mut plane = DataPlane::load(&config.plane()).map_err(ForwardingError::Load)?;
-    if config.tables.engine == EngineChoice::Direct {
-        for family in Family::ALL {
-            plane.open_direct(family).map_err(ForwardingError::Load)?;
-        }
-    }
-
-    let (kept_sender, kept) = watch::channel(BTreeSet::new());
-    let stats = Arc::new(RwLock::new(ForwardingStats::default()));
-    let outputs = Outputs { sink, kept: kept_sender, stats: Arc::clone(&stats) };
-    let ports = Ports::new(specs(&config), config.mode);
-    let topology = Topology::new(config.next_hop_via_default);
-    let mut forwarder = Forwarder::new(Fib::new(config.tables), plane, ports, topology, outputs);
-    // The router's own addresses first: packets to them must not be lost when the hook is in place.
-    forwarder.net_all(netlink.mirror().events());
-    forwarder.flush(false);
-    // Ports before the way out: a second daemon fails here, before it touches what is the first one's.
-    bind(&mut forwarder)?;
-    let plan = Plan::new(netlink.mirror(), &config.interfaces, config.router_id, host::ipv6_available());
-    let host = Host::set_up(netlink.handle(), &plan).await?;
-
-    let (stop, stopped) = watch::channel(false);
-    let (events, net_inputs) = mpsc::channel(QUEUE);
-    let (rib, rib_inputs) = mpsc::channel(RIB_QUEUE);
-    let (queries, query_inputs) = mpsc::channel(QUEUE);
-    let (doubts, doubt_inputs) = mpsc::unbounded_channel();
-    let inputs = Inputs {
-        net: net_inputs,
-        doubts: doubt_inputs,
-        queries: query_inputs,
-        rib: rib_inputs,
-        stop: stopped.clone(),
-    };
-    let (netlink, thread) = match Box::pin(finish(netlink, forwarder, inputs, config.audit_interval)).await {
-        Ok(done) => done,
-        Err(error) => {
-            host.tear_down().await;
-            return Err(error);
-        }
-    };
-    let task = NetTask {
-        netlink,
-        host,
-        plan,
-        interfaces: config.interfaces,
-        router_id: config.router_id,
-        events,
-        kept,
-        stop: stopped,
-    };
-    let net = tokio::spawn(task.run());
-    let running = Arc::new(Mutex::new(Some(Running { thread, net })));
-    Ok(ForwardingHandle { rib, doubts, queries, stats, stop, running })
-}
-
-/// The ports of the configuration, and our end of the pair.
-fn specs(config: &ForwardingConfig) -> Vec<PortSpec> {
-    let routed = config.interfaces.iter();
-    let mut specs: Vec<_> = routed.map(|name| PortSpec { name: name.clone(), host: false }).collect();
-    specs.push(PortSpec { name: host::XDP_END.to_owned(), host: true });
-    specs
-}
-
-fn bind(forwarder: &mut Forwarder<DataPlane>) -> Result<(), ForwardingError> {
-    forwarder.bind_ports().map_err(|(name, source)| ForwardingError::Port { name, source })?;
-    forwarder.flush(true);
-    Ok(())
-}
-
-/// Binds our end of the pair that was just made, and starts the thread.
-async fn finish(
-    mut netlink: Netlink,
-    mut forwarder: Forwarder<DataPlane>,
-    inputs: Inputs,
-    audit_interval: Option<Duration>,
-) -> Result<(Netlink, std::thread::JoinHandle<()>), ForwardingError> {
-    forwarder.net_all(netlink.refresh().await?);
-    bind(&mut forwarder)?;
-    forwarder.audit_every(audit_interval);
-    let thread = spawn(forwarder, inputs).map_err(ForwardingError::Thread)?;
-    Ok((netlink, thread))
-}
-
-fn spawn(forwarder: Forwarder<DataPlane>, inputs: Inputs) -> io::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new()
-        .name("fib".to_owned())
-        .spawn(move || runtime.block_on(thread::run(forwarder, inputs)))
 }

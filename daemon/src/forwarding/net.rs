@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, warn};
 
+use super::Farewell;
 use super::forwarder::Kept;
 use crate::host::{self, Host, Plan};
 use crate::netlink::{NeighbourKeeper, NetEvent, Netlink};
@@ -24,16 +25,19 @@ pub(super) struct NetTask {
     pub(super) router_id: Ipv4Addr,
     pub(super) events: mpsc::Sender<Vec<NetEvent>>,
     pub(super) kept: watch::Receiver<Kept>,
-    pub(super) stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<Option<Farewell>>,
+    /// What becomes of it all if nobody says anything.
+    pub(super) unless_told: Farewell,
 }
 
 impl NetTask {
-    /// Runs until told to stop or until the FIB thread is gone; then hands everything back.
+    /// Runs until told to stop or until the FIB thread is gone; then hands everything back, or leaves it in place for
+    /// the forwarding that goes on.
     pub(super) async fn run(mut self) {
         let mut keeper = NeighbourKeeper::default();
         let mut stop = self.stop.clone();
         // Whoever held the other end is gone when waiting fails: time to stop as well.
-        let mut stopped = pin!(async move { stop.wait_for(|stop| *stop).await.is_ok() });
+        let mut stopped = pin!(async move { stop.wait_for(Option::is_some).await.is_ok() });
         let mut tick = interval(NeighbourKeeper::REFRESH);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Whether what is in place differs from the plan, because a request failed.
@@ -59,6 +63,9 @@ impl NetTask {
                     }
                 }
             }
+        }
+        if self.stop.borrow().unwrap_or(self.unless_told) == Farewell::Keep {
+            return;
         }
         keeper.keep_resolved(&self.netlink.handle(), self.netlink.mirror(), &BTreeSet::new()).await;
         self.host.tear_down().await;

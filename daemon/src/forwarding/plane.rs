@@ -11,6 +11,11 @@ use crate::xdp::{AttachedMode, DataPlane, EntriesPage, XdpError, XdpMode};
 pub(super) trait Plane: Send + 'static {
     fn attach(&mut self, ifindex: u32, name: &str, mode: XdpMode) -> Result<AttachedMode, XdpError>;
     fn detach(&mut self, ifindex: u32);
+    /// Takes the program off everywhere, also that of an earlier run, and forgets what was to stay.
+    fn detach_all(&mut self);
+    /// What is attached is all that is to be: what an earlier run has left elsewhere goes. With `keep` it outlives
+    /// this process.
+    fn settle(&mut self, keep: bool);
     fn set_port(&mut self, key: PortKey, port: Port) -> Result<(), XdpError>;
     fn remove_port(&mut self, key: PortKey) -> Result<(), XdpError>;
     fn set_egress(&mut self, ifindex: u32) -> Result<(), XdpError>;
@@ -54,6 +59,14 @@ impl Plane for DataPlane {
 
     fn detach(&mut self, ifindex: u32) {
         Self::detach(self, ifindex);
+    }
+
+    fn detach_all(&mut self) {
+        Self::detach_all(self);
+    }
+
+    fn settle(&mut self, keep: bool) {
+        Self::settle(self, keep);
     }
 
     fn set_port(&mut self, key: PortKey, port: Port) -> Result<(), XdpError> {

@@ -86,12 +86,36 @@ pub(super) struct Ports {
     /// `Auto` until an interface turns out to have no native hook; then `Generic`.
     mode: XdpMode,
     attached: HashMap<u32, AttachedMode>,
+    /// While devices are left to the program of an earlier run: those that it is on, and how.
+    staged: Option<HashMap<u32, Option<AttachedMode>>>,
 }
 
 impl Ports {
     pub(super) fn new(specs: Vec<PortSpec>, mode: XdpMode) -> Self {
         let slots = specs.into_iter().map(|spec| Slot { spec, bound: None, error: None }).collect();
-        Self { slots, mode, attached: HashMap::new() }
+        Self { slots, mode, attached: HashMap::new(), staged: None }
+    }
+
+    /// Leaves the hooks to the program of an earlier run, which is on these devices in these modes, until
+    /// [`Self::go_live`]. Where the mode is left to us, it stays what it was.
+    pub(super) fn stage(&mut self, earlier: HashMap<u32, Option<AttachedMode>>) {
+        if self.mode == XdpMode::Auto && earlier.values().any(|mode| *mode == Some(AttachedMode::Generic)) {
+            self.mode = XdpMode::Generic;
+        }
+        self.staged = Some(earlier);
+    }
+
+    /// Attaches what [`Self::bind`] has only prepared. Answers ports and causes of what failed, as `bind` does.
+    pub(super) fn go_live(
+        &mut self,
+        plane: &mut impl Plane,
+        links: &BTreeMap<u32, Link>,
+    ) -> Vec<(String, XdpError)> {
+        self.staged = None;
+        for slot in &mut self.slots {
+            slot.bound = None;
+        }
+        self.bind(plane, links)
     }
 
     /// Binds the ports to the interfaces that exist. Answers ports and causes of what failed; such a
@@ -156,7 +180,11 @@ impl Ports {
         let flags = if spec.host { port_flags::HOST } else { 0 };
         plane.set_port(bound.key, Port { id: id as u32, flags, mac: bound.mac.0 })?;
         let device = bound.key.ifindex;
+        let staged = self.staged.is_some();
         let hooked = plane.set_egress(device).and_then(|()| {
+            if staged {
+                return Ok(());
+            }
             if let Entry::Vacant(free) = self.attached.entry(device) {
                 free.insert(plane.attach(device, &spec.name, hook(self.mode))?);
             }
@@ -234,18 +262,23 @@ impl Ports {
                 name: slot.spec.name.clone(),
                 id: id as u32,
                 ifindex: slot.bound.map(|bound| bound.ifindex),
-                mode: slot.bound.and_then(|bound| self.attached.get(&bound.key.ifindex).copied()),
+                mode: slot.bound.and_then(|bound| self.mode_on(bound.key.ifindex)),
                 error: slot.error.clone(),
                 host: slot.spec.host,
             })
             .collect()
     }
 
+    /// How a program of ours is on a device.
+    fn mode_on(&self, device: u32) -> Option<AttachedMode> {
+        let earlier = || *self.staged.as_ref()?.get(&device)?;
+        self.attached.get(&device).copied().or_else(earlier)
+    }
+
     /// Takes the program off every device.
     pub(super) fn detach_all(&mut self, plane: &mut impl Plane) {
-        for (device, _) in self.attached.drain() {
-            plane.detach(device);
-        }
+        self.attached.clear();
+        plane.detach_all();
         for slot in &mut self.slots {
             slot.bound = None;
         }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod failover;
+mod keep;
 mod limits;
 mod paper;
 mod recursion;
@@ -9,7 +10,7 @@ mod shards;
 mod tables;
 mod thread;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -131,6 +132,15 @@ impl Lab {
     }
 
     fn with(tables: FibConfig, ports: &[&str]) -> Self {
+        Self::make(tables, ports, None)
+    }
+
+    /// Beside the program of an earlier run on these devices.
+    fn staged(ports: &[&str], earlier: HashMap<u32, Option<AttachedMode>>) -> Self {
+        Self::make(small_tables(), ports, Some(earlier))
+    }
+
+    fn make(tables: FibConfig, ports: &[&str], earlier: Option<HashMap<u32, Option<AttachedMode>>>) -> Self {
         let (paper, heard) = (Paper::default(), Heard::default());
         let (sender, kept) = watch::channel(Kept::new());
         let outputs = Outputs {
@@ -144,6 +154,10 @@ impl Lab {
         let ports = Ports::new(specs, XdpMode::Auto);
         let mut forwarder =
             Forwarder::new(Fib::new(tables), paper.clone(), ports, Topology::new(false), outputs);
+        if let Some(earlier) = earlier {
+            forwarder.keep(true);
+            forwarder.stage(earlier);
+        }
         forwarder.net_all(vec![
             NetEvent::Link(link(ETH0, "eth0")),
             NetEvent::Link(link(ETH1, "eth1")),

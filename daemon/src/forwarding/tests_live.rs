@@ -11,13 +11,13 @@ use super::forwarder::{Forwarder, Outputs};
 use super::ports::Ports;
 use super::topology::Topology;
 use super::{
-    ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RibBatch, RouteChange, RouteFilter,
-    RouteTarget, start,
+    Farewell, ForwardingConfig, ForwardingError, NextHopSink, NextHopState, RibBatch, RouteChange,
+    RouteFilter, RouteTarget, start,
 };
 use crate::netlink::tests::{in_fresh_namespace, sh};
 use crate::xdp::{AttachedMode, DataPlane, XdpMode};
 
-struct Heard(tokio::sync::mpsc::UnboundedSender<(IpAddr, bool)>);
+pub(super) struct Heard(pub(super) tokio::sync::mpsc::UnboundedSender<(IpAddr, bool)>);
 
 impl NextHopSink for Heard {
     fn next_hop(&mut self, addr: IpAddr, cost: Option<u32>) {
@@ -25,7 +25,7 @@ impl NextHopSink for Heard {
     }
 }
 
-fn config(interfaces: &[&str]) -> ForwardingConfig {
+pub(super) fn config(interfaces: &[&str]) -> ForwardingConfig {
     let tables = FibConfig { capacity_v4: 1000, capacity_v6: 1000, ..FibConfig::default() };
     ForwardingConfig {
         interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
@@ -35,13 +35,28 @@ fn config(interfaces: &[&str]) -> ForwardingConfig {
         next_hop_via_default: false,
         hash_seed: 1,
         audit_interval: Some(Duration::from_mins(1)),
+        keep: false,
     }
 }
 
-fn lay_out() {
+pub(super) fn lay_out() {
     sh("echo 1 > /proc/sys/net/ipv6/conf/default/addr_gen_mode");
     sh("ip link add p1 type veth peer name x1 && ip link set p1 up && ip link set x1 up");
     sh("ip addr add 10.1.0.1/24 dev p1");
+}
+
+pub(super) fn index_of(name: &str) -> u32 {
+    nix::net::if_::if_nametoindex(name).unwrap()
+}
+
+/// The ids of the XDP programs on these interfaces, of those that have one.
+pub(super) fn programs_on(names: &[&str]) -> Vec<u32> {
+    let one = |name: &&str| {
+        let shown = sh(&format!("ip link show {name}"));
+        let (_, id) = shown.split_once("prog/xdp id ")?;
+        id.split_whitespace().next()?.parse().ok()
+    };
+    names.iter().filter_map(one).collect()
 }
 
 /// A thousand words of the direct tables, and some sets and next hops, are overwritten behind the forwarder's back.
@@ -186,7 +201,7 @@ fn the_forwarding_plane_starts_follows_the_kernel_and_stops_without_a_trace() {
         assert!(sh("ip link show p1").contains("xdp"));
         assert!(!sh("ip route show table all").contains("192.0.2."), "the kernel knows no BGP route");
 
-        handle.stop().await;
+        handle.stop(Farewell::Remove).await;
         assert!(handle.next_hops().await.is_err());
         assert_eq!(state(), before);
     });
@@ -210,13 +225,36 @@ fn an_interface_that_does_not_exist_is_named_with_those_that_do() {
 fn a_port_that_is_taken_is_an_error_and_nothing_is_left_behind() {
     in_fresh_namespace("a_port_that_is_taken_is_an_error_and_nothing_is_left_behind", || async {
         lay_out();
+        let mut other = DataPlane::load(&config(&[]).plane()).unwrap();
+        other.attach(index_of("p1"), "p1", XdpMode::Native).unwrap();
+        let (sender, _heard) = tokio::sync::mpsc::unbounded_channel();
+        for keep in [false, true] {
+            let config = ForwardingConfig { keep, ..config(&["p1"]) };
+            let error = start(config, Box::new(Heard(sender.clone()))).await.unwrap_err();
+            assert!(error.to_string().starts_with("port p1: cannot attach native XDP to p1"), "{error}");
+            assert!(!sh("ip rule; ip link").contains("5179") && !sh("ip link").contains("pg-"));
+            assert_eq!(programs_on(&["p1"]).len(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_second_one_is_refused_before_it_touches_anything() {
+    in_fresh_namespace("a_second_one_is_refused_before_it_touches_anything", || async {
+        lay_out();
+        sh("ip link add p2 type veth peer name x2 && ip link set p2 up && ip link set x2 up");
         let (sender, _heard) = tokio::sync::mpsc::unbounded_channel();
         let first = start(config(&["p1"]), Box::new(Heard(sender.clone()))).await.unwrap();
-        let rules = sh("ip rule");
-        let error = start(config(&["p1"]), Box::new(Heard(sender))).await.unwrap_err();
-        assert!(error.to_string().starts_with("port p1: cannot attach native XDP to p1"), "{error}");
-        assert_eq!(sh("ip rule"), rules, "the first one's are untouched");
-        first.stop().await;
+        let state = || sh("ip rule; ip -6 rule; ip -4 route show table all; ip -d link");
+        let before = state();
+        // Neither the ports that the first one has nor others.
+        for port in ["p1", "p2"] {
+            let error = start(config(&[port]), Box::new(Heard(sender.clone()))).await.unwrap_err();
+            let whose = format!("packets are forwarded here already, by process {}", std::process::id());
+            assert!(error.to_string().starts_with(&whose), "{error}");
+            assert_eq!(state(), before, "what the first one has made is untouched");
+        }
+        first.stop(Farewell::Remove).await;
         assert!(!sh("ip rule; ip link").contains("5179") && !sh("ip link").contains("pg-"));
     });
 }
@@ -240,7 +278,7 @@ fn a_port_without_native_xdp_makes_every_hook_generic_the_routers_own_end_too() 
             assert!(ports.iter().all(|port| port.mode == Some(AttachedMode::Generic)), "{ports:?}");
             let shown = sh("ip -o link show p1; ip -o link show pg-xdp");
             assert_eq!(shown.matches("xdpgeneric").count(), 2, "{shown}");
-            handle.stop().await;
+            handle.stop(Farewell::Remove).await;
         }
     });
 }

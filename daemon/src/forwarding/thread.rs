@@ -3,13 +3,13 @@
 //! The network's state and doubts go before routes: a link that went down is in the tables after one batch,
 //! however many routes wait. Questions are answered between batches.
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::RibBatch;
 use super::failover::Doubt;
 use super::forwarder::Forwarder;
 use super::plane::Plane;
 use super::query::Query;
+use super::{Farewell, RibBatch};
 use crate::netlink::NetEvent;
 
 pub(super) struct Inputs {
@@ -17,11 +17,15 @@ pub(super) struct Inputs {
     pub(super) doubts: mpsc::UnboundedReceiver<Doubt>,
     pub(super) queries: mpsc::Receiver<Query>,
     pub(super) rib: mpsc::Receiver<RibBatch>,
-    pub(super) stop: watch::Receiver<bool>,
+    /// Whoever says that packets are to go by the tables from now on, and wants to hear that they do.
+    pub(super) live: mpsc::Receiver<oneshot::Sender<()>>,
+    pub(super) stop: watch::Receiver<Option<Farewell>>,
 }
 
-/// Runs until told to stop, or until nobody is left who could tell. Then the program is detached.
+/// Runs until told to stop, or until nobody is left who could tell. Then what is attached goes with the thread, unless
+/// it was to be kept; told so, all of it goes.
 pub(super) async fn run<P: Plane>(mut forwarder: Forwarder<P>, mut inputs: Inputs) {
+    forwarder.begin();
     while next(&mut forwarder, &mut inputs).await {
         while let Ok(events) = inputs.net.try_recv() {
             forwarder.net_all(events);
@@ -31,7 +35,9 @@ pub(super) async fn run<P: Plane>(mut forwarder: Forwarder<P>, mut inputs: Input
         }
         forwarder.flush(true);
     }
-    forwarder.stop();
+    if *inputs.stop.borrow() == Some(Farewell::Remove) {
+        forwarder.stop();
+    }
 }
 
 /// Waits for one input and takes it; false when it is time to stop.
@@ -45,7 +51,7 @@ async fn next<P: Plane>(forwarder: &mut Forwarder<P>, inputs: &mut Inputs) -> bo
     };
     tokio::select! {
         biased;
-        _ = inputs.stop.wait_for(|stop| *stop) => return false,
+        _ = inputs.stop.wait_for(Option::is_some) => return false,
         events = inputs.net.recv() => match events {
             Some(events) => forwarder.net_all(events),
             // Without news of the network the tables would turn into lies.
@@ -54,6 +60,11 @@ async fn next<P: Plane>(forwarder: &mut Forwarder<P>, inputs: &mut Inputs) -> bo
         Some(doubt) = inputs.doubts.recv() => forwarder.doubts.note(doubt),
         Some(query) = inputs.queries.recv() => forwarder.answer(query),
         Some(batch) = inputs.rib.recv() => take(forwarder, batch),
+        Some(reply) = inputs.live.recv() => {
+            forwarder.go_live();
+            // The asker may have gone away.
+            let _ = reply.send(());
+        }
         () = alarm => {}
     }
     true

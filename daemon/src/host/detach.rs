@@ -1,8 +1,8 @@
-//! `peregrine detach`: takes back what a daemon has left that was killed.
+//! `peregrine detach`: takes back what a daemon has left that was stopped or killed.
 //!
-//! Its XDP programs are gone: their links end with the process. What stays is the veth pair, the rules that lead into
-//! it (its routes go with the pair), sysctls, as far as they were noted, and the socket. None of that is touched while
-//! a daemon runs, which shows by its socket, or by the program on its end of the pair.
+//! That are its XDP programs, which go on forwarding; the veth pair, the rules that lead into it (its routes go with the
+//! pair), sysctls, as far as they were noted, and the socket. None of that is touched while a daemon runs, which shows
+//! by its socket, by the lock of forwarding, or by a program on its end of the pair that no pin has put there.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,8 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use super::{HostError, XDP_END, pair, rules, sysctl::Sysctls};
+use super::{HostError, Lock, XDP_END, pair, rules, sysctl::Sysctls};
+use crate::xdp::{Pins, XdpError};
 
 /// Why nothing, or not everything, was taken back.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum DetachError {
     /// It is all in use.
     #[error("a daemon is running ({0}): stop it, which takes back what it has changed")]
     Running(String),
+    /// What is pinned cannot be found.
+    #[error(transparent)]
+    Pins(#[from] XdpError),
     /// Netlink is not to be had.
     #[error("cannot open a netlink socket: {0}")]
     Netlink(#[source] io::Error),
@@ -37,6 +41,8 @@ pub enum DetachError {
 /// What was taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
+    /// XDP programs taken off interfaces.
+    pub programs: usize,
     /// Whether the veth pair was there.
     pub pair: bool,
     /// Routing rules.
@@ -53,6 +59,9 @@ impl fmt::Display for Removed {
             return f.write_str("nothing was left behind");
         }
         let mut parts = Vec::new();
+        if self.programs > 0 {
+            parts.push(format!("{} XDP programs", self.programs));
+        }
         if self.pair {
             parts.push("the veth pair".to_owned());
         }
@@ -77,6 +86,23 @@ pub async fn detach(socket: &Path) -> Result<Removed, DetachError> {
     if UnixStream::connect(socket).is_ok() {
         return Err(DetachError::Running(format!("it answers on {}", socket.display())));
     }
+    let lock = Lock::take().map_err(|error| DetachError::Running(error.to_string()))?;
+    let removed = take_back(&lock).await?;
+    let is_socket = std::fs::symlink_metadata(socket).is_ok_and(|there| there.file_type().is_socket());
+    if is_socket {
+        std::fs::remove_file(socket)
+            .map_err(|source| DetachError::Socket { path: socket.to_path_buf(), source })?;
+    }
+    Ok(Removed { socket: is_socket, ..removed })
+}
+
+/// Takes back all but the socket's file. The lock says that nobody is using it.
+pub async fn take_back(_: &Lock) -> Result<Removed, DetachError> {
+    let mut programs = 0;
+    if let Some(pins) = Pins::find()? {
+        pins.sweep();
+        programs = pins.detach_all();
+    }
     let (connection, handle, _) = rtnetlink::new_connection().map_err(DetachError::Netlink)?;
     tokio::spawn(connection);
     if pair::has_program(&handle).await? {
@@ -85,10 +111,5 @@ pub async fn detach(socket: &Path) -> Result<Removed, DetachError> {
     let rules = rules::remove_all(&handle).await?;
     let pair = pair::remove(&handle).await?;
     let sysctls = Sysctls::resume().restore();
-    let is_socket = std::fs::symlink_metadata(socket).is_ok_and(|there| there.file_type().is_socket());
-    if is_socket {
-        std::fs::remove_file(socket)
-            .map_err(|source| DetachError::Socket { path: socket.to_path_buf(), source })?;
-    }
-    Ok(Removed { pair, rules, sysctls, socket: is_socket })
+    Ok(Removed { programs, pair, rules, sysctls, socket: false })
 }

@@ -16,9 +16,10 @@
 //! - Forwarding is switched on, and strict reverse-path filtering made loose, on the ports.
 //!
 //! [`Host::set_up`] finds what an earlier run left and completes it; [`Host::tear_down`] removes all
-//! of it and puts the sysctls back to what they were.
+//! of it and puts the sysctls back to what they were. Where forwarding outlives the daemon all of it stays.
 
 mod detach;
+mod lock;
 pub mod offload;
 mod pair;
 mod plan;
@@ -37,7 +38,8 @@ use tracing::{info, warn};
 
 use crate::netlink::Reason;
 
-pub use detach::{DetachError, Removed, detach};
+pub use detach::{DetachError, Removed, detach, take_back};
+pub use lock::{Lock, LockError};
 pub use offload::OffloadError;
 use pair::Pair;
 pub use plan::Plan;
@@ -113,23 +115,28 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes the pair and everything in `plan`, and takes over what an earlier run left.
+    /// Makes the pair and everything in `plan`, and takes over what an earlier run left. When that fails, nothing is
+    /// left behind.
     pub async fn set_up(handle: Handle, plan: &Plan) -> Result<Self, HostError> {
-        let pair = pair::make(&handle).await?;
-        let mut host = Self {
-            handle,
-            pair,
-            rules: BTreeSet::new(),
-            sources: None,
-            mtu: None,
-            sysctls: Sysctls::resume(),
-        };
+        let mut host = Self::make(handle).await?;
         if let Err(error) = host.complete(plan).await {
             host.tear_down().await;
             return Err(error);
         }
-        info!(table = TABLE, "{HOST_END} and {XDP_END} are in place for the router's own traffic");
         Ok(host)
+    }
+
+    /// The same where what an earlier run left is in use, and stays when this fails.
+    pub async fn adopt(handle: Handle, plan: &Plan) -> Result<Self, HostError> {
+        let mut host = Self::make(handle).await?;
+        host.complete(plan).await?;
+        Ok(host)
+    }
+
+    async fn make(handle: Handle) -> Result<Self, HostError> {
+        let pair = pair::make(&handle).await?;
+        let (rules, sysctls) = (BTreeSet::new(), Sysctls::resume());
+        Ok(Self { handle, pair, rules, sources: None, mtu: None, sysctls })
     }
 
     /// Makes the pair again, after somebody removed it.
@@ -143,7 +150,9 @@ impl Host {
         self.rules = rules::installed(&self.handle).await?;
         Sysctls::quiet_pair()?;
         offload::switch_off(self.pair.host, &offload::TRANSMIT)?;
-        self.apply(plan).await
+        self.apply(plan).await?;
+        info!(table = TABLE, "{HOST_END} and {XDP_END} are in place for the router's own traffic");
+        Ok(())
     }
 
     /// Brings everything in line with a new plan.

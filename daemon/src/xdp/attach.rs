@@ -1,7 +1,7 @@
 //! Attaching the program to interfaces.
 //!
-//! By BPF link only: a link lives as long as the process that holds it, so that a daemon that dies
-//! leaves no program behind. (aya falls back to netlink, whose attachments stay.)
+//! By BPF link only: a link lives as long as a process or a pin holds it, so that a daemon that dies
+//! leaves no program behind but on purpose. (aya falls back to netlink, whose attachments stay.)
 
 use std::{
     fmt, io,
@@ -48,12 +48,14 @@ impl fmt::Display for AttachedMode {
     }
 }
 
-/// One attachment; dropping it detaches.
+/// One attachment; dropping it detaches, unless it is pinned.
 #[derive(Debug)]
 pub(super) struct Attachment {
     pub(super) name: String,
     pub(super) mode: AttachedMode,
-    _link: OwnedFd,
+    pub(super) link: OwnedFd,
+    /// Whether [`super::Pins`] has a name for it.
+    pub(super) pinned: bool,
 }
 
 impl Attachment {
@@ -63,7 +65,7 @@ impl Attachment {
         name: &str,
         mode: XdpMode,
     ) -> Result<Self, XdpError> {
-        let attached = |link, mode| Self { name: name.to_owned(), mode, _link: link };
+        let attached = |link, mode| Self { name: name.to_owned(), mode, link, pinned: false };
         let failed = |how: &str, error| XdpError::system(format!("attach {how}XDP to {name}"), CALL, error);
         // The kernel says EINVAL to an index that it does not know, as to much else.
         if !sys::interface_exists(ifindex) {

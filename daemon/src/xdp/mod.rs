@@ -3,6 +3,9 @@
 //! ```text
 //! mod.rs      DataPlane: load, attach, write, read
 //! attach.rs   one interface: native or generic, by BPF link
+//! keep.rs     what outlives the process, and what an earlier one has left
+//! pins.rs     the names by which it does
+//! bpffs.rs    the file system that they are in
 //! table.rs    a map with its types; per-CPU counters
 //! direct.rs   a direct table in shared memory, and the slot that the program finds it in
 //! read_back.rs the maps as they are, for the audit
@@ -12,8 +15,8 @@
 //! ```
 //!
 //! The program is built by `build.rs` and embedded. Loading needs `CAP_BPF`, `CAP_NET_ADMIN` and
-//! `CAP_PERFMON`. Nothing outlives the process: maps, program and attachments go when the
-//! [`DataPlane`] does.
+//! `CAP_PERFMON`. Maps, program and attachments go when the [`DataPlane`] does, unless they are pinned
+//! ([`DataPlane::settle`]).
 //!
 //! Writes are not atomic together, only in order: the `fib` crate orders its edits so that each
 //! state in between forwards correctly, and reuses an id only after [`DataPlane::grace_period`].
@@ -21,9 +24,12 @@
 #![expect(unsafe_code, reason = "bpf(2) takes raw pointers to plain data")]
 
 mod attach;
+mod bpffs;
 mod direct;
 mod error;
+mod keep;
 mod memory;
+mod pins;
 mod read_back;
 mod sys;
 mod table;
@@ -47,12 +53,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use self::{
     attach::Attachment,
     direct::Slots,
+    keep::Keeping,
     table::{Counters, Table},
 };
 pub use self::{
     attach::{AttachedMode, XdpMode},
     error::XdpError,
     memory::map_large_blocks,
+    pins::Pins,
     read_back::EntriesPage,
 };
 
@@ -117,6 +125,7 @@ unsafe impl Plain for Egress {}
 #[derive(Debug)]
 pub struct DataPlane {
     attachments: BTreeMap<u32, Attachment>,
+    keeping: Keeping,
     routes_v4: Table<RouteKey<[u8; 4]>, u32>,
     routes_v6: Table<RouteKey<[u8; 16]>, u32>,
     /// Of the direct tables, by family.
@@ -165,6 +174,7 @@ impl DataPlane {
         settings.update(&0, &Settings { hash_seed: config.hash_seed, reserved: 0 })?;
         Ok(Self {
             attachments: BTreeMap::new(),
+            keeping: Keeping::default(),
             routes_v4: Table::take(&mut object, maps::ROUTES_V4)?,
             routes_v6: Table::take(&mut object, maps::ROUTES_V6)?,
             slots: Box::new([
@@ -189,35 +199,6 @@ impl DataPlane {
         match self.object.program(PROGRAM) {
             Some(aya::programs::Program::Xdp(program)) => Ok(program),
             _ => Err(XdpError::Object(format!("it has no XDP program {PROGRAM}"))),
-        }
-    }
-
-    /// Attaches the program to an interface; `name` is for messages.
-    pub fn attach(&mut self, ifindex: u32, name: &str, mode: XdpMode) -> Result<AttachedMode, XdpError> {
-        if self.attachments.contains_key(&ifindex) {
-            return Err(XdpError::AlreadyAttached { name: name.to_owned() });
-        }
-        let program = self.program()?.fd().map_err(|error| XdpError::from_aya("attach XDP", &error))?;
-        let attachment = Attachment::new(program.as_fd(), ifindex, name, mode)?;
-        let attached = attachment.mode;
-        tracing::info!(interface = name, mode = %attached, "XDP attached");
-        self.attachments.insert(ifindex, attachment);
-        Ok(attached)
-    }
-
-    /// Detaches the program from an interface; whether it was attached.
-    pub fn detach(&mut self, ifindex: u32) -> bool {
-        let attachment = self.attachments.remove(&ifindex);
-        if let Some(attachment) = &attachment {
-            tracing::info!(interface = attachment.name, "XDP detached");
-        }
-        attachment.is_some()
-    }
-
-    /// Detaches the program from all interfaces.
-    pub fn detach_all(&mut self) {
-        while let Some(&ifindex) = self.attachments.keys().next() {
-            self.detach(ifindex);
         }
     }
 

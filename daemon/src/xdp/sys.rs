@@ -1,12 +1,16 @@
 //! The calls of bpf(2) that aya does not offer: batches of map elements, links by ifindex without
-//! a netlink fallback, a map of maps to wait behind, arrays in shared memory, test runs from any thread.
+//! a netlink fallback and their pins, a map of maps to wait behind, arrays in shared memory, test runs from
+//! any thread.
 //!
 //! Each command takes a prefix of the kernel's `union bpf_attr`; the kernel treats what lies
 //! beyond the given size as zero. The structs below are those prefixes.
 
 use std::{
+    ffi::CString,
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
     ptr::NonNull,
 };
 
@@ -16,11 +20,15 @@ const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
+const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET: libc::c_long = 7;
 const PROG_TEST_RUN: libc::c_long = 10;
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 const MAP_DELETE_BATCH: libc::c_long = 27;
 const LINK_CREATE: libc::c_long = 28;
+const LINK_UPDATE: libc::c_long = 29;
+const LINK_DETACH: libc::c_long = 34;
 
 const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
@@ -71,6 +79,23 @@ struct LinkAttr {
     program: u32,
     target: u32,
     attach_type: u32,
+    flags: u32,
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct LinkUpdateAttr {
+    link: u32,
+    program: u32,
+    flags: u32,
+    old_program: u32,
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct ObjectAttr {
+    path: u64,
+    object: u32,
     flags: u32,
 }
 
@@ -248,6 +273,51 @@ pub(super) fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io:
     Ok(owned(fd))
 }
 
+/// Has a link run another program from now on. The change is atomic: each packet meets the one or the other.
+pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdateAttr { link: raw(link), program: raw(program), ..LinkUpdateAttr::default() };
+    // SAFETY: no pointers in this attribute.
+    unsafe { bpf(LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// Takes a link's program off its interface, whoever else holds the link.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdateAttr { link: raw(link), ..LinkUpdateAttr::default() };
+    // SAFETY: no pointers in this attribute.
+    unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// The interface that a link of XDP is attached to; 0 when that is gone. `None`: it is no link of XDP.
+pub(super) fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    // The same as BPF_OBJ_GET_INFO_BY_FD, which answers maps and programs as well, in other structs.
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", link.as_raw_fd()))?;
+    let field = |name| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    Ok(match field("link_type:") {
+        Some("xdp") => field("ifindex:").and_then(|index| index.parse().ok()),
+        _ => None,
+    })
+}
+
+/// Gives a link a name in a BPF file system, which holds it.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr = ObjectAttr { path: address(path.as_ptr()), object: raw(object), flags: 0 };
+    // SAFETY: the path ends with a zero byte.
+    unsafe { bpf(OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// The object with this name in a BPF file system.
+pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = ObjectAttr { path: address(path.as_ptr()), ..ObjectAttr::default() };
+    // SAFETY: the path ends with a zero byte.
+    unsafe { bpf(OBJ_GET, &mut attr) }.map(owned)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
 /// Runs an XDP program on a packet; what it returned, the length of the packet afterwards, which lies in
 /// `out`, and the mean time of a run in nanoseconds.
 pub(super) fn test_run(
@@ -271,6 +341,23 @@ pub(super) fn test_run(
     // SAFETY: packet and context are readable, `out` is writable for the sizes given.
     unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
     Ok((attr.result, attr.data_out_size as usize, attr.nanoseconds))
+}
+
+/// What the kernel calls the network namespace of a socket: a number that is given once in a run of the machine.
+pub(super) fn namespace_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie: u64 = 0;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the value is writable for its length.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if done == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether an interface with this index exists in the caller's network namespace.

@@ -60,6 +60,7 @@ fn every_port_and_the_device_below_it_fit_into_the_port_maps() {
         next_hop_via_default: false,
         hash_seed: 0,
         audit_interval: None,
+        keep: false,
     };
     assert_eq!(config.plane().ports, 5);
 }

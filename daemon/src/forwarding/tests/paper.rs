@@ -19,6 +19,8 @@ pub(super) struct Maps {
     /// Devices in the generic hook.
     pub(super) generic: BTreeSet<u32>,
     pub(super) egress: BTreeSet<u32>,
+    /// Whether what is attached outlives the process; `None`: that was not said yet.
+    pub(super) settled: Option<bool>,
     pub(super) ports: BTreeMap<(u32, u16, u16), Port>,
     pub(super) routes: BTreeMap<IpNet, u32>,
     pub(super) sets: BTreeMap<u32, SetWord>,
@@ -96,6 +98,17 @@ impl Plane for Paper {
     fn detach(&mut self, ifindex: u32) {
         self.maps().attached.remove(&ifindex);
         self.maps().generic.remove(&ifindex);
+    }
+
+    fn detach_all(&mut self) {
+        let mut maps = self.maps();
+        maps.attached.clear();
+        maps.generic.clear();
+        maps.settled = Some(false);
+    }
+
+    fn settle(&mut self, keep: bool) {
+        self.maps().settled = Some(keep);
     }
 
     fn set_port(&mut self, key: PortKey, port: Port) -> Result<(), XdpError> {

@@ -3,8 +3,8 @@
 use bgp::rib::NextHopInterest;
 use tokio::sync::mpsc;
 
-use super::super::RibBatch;
 use super::super::thread::{Inputs, run};
+use super::super::{Farewell, RibBatch};
 use super::*;
 
 #[tokio::test]
@@ -14,12 +14,14 @@ async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_to
     let (rib, rib_inputs) = mpsc::channel(64);
     let (queries, query_inputs) = mpsc::channel(4);
     let (_doubts, doubt_inputs) = mpsc::unbounded_channel();
-    let (stop, stopped) = watch::channel(false);
+    let (_live, live_inputs) = mpsc::channel(1);
+    let (stop, stopped) = watch::channel(None);
     let inputs = Inputs {
         net: net_inputs,
         doubts: doubt_inputs,
         queries: query_inputs,
         rib: rib_inputs,
+        live: live_inputs,
         stop: stopped,
     };
     let task = tokio::spawn(run(lab.forwarder, inputs));
@@ -50,7 +52,7 @@ async fn the_thread_takes_routes_in_order_answers_questions_and_detaches_when_to
     assert_eq!(lab.paper.maps().kind("192.0.1.1"), None, "the withdraw did not overtake its announce");
     assert_eq!(lab.paper.maps().kind("192.0.2.1"), Some(NextHopKind::Glean));
     assert!(!lab.paper.maps().attached.is_empty());
-    stop.send_replace(true);
+    stop.send_replace(Some(Farewell::Remove));
     task.await.unwrap();
     assert!(lab.paper.maps().attached.is_empty());
 }

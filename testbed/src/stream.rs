@@ -1,0 +1,164 @@
+//! A steady stream of numbered packets from one namespace to another, counted one by one.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::netns::Namespace;
+
+const PORT: u16 = 9000;
+/// Packets of this time are sent at once.
+const TICK: Duration = Duration::from_micros(500);
+/// What a packet may take on its way.
+const FLIGHT: Duration = Duration::from_millis(500);
+/// The longest stream, in seconds.
+const LONGEST: usize = 120;
+
+/// What became of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Packets sent.
+    pub sent: usize,
+    /// Packets that arrived, each once.
+    pub received: usize,
+    /// Packets that arrived twice or more.
+    pub doubled: usize,
+    /// Packets that did not, by the target that they were sent to.
+    pub missing: Vec<(IpAddr, usize)>,
+    /// When those were sent, since the start, had the rate been as asked for: the first and the last of them.
+    pub lost: Option<(Duration, Duration)>,
+    /// Packets a second that were really sent.
+    pub rate: usize,
+}
+
+impl Counted {
+    /// An error unless every packet arrived.
+    pub fn whole(&self) -> Result<()> {
+        ensure!(self.received == self.sent, "{} packets lost: {self:?}", self.sent - self.received);
+        ensure!(self.doubled == 0, "packets came twice: {self:?}");
+        Ok(())
+    }
+}
+
+/// A stream that flows. Dropped without [`Stream::stop`], it ends by itself.
+#[derive(Debug)]
+pub struct Stream {
+    stop: Arc<AtomicBool>,
+    seen: Arc<[AtomicU8]>,
+    rate: u32,
+    targets: Vec<IpAddr>,
+    sender: JoinHandle<Result<(usize, Duration)>>,
+    receivers: Vec<JoinHandle<Result<()>>>,
+    done: Arc<AtomicBool>,
+}
+
+impl Stream {
+    /// Sends so many packets a second from one namespace, in turn to each of some addresses of another one. They
+    /// must have been reached before: neighbours are not waited for.
+    pub fn start(from: &Namespace, to: &Namespace, targets: &[IpAddr], rate: u32) -> Result<Self> {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let seen: Arc<[AtomicU8]> = (0..rate as usize * LONGEST).map(|_| AtomicU8::new(0)).collect();
+        let mut receivers = Vec::new();
+        for target in targets {
+            let socket = to.enter(|| {
+                let socket = UdpSocket::bind((*target, PORT)).context("bind the receiver")?;
+                // A receiver that has to wait for a processor loses nothing.
+                setsockopt(&socket, sockopt::RcvBufForce, &(256 << 20))
+                    .context("enlarge the receive buffer")?;
+                socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+                Ok(socket)
+            })?;
+            let (seen, done) = (Arc::clone(&seen), Arc::clone(&done));
+            receivers.push(std::thread::spawn(move || receive(&socket, &seen, &done)));
+        }
+        let sockets = from.enter(|| {
+            let v4 = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind a sender")?;
+            let v6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).context("bind a sender")?;
+            Ok([v4, v6])
+        })?;
+        let sockets_of: Vec<SocketAddr> = targets.iter().map(|target| (*target, PORT).into()).collect();
+        let sender = std::thread::spawn({
+            let (stop, most) = (Arc::clone(&stop), seen.len());
+            move || send(&sockets, &sockets_of, rate, most, &stop)
+        });
+        Ok(Self { stop, seen, rate, targets: targets.to_vec(), sender, receivers, done })
+    }
+
+    /// Ends the stream, waits for what is on its way, and counts.
+    pub fn stop(self) -> Result<Counted> {
+        self.stop.store(true, Ordering::Relaxed);
+        let (sent, took) = self.sender.join().map_err(|_| anyhow!("the sender has failed"))??;
+        std::thread::sleep(FLIGHT);
+        self.done.store(true, Ordering::Relaxed);
+        for receiver in self.receivers {
+            receiver.join().map_err(|_| anyhow!("a receiver has failed"))??;
+        }
+        let times = |number: usize| self.seen[number].load(Ordering::Relaxed);
+        let mut gaps = (0..sent).filter(|number| times(*number) == 0);
+        let at = |number: usize| Duration::from_secs(1) * number as u32 / self.rate;
+        let first = gaps.next();
+        let last = gaps.next_back().or(first);
+        let missing = self.targets.iter().enumerate().map(|(place, target)| {
+            let of_it = (place..sent).step_by(self.targets.len());
+            (*target, of_it.filter(|number| times(*number) == 0).count())
+        });
+        Ok(Counted {
+            missing: missing.collect(),
+            sent,
+            received: (0..sent).filter(|number| times(*number) > 0).count(),
+            doubled: (0..sent).filter(|number| times(*number) > 1).count(),
+            lost: first.zip(last).map(|(first, last)| (at(first), at(last))),
+            rate: (sent as u128 * 1_000_000 / took.as_micros().max(1)) as usize,
+        })
+    }
+}
+
+/// How many were sent, in which time. One that the kernel does not take is an error, not a loss.
+fn send(
+    [v4, v6]: &[UdpSocket; 2],
+    targets: &[SocketAddr],
+    rate: u32,
+    most: usize,
+    stop: &AtomicBool,
+) -> Result<(usize, Duration)> {
+    let start = Instant::now();
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) && number < most {
+        std::thread::sleep(TICK);
+        let due = (start.elapsed().as_micros() * u128::from(rate) / 1_000_000) as usize;
+        while number < due.min(most) {
+            let target = targets[number % targets.len()];
+            let socket = if target.is_ipv4() { v4 } else { v6 };
+            socket
+                .send_to(&(number as u32).to_be_bytes(), target)
+                .with_context(|| format!("send packet {number} to {target}"))?;
+            number += 1;
+        }
+    }
+    Ok((number, start.elapsed()))
+}
+
+fn receive(socket: &UdpSocket, seen: &[AtomicU8], done: &AtomicBool) -> Result<()> {
+    let mut buffer = [0; 64];
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(4) => {
+                let number = u32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
+                let seen = seen.get(number as usize).context("a number that was not sent")?;
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if done.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error).context("receive"),
+        }
+    }
+}
