@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ use crate::netns::Namespace;
 const PORT: u16 = 9000;
 /// Packets of this time are sent at once.
 const TICK: Duration = Duration::from_micros(500);
+/// In a careful stream, packets that may be on their way: queues of the kernel on the way hold 256.
+const UNDER_WAY: usize = 128;
+/// In a careful stream, what has not arrived in this time is taken to be lost.
+const LOST: Duration = Duration::from_millis(100);
 /// What a packet may take on its way.
 const FLIGHT: Duration = Duration::from_millis(500);
 /// The longest stream, in seconds.
@@ -45,11 +49,28 @@ impl Counted {
     }
 }
 
+/// How packets are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// So many a second, come what may: for a machine that has nothing else to do.
+    Steady(u32),
+    /// So many a second, but never more than the queues on the way hold: where the processors are busy with other
+    /// things these are not always emptied in time, which would count as a loss of the router.
+    Careful(u32),
+}
+
+impl Pace {
+    fn rate(self) -> u32 {
+        let (Self::Steady(rate) | Self::Careful(rate)) = self;
+        rate
+    }
+}
+
 /// A stream that flows. Dropped without [`Stream::stop`], it ends by itself.
 #[derive(Debug)]
 pub struct Stream {
     stop: Arc<AtomicBool>,
-    seen: Arc<[AtomicU8]>,
+    seen: Arc<Seen>,
     rate: u32,
     targets: Vec<IpAddr>,
     sender: JoinHandle<Result<(usize, Duration)>>,
@@ -58,11 +79,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Sends so many packets a second from one namespace, in turn to each of some addresses of another one. They
-    /// must have been reached before: neighbours are not waited for.
-    pub fn start(from: &Namespace, to: &Namespace, targets: &[IpAddr], rate: u32) -> Result<Self> {
+    /// Sends packets from one namespace, in turn to each of some addresses of another one. They must have been
+    /// reached before: neighbours are not waited for.
+    pub fn start(from: &Namespace, to: &Namespace, targets: &[IpAddr], pace: Pace) -> Result<Self> {
+        let rate = pace.rate();
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let seen: Arc<[AtomicU8]> = (0..rate as usize * LONGEST).map(|_| AtomicU8::new(0)).collect();
+        let each = (0..rate as usize * LONGEST).map(|_| AtomicU8::new(0)).collect();
+        let seen = Arc::new(Seen { each, all: AtomicUsize::new(0) });
         let mut receivers = Vec::new();
         for target in targets {
             let socket = to.enter(|| {
@@ -83,8 +106,8 @@ impl Stream {
         })?;
         let sockets_of: Vec<SocketAddr> = targets.iter().map(|target| (*target, PORT).into()).collect();
         let sender = std::thread::spawn({
-            let (stop, most) = (Arc::clone(&stop), seen.len());
-            move || send(&sockets, &sockets_of, rate, most, &stop)
+            let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
+            move || send(&sockets, &sockets_of, pace, &seen, &stop)
         });
         Ok(Self { stop, seen, rate, targets: targets.to_vec(), sender, receivers, done })
     }
@@ -98,7 +121,7 @@ impl Stream {
         for receiver in self.receivers {
             receiver.join().map_err(|_| anyhow!("a receiver has failed"))??;
         }
-        let times = |number: usize| self.seen[number].load(Ordering::Relaxed);
+        let times = |number: usize| self.seen.each[number].load(Ordering::Relaxed);
         let mut gaps = (0..sent).filter(|number| times(*number) == 0);
         let at = |number: usize| Duration::from_secs(1) * number as u32 / self.rate;
         let first = gaps.next();
@@ -118,19 +141,39 @@ impl Stream {
     }
 }
 
+/// What has arrived.
+#[derive(Debug)]
+struct Seen {
+    /// How often each packet has.
+    each: Box<[AtomicU8]>,
+    /// All together.
+    all: AtomicUsize,
+}
+
 /// How many were sent, in which time. One that the kernel does not take is an error, not a loss.
 fn send(
     [v4, v6]: &[UdpSocket; 2],
     targets: &[SocketAddr],
-    rate: u32,
-    most: usize,
+    pace: Pace,
+    seen: &Seen,
     stop: &AtomicBool,
 ) -> Result<(usize, Duration)> {
     let start = Instant::now();
-    let mut number = 0;
+    let (mut number, most) = (0, seen.each.len());
+    // Those that nobody waits for any more, and when one arrived last.
+    let (mut lost, mut arrived) = (0, (0, start));
     while !stop.load(Ordering::Relaxed) && number < most {
         std::thread::sleep(TICK);
-        let due = (start.elapsed().as_micros() * u128::from(rate) / 1_000_000) as usize;
+        let mut due = (start.elapsed().as_micros() * u128::from(pace.rate()) / 1_000_000) as usize;
+        if matches!(pace, Pace::Careful(_)) {
+            let all = seen.all.load(Ordering::Relaxed);
+            if all != arrived.0 || all + lost >= number {
+                arrived = (all, Instant::now());
+            } else if arrived.1.elapsed() > LOST {
+                lost = number - all;
+            }
+            due = due.min(all + lost + UNDER_WAY);
+        }
         while number < due.min(most) {
             let target = targets[number % targets.len()];
             let socket = if target.is_ipv4() { v4 } else { v6 };
@@ -143,14 +186,15 @@ fn send(
     Ok((number, start.elapsed()))
 }
 
-fn receive(socket: &UdpSocket, seen: &[AtomicU8], done: &AtomicBool) -> Result<()> {
+fn receive(socket: &UdpSocket, seen: &Seen, done: &AtomicBool) -> Result<()> {
     let mut buffer = [0; 64];
     loop {
         match socket.recv(&mut buffer) {
             Ok(4) => {
                 let number = u32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
-                let seen = seen.get(number as usize).context("a number that was not sent")?;
-                seen.fetch_add(1, Ordering::Relaxed);
+                let times = seen.each.get(number as usize).context("a number that was not sent")?;
+                times.fetch_add(1, Ordering::Relaxed);
+                seen.all.fetch_add(1, Ordering::Relaxed);
             }
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

@@ -9,14 +9,14 @@ use testbed::daemon::{self, Daemon};
 use testbed::netns::Sandbox;
 use testbed::peers::bird::{self, Bird};
 use testbed::process::wait_until;
-use testbed::stream::Stream;
+use testbed::stream::{Pace, Stream};
 use testbed::topology::{FAMILIES, Topology, V4, V6, daemon_config};
 use testbed::{lab, tools};
 
 const SESSION: Duration = Duration::from_secs(30);
 const ROUTES: Duration = Duration::from_secs(15);
 const TAKEOVER: Duration = Duration::from_secs(90);
-/// Packets a second, of both families together.
+/// Packets a second, of both families together, if the machine has nothing else to do.
 const RATE: u32 = 100_000;
 
 fn ready(test: &str) -> bool {
@@ -53,7 +53,7 @@ impl Running {
 
     fn stream(&self) -> Result<Stream> {
         let targets = [V4.host_b.parse::<IpAddr>()?, V6.host_b.parse()?];
-        Stream::start(&self.topology.host_a, &self.topology.host_b, &targets, RATE)
+        Stream::start(&self.topology.host_a, &self.topology.host_b, &targets, Pace::Careful(RATE))
     }
 
     /// Has the daemon end, and after a while start again; returns when packets go by its new tables.
