@@ -3,14 +3,15 @@
 //! A next hop whose link is down cannot be used, and [`resolve`](super::resolve) says so. Of others it may be known that
 //! they are probably lost: the neighbour that they lead to no longer answers the kernel's probes, BFD has lost it, or
 //! the session with it has gone and its routes are on their way out. Those are suspects: sets that have another member
-//! or a backup use it meanwhile, others go on as before. Whoever raises a doubt takes it back.
+//! or a backup use it meanwhile, others go on as before. Whoever raises a doubt takes it back. What is said of one
+//! address of a neighbour holds for its others, which its MAC tells: a session over IPv4 brings IPv6 routes, too.
 //!
 //! Both take effect with one flush, whatever the number of routes; that the RIB then decides anew is another matter.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use bgp::link::bare;
+use bgp::link::{bare, link_of};
 use tracing::{debug, error};
 
 use super::forwarder::Forwarder;
@@ -57,12 +58,15 @@ impl<P: Plane> Forwarder<P> {
     /// Whether a next hop that is reached this way may be lost.
     pub(super) fn is_suspect(&self, addr: IpAddr, found: Resolved) -> bool {
         let Way::OnLink { ifindex, gateway } = found.way else { return false };
-        let of_link =
-            |doubted: &IpAddr| bare(*doubted) == gateway && self.topology.is_of_link(*doubted, ifindex);
+        let is_it = |doubted: &IpAddr| match link_of(*doubted) {
+            Some(_) if !self.topology.is_of_link(*doubted, ifindex) => false,
+            Some(_) if bare(*doubted) == gateway => true,
+            _ => self.topology.is_same_neighbour(ifindex, bare(*doubted), gateway),
+        };
         self.doubts.has(addr)
             || self.doubts.has(gateway)
             || self.topology.is_lost(ifindex, gateway)
-            || self.doubts.by_address.keys().any(of_link)
+            || self.doubts.by_address.keys().any(is_it)
     }
 
     /// Brings what the tables know of a next hop in line with what is known now.

@@ -97,8 +97,8 @@ pub(super) struct Topology {
     routes: Routes,
     /// Usable neighbours.
     neighbours: HashMap<(u32, IpAddr), Mac>,
-    /// Neighbours that were usable and ceased to be, while somebody leads traffic to them.
-    lost: BTreeSet<(u32, IpAddr)>,
+    /// Neighbours that were usable and ceased to be, while somebody leads traffic to them; what their MACs were.
+    lost: BTreeMap<(u32, IpAddr), Mac>,
     /// Routed ports by the interface index that addresses and routes are on.
     egress: HashMap<u32, Egress>,
     /// Default routes resolve next hops too.
@@ -122,7 +122,7 @@ impl Topology {
             }
             NetEvent::LinkGone { ifindex } => {
                 self.links.remove(&ifindex);
-                self.lost.retain(|(on, _)| *on != ifindex);
+                self.lost.retain(|(on, _), _| *on != ifindex);
             }
             NetEvent::Address { ifindex, net, added: true } => {
                 self.addresses.insert((ifindex, net));
@@ -135,8 +135,8 @@ impl Topology {
                 if let Some(mac) = neighbour.mac.filter(|_| neighbour.usable) {
                     self.neighbours.insert(key, mac);
                     self.lost.remove(&key);
-                } else if self.neighbours.remove(&key).is_some() {
-                    self.lost.insert(key);
+                } else if let Some(mac) = self.neighbours.remove(&key) {
+                    self.lost.insert(key, mac);
                 }
             }
             NetEvent::Route { prefix, metric, hops } => self.routes.set(prefix, metric, hops),
@@ -145,12 +145,21 @@ impl Topology {
 
     /// Whether a neighbour was usable and is not any more.
     pub(super) fn is_lost(&self, ifindex: u32, gateway: IpAddr) -> bool {
-        self.lost.contains(&(ifindex, gateway))
+        self.lost.contains_key(&(ifindex, gateway))
+    }
+
+    /// Whether two addresses on a link are, or were when last seen, those of one neighbour.
+    pub(super) fn is_same_neighbour(&self, ifindex: u32, one: IpAddr, other: IpAddr) -> bool {
+        let mac = |addr| {
+            let key = (ifindex, addr);
+            self.neighbours.get(&key).or_else(|| self.lost.get(&key))
+        };
+        mac(one).is_some_and(|one| mac(other) == Some(one))
     }
 
     /// Forgets those of the lost neighbours that nothing leads to.
     pub(super) fn forget_lost(&mut self, kept: &BTreeSet<(u32, IpAddr)>) {
-        self.lost.retain(|lost| kept.contains(lost));
+        self.lost.retain(|lost, _| kept.contains(lost));
     }
 
     /// Whether an address with a link is of the link with this interface index.

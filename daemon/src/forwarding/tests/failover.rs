@@ -85,6 +85,38 @@ fn a_next_hop_behind_a_doubted_gateway_is_doubted_too() {
 }
 
 #[test]
+fn a_doubted_neighbour_is_doubted_by_its_other_addresses_too() {
+    const OTHER_MAC: Mac = Mac([2, 0, 0, 0, 9, 9]);
+    let mut lab = guarded();
+    let (by_eth0, by_eth1) = ("2001:db8::9", "2001:db8:1::9");
+    for (ifindex, prefix) in [(ETH0, "2001:db8::/64"), (ETH1, "2001:db8:1::/64")] {
+        let hops = vec![RouteHop { ifindex, gateway: None }];
+        lab.net(NetEvent::Route { prefix: net(prefix), metric: 0, hops });
+    }
+    lab.net(neighbour(ETH0, by_eth0, Some(PEER_MAC)));
+    lab.net(neighbour(ETH1, by_eth1, Some(OTHER_MAC)));
+    let target = RouteTarget::Via { next_hops: vec![ip(by_eth0)], backup: Some(ip(by_eth1)) };
+    lab.change("2001:db8:9::/48", target);
+    let port = |lab: &Lab| lab.adjacency("2001:db8:9::1").ifindex;
+    assert_eq!(port(&lab), ETH0);
+    lab.forwarder.doubts.note(Doubt { addr: ip(BY_ETH0), raised: true });
+    lab.forwarder.flush(true);
+    assert_eq!(port(&lab), ETH1);
+    // Also when the kernel has forgotten where it was.
+    lab.net(neighbour(ETH0, BY_ETH0, None));
+    assert_eq!(port(&lab), ETH1);
+    lab.forwarder.doubts.note(Doubt { addr: ip(BY_ETH0), raised: false });
+    lab.forwarder.flush(true);
+    assert_eq!(port(&lab), ETH0);
+    // Another one on the same link is another matter.
+    lab.net(neighbour(ETH0, by_eth0, Some(OTHER_MAC)));
+    lab.net(neighbour(ETH0, BY_ETH0, Some(PEER_MAC)));
+    lab.forwarder.doubts.note(Doubt { addr: ip(BY_ETH0), raised: true });
+    lab.forwarder.flush(true);
+    assert_eq!(port(&lab), ETH0);
+}
+
+#[test]
 fn without_room_for_more_sets_a_route_goes_without_backup() {
     let mut lab = Lab::with(FibConfig { sets: 12, ..small_tables() }, &["eth0", "eth1"]);
     let hop = |n: u8| IpAddr::from([10, 0, 0, 100 + n]);
