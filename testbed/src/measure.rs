@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::Value;
-use testbed::failover::{self, Router};
+use testbed::failover::{self, Router, Trigger};
 use testbed::load::run::{QUIET, settle};
 use testbed::load::subject::{Rival, Subject};
 use testbed::soak::churn::{self, Pace, Phase};
@@ -203,6 +203,9 @@ pub(crate) struct FailoverArguments {
     /// Who forwards besides our daemon, with the kernel's tables.
     #[arg(long, value_delimiter = ',')]
     against: Vec<Router>,
+    /// What happens to the first uplink.
+    #[arg(long, default_value = "link", value_enum)]
+    trigger: Trigger,
     /// How often.
     #[arg(long, default_value_t = 1)]
     runs: usize,
@@ -216,13 +219,13 @@ pub(crate) struct FailoverArguments {
 
 pub(crate) fn failover(arguments: &FailoverArguments) -> Result<()> {
     prepare("failover")?;
-    let FailoverArguments { prefixes, against, runs, seed, json } = arguments;
+    let FailoverArguments { prefixes, against, trigger, runs, seed, json } = arguments;
     println!("{}", failover::head());
     for &count in prefixes {
         let table = Table::generate(count, count * 23 / 100, *seed);
         for _ in 0..*runs {
             for router in [Router::Peregrine].iter().chain(against) {
-                let outcome = failover::run(*router, &table)?;
+                let outcome = failover::run(*router, *trigger, &table)?;
                 println!("{}", outcome.text());
                 json.as_deref().map_or(Ok(()), |path| append(path, &outcome.json()))?;
             }
