@@ -254,6 +254,12 @@ impl FamilySet {
         Self(self.0 & other.0)
     }
 
+    /// The families that are not in the other set.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether no family is in the set.
     pub fn is_empty(self) -> bool {
         self.0 == 0

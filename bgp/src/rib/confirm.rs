@@ -64,6 +64,11 @@ impl Rib {
         self.pending_changes() > 0 && !self.flights.are_all_under_way()
     }
 
+    /// Whether the forwarding plane has been given changes that it has not confirmed.
+    pub fn has_unconfirmed(&self) -> bool {
+        !self.flights.under_way.is_empty()
+    }
+
     /// Marks entries as given to the forwarding plane with a new generation, if it will confirm them.
     pub(super) fn take_off(&mut self, v4: Vec<u32>, v6: Vec<u32>) -> Option<Generation> {
         if self.core.announce == Announce::Unconfirmed || (v4.is_empty() && v6.is_empty()) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
-use crate::wire::Capability;
+use crate::wire::{Capability, GracefulRestart};
 
 /// Configuration of one session. [`Session::reconfigure`](super::Session::reconfigure) replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct SessionConfig {
     pub role_strict: bool,
     /// Help a peer that restarts (RFC 4724 section 4.2); `None`: no graceful restart at all.
     pub graceful_restart: Option<GracefulHelper>,
+    /// Have the peer help us when we restart; `None`: it is to keep nothing of ours. Only with `graceful_restart`.
+    pub own_restart: Option<OwnRestart>,
     /// Capabilities that are announced for the peer to show, without a meaning for the session.
     pub about: Vec<Capability>,
     /// Seed of the timers' jitter. Two sessions should not share one.
@@ -78,6 +80,7 @@ impl SessionConfig {
             role: None,
             role_strict: false,
             graceful_restart: None,
+            own_restart: None,
             about: Vec::new(),
             jitter_seed,
             timing: Timing::default(),
@@ -140,6 +143,31 @@ impl Default for GracefulHelper {
             stale_routes_time: Duration::from_mins(6),
             long_lived: Default::default(),
             long_lived_aware: false,
+        }
+    }
+}
+
+/// What we offer for our own restart (RFC 4724 section 3), because packets go on being forwarded meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnRestart {
+    /// How long we may be away, in seconds, up to [`GracefulRestart::LONGEST`].
+    pub restart_time: u16,
+    /// The families that were forwarded all the while since our sessions of before. Once a session has been up, that
+    /// is the case of all of its families, and the session sees to it itself.
+    pub forwarding: FamilySet,
+    /// We have just restarted, and announce nothing before we have heard what others have to say.
+    pub restarting: bool,
+}
+
+impl OwnRestart {
+    /// The capability, with families that we exchange.
+    pub(super) fn offer(self, families: FamilySet) -> GracefulRestart {
+        GracefulRestart {
+            restarting: self.restarting,
+            notification: true,
+            restart_time: self.restart_time,
+            families,
+            forwarding: self.forwarding.intersect(families),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! than KEEPALIVE and UPDATE restart the hold timer too.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
@@ -42,10 +42,20 @@ enum After {
 impl Session {
     /// Leaves Idle by an operator's wish.
     pub(super) fn restart(&mut self, now: Instant) {
+        self.forget_failures();
+        self.begin(now);
+    }
+
+    /// The same, without connecting at once.
+    pub(super) fn restart_after(&mut self, now: Instant, pause: Duration) {
+        self.forget_failures();
+        self.listen(now, pause);
+    }
+
+    fn forget_failures(&mut self) {
         self.idle_backoff.reset();
         self.connect_backoff.reset();
         self.plain = false;
-        self.begin(now);
     }
 
     pub(super) fn stopped(&mut self, now: Instant, reason: &StopReason) {
@@ -65,7 +75,7 @@ impl Session {
                 had_connection |= link.state() > State::Connect;
                 if reason.is_lost(&link) {
                     self.outputs.push_back(Output::Close(link.conn()));
-                    self.ended(now, &link, DownReason::Disconnected(format!("{plain}: {}", reason.detail())));
+                    self.ended(now, &link, DownReason::Disconnected(reason.in_words()));
                     continue;
                 }
                 let hard = reason.is_hard()
@@ -81,6 +91,7 @@ impl Session {
             let dropped = self.helper.give_up();
             self.outputs.extend(dropped.into_iter().map(Output::Stale));
         }
+        self.leaving = *reason == StopReason::Restart;
         if reason.stays_down() {
             self.machine = Machine::Idle(Idle::Stopped(plain));
         } else if let Some(stay) = reason.restart_after() {
@@ -104,7 +115,9 @@ impl Session {
             Machine::Active(_) | Machine::Linked(_) => None,
         };
         if let Some(cease) = refusal {
-            self.send_notification(conn, &cease);
+            if !self.leaving {
+                self.send_notification(conn, &cease);
+            }
             self.outputs.push_back(Output::Close(conn));
             return;
         }
@@ -368,6 +381,7 @@ impl Session {
         let mut state = state.established(now);
         state.liveness.heard(now);
         self.counters.established += 1;
+        self.keep_forwarding();
         self.connect_backoff.reset();
         self.last_attempt = None;
         self.ends_of_rib = FamilySet::EMPTY;
@@ -495,12 +509,12 @@ impl Session {
         }
     }
 
-    fn listen(&mut self, now: Instant, pause: std::time::Duration) {
+    fn listen(&mut self, now: Instant, pause: Duration) {
         let retry_at = (!self.config.passive).then(|| now + self.jitter.apply(pause));
         self.machine = Machine::Active(Active { retry_at });
     }
 
-    fn hold_idle(&mut self, now: Instant, stay: std::time::Duration) {
+    fn hold_idle(&mut self, now: Instant, stay: Duration) {
         let until = now + self.jitter.apply(stay);
         self.machine = Machine::Idle(Idle::Held { until });
     }

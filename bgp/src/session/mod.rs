@@ -79,11 +79,11 @@ mod state;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-pub use config::{GracefulHelper, PeerAsn, PeerKind, SendHoldTime, SessionConfig, Timing};
+pub use config::{GracefulHelper, OwnRestart, PeerAsn, PeerKind, SendHoldTime, SessionConfig, Timing};
 pub use helper::StalePhase;
 pub use negotiate::{Negotiated, PeerRestart};
 pub use output::{ConnId, DownReason, Output, StaleRoutes, StopReason};
@@ -112,6 +112,8 @@ pub struct Session {
     connect_backoff: Backoff,
     /// Stays in Idle after errors.
     idle_backoff: Backoff,
+    /// Stopped for a restart of ours.
+    leaving: bool,
     /// The peer does not understand capabilities: OPENs go without.
     plain: bool,
     next_conn: u64,
@@ -139,6 +141,7 @@ impl Session {
             jitter: Jitter::new(config.jitter_seed),
             connect_backoff: Backoff::new(timing.connect_retry, timing.connect_retry_max),
             idle_backoff: Backoff::new(timing.idle_hold, timing.idle_hold_max),
+            leaving: false,
             plain: false,
             next_conn: 1,
             helper: Helper::default(),
@@ -158,6 +161,15 @@ impl Session {
     pub fn start(&mut self, now: Instant) {
         if let Machine::Idle(_) = self.machine {
             self.transition(now, |session| session.restart(now));
+        }
+    }
+
+    /// Starts the session, and leaves it to the peer for a while to connect; about so long, up to a quarter less. When we
+    /// have restarted, the peer may be about to: one that takes our connection for yet another restart of ours, as
+    /// RFC 4724 section 5 has it, would give up the session that it has just begun, and routes with it.
+    pub fn start_after(&mut self, now: Instant, pause: Duration) {
+        if let Machine::Idle(_) = self.machine {
+            self.transition(now, |session| session.restart_after(now, pause));
         }
     }
 
@@ -186,8 +198,23 @@ impl Session {
         }
         let turned = config.passive != self.config.passive;
         self.config = config;
+        self.keep_forwarding();
         if turned && matches!(self.machine, Machine::Active(_)) {
             self.transition(now, |session| session.begin(now));
+        }
+    }
+
+    /// Our own restart is over: OPENs say so from now on (RFC 4724 section 4.1).
+    pub fn restart_over(&mut self) {
+        if let Some(own) = &mut self.config.own_restart {
+            own.restarting = false;
+        }
+    }
+
+    /// Once a session was up, it is this run that forwards for it.
+    fn keep_forwarding(&mut self) {
+        if let Some(own) = self.config.own_restart.as_mut().filter(|_| self.counters.established > 0) {
+            own.forwarding = self.config.families;
         }
     }
 
@@ -319,6 +346,16 @@ impl Session {
     pub fn is_over_limit(&self) -> bool {
         matches!(&self.machine, Machine::Idle(Idle::Stopped(cease))
             if cease.subcode == codes::cease::MAX_PREFIXES)
+    }
+
+    /// Whether the session stays Idle until somebody does something about it.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.machine, Machine::Idle(Idle::Stopped(_)))
+    }
+
+    /// The families whose initial routes the peer has sent, in the last session that was Established.
+    pub fn ends_of_rib(&self) -> FamilySet {
+        self.ends_of_rib
     }
 
     /// The last error, or attempt that failed, whichever was later; a later one has another time.

@@ -67,6 +67,15 @@ impl Negotiated {
         self.both(|capability| matches!(capability, Capability::GracefulRestart(_)))
     }
 
+    /// Whether the peer keeps routes of ours while we restart: both offer graceful restart, and we with families.
+    pub(super) fn is_kept_by_peer(&self) -> bool {
+        let offered = self.our_open.capabilities.iter().any(|capability| {
+            matches!(capability, Capability::GracefulRestart(offer)
+                if !offer.families.intersect(self.families).is_empty())
+        });
+        offered && self.restart.offered
+    }
+
     fn both(&self, offers: impl Fn(&Capability) -> bool) -> bool {
         [&self.our_open, &self.peer_open].iter().all(|open| open.capabilities.iter().any(&offers))
     }
@@ -75,9 +84,12 @@ impl Negotiated {
 /// What a peer offers for its restart, as far as we take part: graceful restart (RFC 4724), NOTIFICATIONs
 /// that are no end (RFC 8538), long-lived stale routes (RFC 9494). Of families that both exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of its own on the wire")]
 pub struct PeerRestart {
     /// Whether it offers graceful restart at all.
     pub offered: bool,
+    /// It has just restarted itself, and says End-of-RIB only when it has heard that of others (the R bit).
+    pub restarting: bool,
     /// Both sides take a NOTIFICATION for no more than a lost connection, unless it is a Hard Reset.
     pub notification: bool,
     /// How long it may be away.
@@ -109,6 +121,7 @@ impl PeerRestart {
         });
         let mut restart = Self {
             offered: true,
+            restarting: graceful.restarting,
             notification: graceful.notification,
             restart_time: graceful.time(),
             families: graceful.families.intersect(families),
@@ -127,10 +140,11 @@ impl PeerRestart {
     }
 }
 
-/// What we offer for our own restart: nothing of ours is to be kept, because we do not keep forwarding. That
+/// What we offer for our own restart. Where nothing of ours is to be kept, because we do not keep forwarding, that
 /// we say it at all tells the peer that we keep its routes, and how NOTIFICATIONs are meant.
-fn our_restart() -> GracefulRestart {
-    GracefulRestart { notification: true, ..GracefulRestart::default() }
+fn our_restart(config: &SessionConfig) -> GracefulRestart {
+    let nothing = || GracefulRestart { notification: true, ..GracefulRestart::default() };
+    config.own_restart.map_or_else(nothing, |own| own.offer(config.families))
 }
 
 /// The OPEN that we send; a plain one has no capabilities.
@@ -150,7 +164,7 @@ pub(super) fn our_open(config: &SessionConfig, plain: bool) -> Open {
         }
         capabilities.extend(add_path(config));
         if let Some(helper) = &config.graceful_restart {
-            capabilities.push(Capability::GracefulRestart(our_restart()));
+            capabilities.push(Capability::GracefulRestart(our_restart(config)));
             if helper.long_lived_aware {
                 capabilities.push(Capability::LongLivedGracefulRestart(LongLivedRestart::default()));
             }

@@ -107,6 +107,11 @@ pub enum StopReason {
     /// An operator shuts the neighbour down, with a text for the other operator that may be empty
     /// (RFC 9003). The session stays Idle until started again.
     Shutdown(String),
+    /// We are about to be started again, and forward meanwhile. A peer that keeps our routes until then is told
+    /// nothing, as if TCP had failed: by RFC 4724 section 4 a NOTIFICATION would be the end of them. Others hear of a
+    /// shutdown. The session stays Idle, and whoever connects meanwhile hears nothing either. What is kept of the
+    /// peer's own routes stays.
+    Restart,
     /// The neighbour is no longer configured. The session stays Idle.
     Deconfigured,
     /// An operator resets the session, with a text that may be empty. It comes back by itself.
@@ -137,7 +142,13 @@ pub enum StopReason {
 
 impl StopReason {
     pub(super) fn stays_down(&self) -> bool {
-        matches!(self, Self::Shutdown(_) | Self::Deconfigured | Self::MaxPrefixes { restart_after: None, .. })
+        matches!(
+            self,
+            Self::Shutdown(_)
+                | Self::Restart
+                | Self::Deconfigured
+                | Self::MaxPrefixes { restart_after: None, .. }
+        )
     }
 
     /// Whether coming back takes longer each time.
@@ -158,29 +169,45 @@ impl StopReason {
         match self {
             Self::MaxPrefixes { family, limit, .. } => format!("more than {limit} {family} prefixes"),
             Self::BfdDown { why, .. } => why.clone(),
+            Self::Restart => "we are restarted".to_owned(),
             _ => String::new(),
+        }
+    }
+
+    /// Why, where no message says so.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Restart => "closed, as we are restarted and forward meanwhile".to_owned(),
+            _ => format!("{}: {}", self.notification(), self.detail()),
         }
     }
 
     /// Whether a peer that restarts gracefully must be told not to expect us back.
     pub(super) fn is_hard(&self) -> bool {
-        !matches!(self, Self::ConfigurationChange | Self::BfdDown { graceful: true, .. })
+        !matches!(self, Self::ConfigurationChange | Self::Restart | Self::BfdDown { graceful: true, .. })
     }
 
-    /// Whether an Established connection ends as one that TCP has lost: a NOTIFICATION would be the end of the
-    /// routes that are to be kept (RFC 4724 section 4.2), unless both sides speak RFC 8538.
+    /// Whether a connection ends as one that TCP has lost: a NOTIFICATION would be the end of the routes that are to
+    /// be kept (RFC 4724 section 4.2), unless both sides speak RFC 8538. When it is our routes that are to be kept,
+    /// also then: not all who say that they do go by it. A peer that was about to come up may keep those of a
+    /// session before.
     pub(super) fn is_lost(&self, link: &Link) -> bool {
-        let Link::Established(state) = link else { return false };
-        let restart = &state.negotiated.restart;
-        matches!(self, Self::BfdDown { graceful: true, .. })
-            && !restart.families.is_empty()
-            && !restart.notification
+        match (self, link) {
+            (Self::BfdDown { graceful: true, .. }, Link::Established(state)) => {
+                let restart = &state.negotiated.restart;
+                !restart.families.is_empty() && !restart.notification
+            }
+            (Self::Restart, Link::Established(state)) => state.negotiated.is_kept_by_peer(),
+            (Self::Restart, _) => true,
+            _ => false,
+        }
     }
 
     /// The message that tells the peer.
     pub fn notification(&self) -> Notification {
         match self {
             Self::Shutdown(text) => Notification::administrative_shutdown(text),
+            Self::Restart => Notification::administrative_shutdown(""),
             Self::Reset(text) => Notification::administrative_reset(text),
             Self::Deconfigured => Notification::cease(codes::cease::PEER_DECONFIGURED),
             Self::ConfigurationChange => Notification::cease(codes::cease::CONFIGURATION_CHANGE),

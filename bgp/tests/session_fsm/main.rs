@@ -7,5 +7,6 @@ mod messages;
 mod net;
 mod pair;
 mod random;
+mod restart;
 mod table;
 mod timers;
