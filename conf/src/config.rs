@@ -114,6 +114,11 @@ pub struct Router {
     pub client_to_client_reflection: bool,
     /// Threads that share the routing table, each with a part of the prefixes; `None`: one for each core.
     pub rib_threads: Option<u16>,
+    /// How long neighbours are asked to keep our routes while we restart, in seconds (RFC 4724 section 3).
+    pub restart_time: u16,
+    /// How long we wait at most for what neighbours have to say when we have restarted, before we go on with the
+    /// routes that we have then (`Selection_Deferral_Timer`, RFC 4724 section 4.1).
+    pub deferral_time: Duration,
 }
 
 impl Router {
@@ -141,6 +146,10 @@ impl Router {
         self.cluster_id.unwrap_or(self.router_id.0)
     }
 
+    /// Two minutes, as in BIRD and FRR.
+    pub const DEFAULT_RESTART_TIME: u16 = 120;
+    /// As long as neighbours keep our routes by default.
+    pub const DEFAULT_DEFERRAL_TIME: Duration = Duration::from_mins(2);
     /// The port of BGP (RFC 4271).
     pub const PORT: u16 = 179;
     /// Most threads that the routing table can be shared by.
@@ -196,6 +205,11 @@ impl FibConf {
     pub const DEFAULT_AUDIT_INTERVAL: Duration = Duration::from_mins(1);
     /// Nobody needs more; the kernel would take gigabytes for it.
     pub const LARGEST_MAX_ENTRIES: u32 = 16_000_000;
+
+    /// Whether anything is forwarded here while the daemon is restarted.
+    pub fn outlives_daemon(&self) -> bool {
+        self.keep_forwarding && !self.interfaces.is_empty()
+    }
 }
 
 impl Default for FibConf {
@@ -373,6 +387,9 @@ pub struct Neighbor {
     pub attributes: AttributeOptions,
     /// How its restart is helped; `None`: no graceful restart.
     pub graceful_restart: Option<GracefulHelper>,
+    /// Have it keep our routes while we restart; `None`: if forwarding is kept meanwhile. Never without
+    /// `graceful_restart`.
+    pub own_restart: Option<bool>,
     /// Notice within milliseconds when it cannot be reached any more (RFC 5882); `None`: do not.
     pub bfd: Option<Bfd>,
     /// How many prefixes it may announce and be told.
@@ -443,6 +460,11 @@ impl Neighbor {
                 router.confederation.as_ref().map_or(router.asn, |all| all.identifier)
             }
         }
+    }
+
+    /// Whether it is asked to keep our routes while we restart (RFC 4724), as far as the configuration goes.
+    pub fn offers_restart(&self, fib: &FibConf) -> bool {
+        self.graceful_restart.is_some() && self.own_restart.unwrap_or(fib.outlives_daemon())
     }
 
     /// Its interface, if it is named by that alone and has whatever address there.

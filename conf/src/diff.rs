@@ -203,6 +203,10 @@ fn settings(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     keys.compare("cluster-id", (&from.cluster_id, &to.cluster_id), Effect::Restart, |cluster| {
         cluster.map_or_else(|| "as router-id".to_owned(), |cluster| cluster.to_string())
     });
+    let restart = (&from.restart_time, &to.restart_time);
+    keys.compare("restart-time", restart, Effect::Nothing, ToString::to_string);
+    let deferral = (&from.deferral_time, &to.deferral_time);
+    keys.compare("deferral-time", deferral, Effect::Nothing, |time| time.as_secs().to_string());
     let between = (&from.client_to_client_reflection, &to.client_to_client_reflection);
     keys.compare("client-to-client-reflection", between, Effect::Restart, ToString::to_string);
     section("router", keys);
@@ -360,8 +364,10 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> Vec<KeyChange> {
         let effect = if from.2 { ResetSession } else { Reevaluate };
         keys.compare(from.0, (&from.1, &to.1), effect, Clone::clone);
     }
-    let restart = (&old.graceful_restart, &new.graceful_restart);
-    keys.compare("graceful-restart", restart, ResetSession, |helper| restart::written(helper.as_ref()));
+    let of = |neighbor: &Neighbor| (neighbor.graceful_restart, neighbor.own_restart);
+    keys.compare("graceful-restart", (&of(old), &of(new)), ResetSession, |(helper, own)| {
+        restart::written(helper.as_ref(), *own)
+    });
     keys.compare("bfd", (&old.bfd, &new.bfd), Nothing, |bfd| or_none(bfd.as_ref()));
     let (from, to) = (&old.limits, &new.limits);
     for (key, old, new, effect) in [

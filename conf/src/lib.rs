@@ -95,8 +95,8 @@ pub fn parse(
     let lists = policy::Lists::read(&mut root);
     let policies = policy::policies(&mut root, &lists);
     let groups = group::Groups::read(&mut root, &policies);
-    let neighbors = neighbor::neighbors(&mut root, router.as_ref(), &policies, &groups);
-    let ranges = range::ranges(&mut root, router.as_ref(), &policies, &groups);
+    let neighbors = neighbor::neighbors(&mut root, router.as_ref(), &fib, &policies, &groups);
+    let ranges = range::ranges(&mut root, router.as_ref(), &fib, &policies, &groups);
     let networks = origin::networks(&mut root, &policies);
     let aggregates = origin::aggregates(&mut root, &policies);
     let redistribute = origin::redistribute(&mut root, &policies);

@@ -13,7 +13,7 @@ use figment::value::Value;
 
 use crate::attributes::attributes;
 use crate::bfd::bfd;
-use crate::config::{AddPath, Neighbor, Router, SendPaths};
+use crate::config::{AddPath, FibConf, Neighbor, Router, SendPaths};
 use crate::group::Groups;
 use crate::limits;
 use crate::local_asn::local_asn;
@@ -33,6 +33,7 @@ const ADDRESS: &str = "an IPv4 or IPv6 address";
 pub(crate) fn neighbors(
     root: &mut Table<'_, '_>,
     router: Option<&Router>,
+    fib: &FibConf,
     policies: &Named<Policy>,
     groups: &Groups,
 ) -> Vec<Neighbor> {
@@ -44,7 +45,7 @@ pub(crate) fn neighbors(
         let address_key = if table.has("address") { "address" } else { "interface" };
         let address_path = table.key(if table.has(address_key) { address_key } else { "address" });
         let password_path = table.key("password");
-        let (name, neighbor) = neighbor(table, router, policies, groups);
+        let (name, neighbor) = neighbor(table, router, fib, policies, groups);
         if let Some(name) = name {
             if let Some(first) = seen.get(&name) {
                 let (first, name) = (report.elsewhere(first), Zoned(name));
@@ -102,6 +103,7 @@ fn check_password(report: &Report<'_>, path: &Path, neighbor: &Neighbor, others:
 fn neighbor(
     mut table: Table<'_, '_>,
     router: Option<&Router>,
+    fib: &FibConf,
     policies: &Named<Policy>,
     groups: &Groups,
 ) -> (Option<IpAddr>, Option<Neighbor>) {
@@ -133,6 +135,7 @@ fn neighbor(
     if let Some(neighbor) = &neighbor {
         check_local_address(&table, neighbor);
         check_bfd(&table, neighbor, router);
+        restart::check(&table, neighbor, fib);
         if let Some(router) = router {
             check_against_router(&table, neighbor, router);
         }
@@ -166,7 +169,7 @@ pub(crate) fn keys(
     let ours = local_asn.map(|local| local.asn).or(router.map(|router| router.asn));
     let external = ours.and_then(external);
     let attributes = attributes(table, external, &export);
-    let graceful_restart = restart::helper(table);
+    let (graceful_restart, own_restart) = restart::restart(table);
     let bfd = bfd(table);
     let limits = limits::limits(table);
     let honor_graceful_shutdown = table.optional("honor-graceful-shutdown", boolean);
@@ -202,6 +205,7 @@ pub(crate) fn keys(
         refresh_stale_time,
         attributes,
         graceful_restart,
+        own_restart,
         bfd,
         limits,
         honor_graceful_shutdown,

@@ -8,12 +8,13 @@ use bgp::types::Asn;
 use figment::value::Value;
 use ipnet::IpNet;
 
-use crate::config::{Neighbor, NeighborRange, Router};
+use crate::config::{FibConf, Neighbor, NeighborRange, Router};
 use crate::group::Groups;
 use crate::named::Named;
 use crate::neighbor;
 use crate::policy::asn_range;
 use crate::reader::{Read, Table, number};
+use crate::restart;
 use crate::sections::{self, unique};
 
 /// What only makes sense where we connect.
@@ -24,6 +25,7 @@ const ASNS: &str = "an AS number or a range \"64512-65534\", or an array of them
 pub(crate) fn ranges(
     root: &mut Table<'_, '_>,
     router: Option<&Router>,
+    fib: &FibConf,
     policies: &Named<Policy>,
     groups: &Groups,
 ) -> Vec<NeighborRange> {
@@ -31,7 +33,7 @@ pub(crate) fn ranges(
     let (mut prefixes, mut ranges) = (Vec::new(), Vec::new());
     for table in root.tables("neighbor-range") {
         let path = table.key("prefix");
-        let (prefix, range) = range(table, router, policies, groups);
+        let (prefix, range) = range(table, router, fib, policies, groups);
         prefixes.extend(prefix.map(|prefix| (path, prefix)));
         ranges.extend(range);
     }
@@ -49,6 +51,7 @@ fn is_external(asns: &AsnSet, ours: Asn) -> Option<bool> {
 fn range(
     mut table: Table<'_, '_>,
     router: Option<&Router>,
+    fib: &FibConf,
     policies: &Named<Policy>,
     groups: &Groups,
 ) -> (Option<IpNet>, Option<NeighborRange>) {
@@ -88,6 +91,7 @@ fn range(
                 format!("neighbors in {} cannot reach it; expected an address of their family", range.prefix);
             report.error(&table.key("local-address"), reason);
         }
+        restart::check(&table, &range.template, fib);
         if let Some(router) = router {
             if is_external(&range.asns, range.template.session_asn(router)) != Some(false) {
                 let who = format!("external neighbors in {}", range.prefix);

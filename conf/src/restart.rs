@@ -1,25 +1,41 @@
-//! How a neighbour's restart is helped: `graceful-restart`, `stale-routes-time` and
-//! `long-lived-graceful-restart`.
+//! Graceful restart, of a neighbour and with its help our own: `graceful-restart`, `stale-routes-time` and
+//! `long-lived-graceful-restart`; and the times of our own in `[router]`.
 
 use std::time::Duration;
 
 use bgp::session::GracefulHelper;
 use bgp::types::Family;
-use bgp::wire::LongLivedRestart;
+use bgp::wire::{GracefulRestart, LongLivedRestart};
 use figment::value::Value;
 
+use crate::config::{FibConf, Neighbor};
 use crate::reader::{Read, Table, boolean, choice, number};
 
-/// Whether to help.
-const WORDS: &[(&str, bool)] = &[("helper", true), ("off", false)];
+const KEY: &str = "graceful-restart";
+
+/// What `graceful-restart` says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Help, and be helped.
+    On,
+    /// Help only.
+    Helper,
+    Off,
+}
+
+const WORDS: &[(&str, Mode)] = &[("on", Mode::On), ("helper", Mode::Helper), ("off", Mode::Off)];
+
+/// Longest time that selection may be deferred for: an hour.
+const LONGEST_DEFERRAL: u32 = 3600;
 
 /// Longest time for which stale routes may be kept without being long-lived ones: a day.
 const LONGEST: u32 = 86_400;
 
-/// Reads the keys of a neighbour.
-pub(crate) fn helper(table: &mut Table<'_, '_>) -> Option<GracefulHelper> {
+/// Reads the keys of a neighbour: how it is helped, and whether it is asked to help, where that is said.
+pub(crate) fn restart(table: &mut Table<'_, '_>) -> (Option<GracefulHelper>, Option<bool>) {
     let default = GracefulHelper::default();
-    let helps = table.optional("graceful-restart", |value| choice(value, WORDS)).unwrap_or(true);
+    let written = table.optional(KEY, mode);
+    let helps = written != Some(Mode::Off);
     if !helps {
         for key in ["stale-routes-time", "long-lived-graceful-restart"] {
             if table.has(key) {
@@ -35,7 +51,41 @@ pub(crate) fn helper(table: &mut Table<'_, '_>) -> Option<GracefulHelper> {
         long_lived: long_lived.unwrap_or_default(),
         long_lived_aware: long_lived.is_some(),
     };
-    helps.then_some(helper)
+    (helps.then_some(helper), written.map(|mode| mode == Mode::On))
+}
+
+fn mode(value: &Value) -> Read<Mode> {
+    match value {
+        Value::Bool(_, true) => Ok(Mode::On),
+        Value::Bool(_, false) => Ok(Mode::Off),
+        word => choice(word, WORDS),
+    }
+}
+
+/// Nobody is to keep routes to a router that does not forward meanwhile.
+pub(crate) fn check(table: &Table<'_, '_>, neighbor: &Neighbor, fib: &FibConf) {
+    if neighbor.own_restart != Some(true) || fib.outlives_daemon() {
+        return;
+    }
+    let why = if fib.interfaces.is_empty() {
+        "[fib] names no interfaces"
+    } else {
+        "[fib] keep-forwarding is false"
+    };
+    let reason =
+        format!("{why}: nothing is forwarded here while the daemon restarts; expected \"helper\" or \"off\"");
+    table.report().error(&table.key(KEY), reason);
+}
+
+/// `restart-time` and `deferral-time` of `[router]`.
+pub(crate) fn times(table: &mut Table<'_, '_>) -> (Option<u16>, Option<Duration>) {
+    let longest = GracefulRestart::LONGEST.into();
+    let restart = table
+        .optional("restart-time", |value| number(value, 1..=longest, " (seconds)").map(|time| time as u16));
+    let deferral = table.optional("deferral-time", |value| {
+        number(value, 1..=LONGEST_DEFERRAL, " (seconds)").map(|seconds| Duration::from_secs(seconds.into()))
+    });
+    (restart, deferral)
 }
 
 /// `true`, or the longest times by family; `None`: off.
@@ -61,9 +111,14 @@ fn seconds(value: &Value) -> Read<Duration> {
 }
 
 /// What is configured, in a line.
-pub(crate) fn written(helper: Option<&GracefulHelper>) -> String {
+pub(crate) fn written(helper: Option<&GracefulHelper>, own: Option<bool>) -> String {
     let Some(helper) = helper else { return "off".to_owned() };
-    let mut text = format!("helper, stale routes for {}s", helper.stale_routes_time.as_secs());
+    let mode = match own {
+        Some(true) => "on",
+        Some(false) => "helper",
+        None => "as forwarding is kept",
+    };
+    let mut text = format!("{mode}, stale routes for {}s", helper.stale_routes_time.as_secs());
     if helper.long_lived_aware {
         for (family, time) in Family::ALL.into_iter().zip(helper.long_lived) {
             text.push_str(&format!(", long-lived {family} for {}s", time.as_secs()));

@@ -14,6 +14,7 @@ use crate::config::{
     Advertise, Api, Confederation, Decision, FibConf, Lookup, MultipathWeights, Router, XdpMode,
 };
 use crate::reader::{Read, Report, Table, boolean, choice, number, number_or, parsed, text};
+use crate::restart;
 use crate::source::Path;
 
 /// Longest path of a Unix socket: `sun_path` less its final zero.
@@ -45,6 +46,7 @@ pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
     let confederation = confederation(&mut table, own);
     let cluster_id = table.optional("cluster-id", cluster_id);
     let between_clients = table.optional("client-to-client-reflection", boolean);
+    let (restart_time, deferral_time) = restart::times(&mut table);
     table.finish(&[]);
     let listen = match listen {
         Some(listen) => listen.into_iter().map(|(_, address)| address).collect(),
@@ -59,6 +61,8 @@ pub(crate) fn router(root: &mut Table<'_, '_>) -> Option<Router> {
         cluster_id,
         client_to_client_reflection: between_clients.unwrap_or(true),
         rib_threads: rib_threads.map(|n| n as u16),
+        restart_time: restart_time.unwrap_or(Router::DEFAULT_RESTART_TIME),
+        deferral_time: deferral_time.unwrap_or(Router::DEFAULT_DEFERRAL_TIME),
     })
 }
 

@@ -75,7 +75,7 @@ fn the_order_of_neighbors_does_not_matter() {
 fn settings_tell_what_they_take() {
     let changes = changes(&[(
         "router-id = \"10.0.0.1\"",
-        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\nrib-threads = 3\ncluster-id = \"10.0.0.7\"\nclient-to-client-reflection = false\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\nadvertise = \"at-once\"\nkeep-forwarding = false\naudit-interval = 0\n\
+        "router-id = \"10.0.0.9\"\nlisten = [\"10.0.0.9:179\"]\nrib-threads = 3\ncluster-id = \"10.0.0.7\"\nclient-to-client-reflection = false\nrestart-time = 60\ndeferral-time = 90\n[fib]\ninterfaces = [\"eth0\"]\nxdp-mode = \"generic\"\nadvertise = \"at-once\"\nkeep-forwarding = false\naudit-interval = 0\n\
          [api]\nlisten = \"127.0.0.1:1\"\n[decision]\nmultipath = 4\nmultipath-ibgp = 2\nmultipath-relax = true\nmultipath-weights = \"equal\"\nnext-hop-via-default = true",
     )]);
     let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -86,6 +86,8 @@ fn settings_tell_what_they_take() {
             "~ router.listen: [0.0.0.0:179, [::]:179] -> [10.0.0.9:179] (needs a restart)",
             "~ router.rib-threads: one for each core -> 3 (needs a restart)",
             "~ router.cluster-id: as router-id -> 10.0.0.7 (needs a restart)",
+            "~ router.restart-time: 120 -> 60 (disturbs nothing)",
+            "~ router.deferral-time: 120 -> 90 (disturbs nothing)",
             "~ router.client-to-client-reflection: true -> false (needs a restart)",
             "~ fib.interfaces: [] -> [eth0] (needs a restart)",
             "~ fib.xdp-mode: auto -> generic (needs a restart)",

@@ -161,8 +161,8 @@ fn wrong_limits_are_refused() {
 fn wrong_keys_of_graceful_restart_are_refused() {
     for (keys, expected) in [
         (
-            "graceful-restart = true",
-            "7: neighbor.graceful-restart: true is a boolean; expected \"helper\" or \"off\"",
+            "graceful-restart = 1",
+            "7: neighbor.graceful-restart: 1 is a number; expected \"on\", \"helper\" or \"off\"",
         ),
         (
             "stale-routes-time = 0",
