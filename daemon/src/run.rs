@@ -7,9 +7,10 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
+use bgp::session::StopReason;
 use bgp::types::FamilySet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,15 +24,12 @@ use crate::bfd::Bfd;
 use crate::forwarding::{self, Farewell, ForwardingConfig, ForwardingHandle};
 use crate::monitor::Monitor;
 use crate::reload::Reloader;
-use crate::restart::Restart;
+use crate::restart::{self, Restart};
 use crate::routing::{self, Outlets};
-use crate::session::{self, Peers};
+use crate::session::{self, Peers, Rooms};
 
 /// The variable that sets what is logged, in the syntax of `tracing`: `debug`, `peregrine=debug,warn`.
 const LOG_VARIABLE: &str = "RUST_LOG";
-
-/// In this time routes are taken to have been learned again.
-const RELEARNED: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn main(path: &Path) -> ExitCode {
@@ -141,15 +139,26 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
     if let Some(forwarding) = forwarding.clone() {
         bfd.tell_forwarding(move |doubt| forwarding.doubt(doubt));
     }
-    let restart = follow(forwarding.as_ref());
+    let restart = follow(&config, forwarding.as_ref());
     let (origins, watched) = mpsc::unbounded_channel();
     let rib = routing::start(
         &config,
-        Outlets { forwarding: forwarding.clone(), monitor: monitor.clone(), news, origins, restart },
+        Outlets {
+            forwarding: forwarding.clone(),
+            monitor: monitor.clone(),
+            news,
+            origins,
+            restart: restart.clone(),
+        },
     )
     .context("cannot start the RIB threads")?;
     let origin = routing::origin::start(&config, rib.clone(), watched);
-    let peers = Peers::start(&config, &rib, &monitor, &bfd);
+    let rooms =
+        Rooms { rib: rib.clone(), monitor: monitor.clone(), bfd: bfd.clone(), restart: restart.clone() };
+    let peers = Peers::start(&config, rooms);
+    if let Some(forwarding) = forwarding.clone() {
+        tokio::spawn(restart::learn(restart.clone(), rib.clone(), forwarding));
+    }
     let listeners = Arc::new(listeners);
     listeners.accept(&peers);
     let reloader = Arc::new(Reloader::new(
@@ -207,18 +216,33 @@ async fn run(path: &Path, config: Arc<conf::Config>) -> anyhow::Result<()> {
         }
     };
     tracing::info!("stopping");
-    let kept = forwarding.as_ref().filter(|forwarding| farewell == Farewell::Keep && forwarding.keeps());
-    if let Some(forwarding) = kept {
+    stop(farewell, &restart, &peers, &bfd, forwarding.as_ref()).await;
+    anyhow::ensure!(!lost, "the forwarding plane has ended by itself; the log says why");
+    Ok(())
+}
+
+/// Takes the rooms down.
+async fn stop(
+    farewell: Farewell,
+    restart: &Restart,
+    peers: &Peers,
+    bfd: &Bfd,
+    forwarding: Option<&ForwardingHandle>,
+) {
+    let keeps = farewell == Farewell::Keep && restart.outlives();
+    if let Some(forwarding) = forwarding.filter(|_| keeps) {
         // First: what goes with the sessions is to stay in the tables.
         forwarding.stop(farewell).await;
+        // BFD last: it would end sessions whose neighbours are to keep our routes.
+        peers.shut_down(StopReason::Restart).await;
+        bfd.stop().await;
+        return;
     }
     bfd.stop().await;
-    peers.shut_down().await;
+    peers.shut_down(StopReason::Shutdown(String::new())).await;
     if let Some(forwarding) = forwarding {
         forwarding.stop(farewell).await;
     }
-    anyhow::ensure!(!lost, "the forwarding plane has ended by itself; the log says why");
-    Ok(())
 }
 
 async fn start_forwarding(
@@ -243,11 +267,13 @@ async fn start_forwarding(
 
 /// How this run follows an earlier one: where that goes on forwarding, packets go over to the tables of this run once
 /// routes have been learned again.
-fn follow(forwarding: Option<&ForwardingHandle>) -> Restart {
-    let Some(forwarding) = forwarding.filter(|forwarding| forwarding.found_earlier()) else {
-        return Restart::none();
-    };
-    let restart = Restart::kept(FamilySet::ALL);
+fn follow(config: &conf::Config, forwarding: Option<&ForwardingHandle>) -> Restart {
+    let Some(forwarding) = forwarding else { return Restart::none() };
+    if !forwarding.found_earlier() {
+        return Restart::none().outliving(forwarding.keeps());
+    }
+    let (deferral, ranges) = (config.router.deferral_time, !config.ranges.is_empty());
+    let restart = Restart::kept(FamilySet::ALL, deferral, ranges).outliving(forwarding.keeps());
     tokio::spawn({
         let (restart, forwarding) = (restart.clone(), forwarding.clone());
         async move {
@@ -256,13 +282,6 @@ fn follow(forwarding: Option<&ForwardingHandle>) -> Restart {
             if forwarding.go_live().await.is_ok() {
                 restart.live();
             }
-        }
-    });
-    tokio::spawn({
-        let restart = restart.clone();
-        async move {
-            tokio::time::sleep(RELEARNED).await;
-            restart.learned();
         }
     });
     restart

@@ -127,6 +127,11 @@ impl Daemon {
         &mut self.process
     }
 
+    /// Its log so far.
+    pub fn log_text(&self) -> String {
+        self.process.log_text()
+    }
+
     /// The configuration file.
     pub fn config(&self) -> &Path {
         &self.config

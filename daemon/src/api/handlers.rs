@@ -86,6 +86,7 @@ async fn summarize(app: &App, neighbors: &[NeighborDetail]) -> Result<Summary, R
         ranges: app.peers.ranges(),
         rib,
         fib: app.forwarding.as_ref().map(views::fib_summary),
+        restart: app.peers.restart().status().map(views::restart),
     })
 }
 
@@ -148,7 +149,8 @@ pub(super) async fn neighbor(
         let tally = app.rib.tally(id, family).await?;
         let rejected = tally.rejected.into_iter().map(|(reason, count)| (reason.to_string(), count as u64));
         neighbor.rejected.insert(family.as_str().to_owned(), rejected.collect());
-        neighbor.advertised.insert(family.as_str().to_owned(), tally.advertised as u64);
+        let advertised = if app.peers.restart().is_live() { tally.advertised } else { 0 };
+        neighbor.advertised.insert(family.as_str().to_owned(), advertised as u64);
     }
     Ok(Json(neighbor))
 }

@@ -36,6 +36,11 @@ fn describe() {
         ("peregrine_build_info", "Constant 1, labelled with the version of the daemon."),
         ("peregrine_resident_memory_bytes", "Resident memory of the daemon."),
         ("peregrine_uptime_seconds", "Time since the daemon started."),
+        (
+            "peregrine_restart_deferred",
+            "1 while packets go by the tables of an earlier run and neighbors are told nothing (RFC 4724 section 4.1).",
+        ),
+        ("peregrine_restart_waiting_neighbors", "Neighbors whose routes such a restart waits for."),
         ("peregrine_session_up", "1 while the session with the neighbor is Established, else 0."),
         ("peregrine_session_uptime_seconds", "Time for which the session has been Established, else 0."),
         (
@@ -140,6 +145,9 @@ pub(crate) fn sample_summary(summary: &Summary) {
     gauge!("peregrine_build_info", "version" => router.version.clone()).set(1.0);
     gauge!("peregrine_resident_memory_bytes").set(float(router.resident_bytes));
     gauge!("peregrine_uptime_seconds").set(float(router.uptime_seconds));
+    let waiting = summary.restart.as_ref().map_or(0, |restart| restart.waits_for.len() as u64);
+    gauge!("peregrine_restart_deferred").set(if summary.restart.is_some() { 1.0 } else { 0.0 });
+    gauge!("peregrine_restart_waiting_neighbors").set(float(waiting));
     for range in &summary.ranges {
         gauge!("peregrine_range_neighbors", "range" => range.prefix.clone()).set(float(range.neighbors));
         gauge!("peregrine_range_limit_neighbors", "range" => range.prefix.clone()).set(float(range.limit));

@@ -125,6 +125,9 @@ async fn advertised_page(
     within: Option<IpNet>,
     cursor: Cursor,
 ) -> Option<(Bytes, Option<IpNet>)> {
+    if !app.peers.restart().is_live() {
+        return None;
+    }
     let page = app.rib.advertised(peer, cursor.family, within, cursor.after, PAGE).await.ok()?;
     let prefixes = page.items.chunk_by(|a, b| a.prefix == b.prefix);
     let routes = prefixes.filter_map(|paths| Some(views::advertised(paths.first()?.prefix, paths)));
@@ -187,6 +190,10 @@ async fn one_advertised(app: &App, peer: PeerId, target: Target) -> Result<Route
             None => return Err(Refusal::not_found(format!("no route covers {address}"))),
         },
     };
+    if !app.peers.restart().is_live() {
+        let why = "the daemon has restarted, and announces nothing before it has learned all routes again";
+        return Err(Refusal::not_found(format!("{prefix} is not advertised to this neighbor: {why}")));
+    }
     let found = app.rib.exported(peer, prefix).await?;
     if !found.is_empty() {
         return Ok(views::advertised(prefix, &found));

@@ -25,6 +25,29 @@ pub struct Summary {
     pub rib: BTreeMap<String, RibCounts>,
     /// The forwarding plane; absent in a pure control plane.
     pub fib: Option<FibSummary>,
+    /// The restart that is under way; absent unless packets go by the tables of an earlier run.
+    #[serde(default)]
+    pub restart: Option<RestartInfo>,
+}
+
+/// A restart of the daemon while forwarding goes on (RFC 4724 section 4.1): neighbours are told nothing yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartInfo {
+    /// Neighbours whose routes are waited for.
+    pub waits_for: Vec<RestartWait>,
+    /// Whether dynamic neighbours may still come back.
+    pub ranges: bool,
+    /// How long that may take still, in seconds.
+    pub left_seconds: u64,
+}
+
+/// A neighbour whose routes are waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartWait {
+    /// Its address, or the interface that it is named by.
+    pub neighbor: Zoned,
+    /// What is waited for, in words.
+    pub what: String,
 }
 
 /// A range of dynamic neighbours.
@@ -260,6 +283,9 @@ pub struct NeighborDetail {
     pub advertised: BTreeMap<String, u64>,
     /// Graceful restart (RFC 4724, 8538, 9494): what is configured, and what the neighbour offers.
     pub graceful_restart: String,
+    /// What our own restart still waits for of the neighbour, in words.
+    #[serde(default)]
+    pub restart_waits_for: Option<String>,
     /// Families in which the neighbour has sent End-of-RIB since the session came up.
     pub ends_of_rib: Vec<String>,
     /// Routes kept of a session that was lost, by family.

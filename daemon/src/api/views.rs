@@ -16,9 +16,11 @@ use ipnet::IpNet;
 
 use super::metrics::sample_port;
 use super::types::{
-    FibCounts, FibDiff, FibDrift, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, Route, VerdictCount,
+    FibCounts, FibDiff, FibDrift, FibRoute, FibSummary, NextHopInfo, Path, PortInfo, RestartInfo,
+    RestartWait, Route, VerdictCount,
 };
 use crate::forwarding::{AuditedMap, FibRow, ForwardingHandle, ForwardingStopped, NextHopState, Reason};
+use crate::restart::{Progress, Status};
 use crate::session::Peers;
 
 /// Why next hops cannot be reached.
@@ -173,6 +175,15 @@ pub(super) fn resident_bytes() -> u64 {
 }
 
 /// The forwarding plane at a glance.
+/// A restart that is under way.
+pub(super) fn restart(Status { neighbors, ranges, left }: Status) -> RestartInfo {
+    let wait = |(address, progress): (IpAddr, Progress)| RestartWait {
+        neighbor: Zoned(address),
+        what: progress.to_string(),
+    };
+    RestartInfo { waits_for: neighbors.into_iter().map(wait).collect(), ranges, left_seconds: left.as_secs() }
+}
+
 pub(super) fn fib_summary(forwarding: &ForwardingHandle) -> FibSummary {
     let stats = forwarding.stats();
     let counts = |table: &TableStats, refused: usize| FibCounts {

@@ -172,6 +172,7 @@ fn restart(neighbor: &NeighborDetail) -> Vec<(&'static str, String)> {
         lines.push(("Limit", text));
     }
     lines.push(("Restart", neighbor.graceful_restart.clone()));
+    lines.extend(neighbor.restart_waits_for.iter().map(|what| ("Our restart", format!("waits for {what}"))));
     for (family, stale) in &neighbor.stale {
         let StaleInfo { phase, left_seconds, routes } = stale;
         let left = duration(*left_seconds);

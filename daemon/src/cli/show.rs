@@ -14,8 +14,8 @@ use super::table::{Align, Table, duration, print_line, print_text};
 use super::{RouteFilter, Show};
 use super::{bfd, neighbor};
 use crate::api::types::{
-    FibDiff, FibRoute, NeighborBrief, NeighborDetail, NextHopInfo, Path, PortInfo, Route, Summary,
-    VerdictCount,
+    FibDiff, FibRoute, NeighborBrief, NeighborDetail, NextHopInfo, Path, PortInfo, RestartInfo, Route,
+    Summary, VerdictCount,
 };
 
 use Align::{Left, Right};
@@ -97,6 +97,21 @@ pub(super) async fn print_json(client: &Client, path: &str) -> Result<(), Client
     print_line(serde_json::to_string_pretty(&answer)?.as_bytes())
 }
 
+/// A restart that is under way.
+fn restart(RestartInfo { waits_for, ranges, left_seconds }: &RestartInfo) -> String {
+    let mut what: Vec<String> =
+        waits_for.iter().map(|wait| format!("  {}: {}\n", wait.neighbor, wait.what)).collect();
+    if *ranges {
+        what.push("  ranges: whoever comes back\n".to_owned());
+    }
+    let left = duration(*left_seconds);
+    let head = "Restarting: packets go by the routes of the run before, and neighbors are told nothing yet";
+    if what.is_empty() {
+        return format!("{head}; all routes have been learned again.\n\n");
+    }
+    format!("{head}.\nFor {left} more at most it waits for\n{}\n", what.concat())
+}
+
 fn summary(summary: &Summary) -> Result<(), ClientError> {
     let router = &summary.router;
     let mut text = format!(
@@ -108,6 +123,7 @@ fn summary(summary: &Summary) -> Result<(), ClientError> {
         duration(router.uptime_seconds),
         router.resident_bytes >> 20
     );
+    text.extend(summary.restart.as_ref().map(restart));
     text.push_str(&neighbor_table(&summary.neighbors).render());
     for range in &summary.ranges {
         text.push_str(&format!(

@@ -50,6 +50,7 @@ pub(super) enum ShardInput {
     Refresh(PeerId, Family),
     Reconfigure(Arc<[(PeerSession, GroupConfig)]>),
     Watch(Arc<Watch>),
+    Settle(mpsc::UnboundedSender<u64>),
 }
 
 impl From<Input> for ShardInput {
@@ -62,6 +63,7 @@ impl From<Input> for ShardInput {
             Input::Refresh(peer, family) => Self::Refresh(peer, family),
             Input::Reconfigure(peers) => Self::Reconfigure(peers.into()),
             Input::Watch(watch) => Self::Watch(watch.into()),
+            Input::Settle(reply) => Self::Settle(reply),
         }
     }
 }
@@ -78,7 +80,8 @@ impl Input {
             | Self::Stale(..)
             | Self::Refresh(..)
             | Self::Reconfigure(_)
-            | Self::Watch(_) => 0,
+            | Self::Watch(_)
+            | Self::Settle(_) => 0,
         };
         // What is larger than all room has to do with it.
         u32::try_from(octets).unwrap_or(ROOM).clamp(LEAST, ROOM)
@@ -150,6 +153,18 @@ impl RibHandle {
             }
             Ok(())
         }
+    }
+
+    /// Returns when all that was told before has had its effect, and the forwarding plane has confirmed it; how many
+    /// batches the shards have handed on since the start.
+    pub(crate) async fn settle(&self) -> Result<u64, RibStopped> {
+        let (reply, mut answers) = mpsc::unbounded_channel();
+        self.send(Input::Settle(reply)).await?;
+        let mut sum = 0;
+        for _ in self.shards.iter() {
+            sum += answers.recv().await.ok_or(RibStopped)?;
+        }
+        Ok(sum)
     }
 
     /// A session took a batch off a shard's queue: there is room for the next.

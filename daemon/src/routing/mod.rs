@@ -85,6 +85,8 @@ pub(crate) enum Input {
     Reconfigure(Vec<(PeerSession, GroupConfig)>),
     /// Best routes are watched for other things.
     Watch(origin::Watch),
+    /// Somebody wants to hear from each shard when it has nothing left to hand on, and how much it has handed on.
+    Settle(mpsc::UnboundedSender<u64>),
 }
 
 /// How many shards a configuration asks for: by default as many as there are cores.

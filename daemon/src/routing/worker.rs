@@ -70,6 +70,8 @@ pub(crate) fn start(config: &conf::Config, outlets: Outlets) -> io::Result<RibHa
             interests: Vec::new(),
             departing: Vec::new(),
             restart: restart.clone(),
+            handed_on: 0,
+            settling: Vec::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let forwarding = forwarding.clone();
@@ -125,6 +127,10 @@ struct Worker {
     /// Neighbours whose sessions have gone and whose routes are being removed.
     departing: Vec<IpAddr>,
     restart: Restart,
+    /// Batches given to the forwarding plane.
+    handed_on: u64,
+    /// Who wants to hear when there is nothing left to hand on.
+    settling: Vec<mpsc::UnboundedSender<u64>>,
 }
 
 /// Nobody can ask for anything any more.
@@ -144,6 +150,7 @@ impl Worker {
             self.take_waiting(forwarding);
             self.rib.work(TURN_WORK);
             self.hand_on(forwarding, None);
+            self.say_settled();
             self.fill_queues();
         }
     }
@@ -235,6 +242,7 @@ impl Worker {
             }
             ShardInput::Reconfigure(peers) => self.rib.reconfigure(peers),
             ShardInput::Watch(watch) => self.watch.replace(watch, &self.rib),
+            ShardInput::Settle(reply) => self.settling.push(reply.clone()),
         }
     }
 
@@ -282,6 +290,7 @@ impl Worker {
                 self.rib.forwarded(generation);
             }
             if let Some(room) = room {
+                self.handed_on += 1;
                 room.send(RibBatch {
                     id: generation.map(|generation| BatchId { shard: self.shard.index, generation }),
                     next_hops,
@@ -298,6 +307,20 @@ impl Worker {
         if self.rib.pending_changes() == 0 {
             // What is left changed no best path.
             self.arrivals.clear();
+        }
+    }
+
+    /// Whoever wants to hear it is told when all that came in has had its effect, and is confirmed.
+    fn say_settled(&mut self) {
+        let is_busy = self.rib.has_work()
+            || self.rib.pending_changes() > 0
+            || self.rib.has_unconfirmed()
+            || self.has_to_hand_on();
+        if !is_busy {
+            for reply in self.settling.drain(..) {
+                // They may have gone away.
+                let _ = reply.send(self.handed_on);
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use conf::Password;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::socket::{change_password, keep_alive};
 
@@ -164,8 +165,8 @@ impl Connection {
         Ok(before - self.queued)
     }
 
-    /// Delivers what control messages are queued and closes, in the background.
-    pub(super) fn close(mut self) {
+    /// Delivers what control messages are queued and closes, in the background; what to wait for to see it done.
+    pub(super) fn close(mut self) -> JoinHandle<()> {
         let begun = self.started;
         // Routes that the socket has not begun to take are not worth waiting for.
         let last: Vec<Bytes> = self
@@ -187,7 +188,7 @@ impl Connection {
             if tokio::time::timeout(LINGER, deliver).await.is_err() {
                 let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
             }
-        });
+        })
     }
 }
 

@@ -48,6 +48,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::api::types::{HistoryEvent, NeighborDetail, RangeInfo};
 use crate::bfd::Bfd;
 use crate::monitor::Monitor;
+use crate::restart::Restart;
 use crate::routing::{Input, RibHandle, RibStopped};
 
 use dynamic::NotAdmitted;
@@ -123,14 +124,21 @@ struct Peer {
     neighbor: Arc<conf::Neighbor>,
 }
 
+/// What sessions have to do with.
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    pub(crate) rib: RibHandle,
+    pub(crate) monitor: Monitor,
+    pub(crate) bfd: Bfd,
+    pub(crate) restart: Restart,
+}
+
 /// All neighbours.
 pub(crate) struct Peers {
     /// Held for a moment only, never while anything is waited for.
     registry: RwLock<Registry>,
     ids: Arc<Ids>,
-    rib: RibHandle,
-    monitor: Monitor,
-    bfd: Bfd,
+    rooms: Rooms,
 }
 
 struct Registry {
@@ -210,12 +218,7 @@ impl Registry {
 
 impl Peers {
     /// Starts a task for each configured neighbour.
-    pub(crate) fn start(
-        config: &Arc<conf::Config>,
-        rib: &RibHandle,
-        monitor: &Monitor,
-        bfd: &Bfd,
-    ) -> Arc<Self> {
+    pub(crate) fn start(config: &Arc<conf::Config>, rooms: Rooms) -> Arc<Self> {
         let registry = Registry {
             config: Arc::clone(config),
             by_address: HashMap::new(),
@@ -224,13 +227,7 @@ impl Peers {
             refused: HashMap::new(),
             too_far: HashMap::new(),
         };
-        let peers = Arc::new(Self {
-            registry: RwLock::new(registry),
-            ids: Arc::default(),
-            rib: rib.clone(),
-            monitor: monitor.clone(),
-            bfd: bfd.clone(),
-        });
+        let peers = Arc::new(Self { registry: RwLock::new(registry), ids: Arc::default(), rooms });
         for neighbor in &config.neighbors {
             peers.add(&mut peers.write(), neighbor.clone());
         }
@@ -246,9 +243,8 @@ impl Peers {
         let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
         let id = lease.id();
         let stale = Arc::new(StaleClock::default());
-        let (rib, monitor, clock) = (self.rib.clone(), self.monitor.clone(), Arc::clone(&stale));
-        let (config, bfd) = (&registry.config, self.bfd.clone());
-        let mut task = task::Task::new(lease, config, neighbor.clone(), rib, monitor, clock, bfd);
+        let (clock, rooms) = (Arc::clone(&stale), self.rooms.clone());
+        let mut task = task::Task::new(lease, &registry.config, neighbor.clone(), clock, rooms);
         task.leave(registry.leaving);
         // A dynamic neighbour ends by itself.
         let peers = Arc::downgrade(self);
@@ -413,6 +409,11 @@ impl Peers {
         named.filter(|named| registry.by_address.contains_key(named)).unwrap_or(address)
     }
 
+    /// How this run follows an earlier one.
+    pub(crate) fn restart(&self) -> &Restart {
+        &self.rooms.restart
+    }
+
     /// The RIB's id of a neighbour.
     pub(crate) fn id(&self, address: IpAddr) -> Option<PeerId> {
         self.read().by_address.get(&address).map(|peer| peer.id)
@@ -490,7 +491,7 @@ impl Peers {
 
     /// Tells the RIB what sessions that stay up are from now on.
     async fn tell(&self, routing: Vec<(PeerSession, GroupConfig)>) -> Result<(), RibStopped> {
-        if routing.is_empty() { Ok(()) } else { self.rib.send(Input::Reconfigure(routing)).await }
+        if routing.is_empty() { Ok(()) } else { self.rooms.rib.send(Input::Reconfigure(routing)).await }
     }
 
     /// Lets a session up that was shut down.
@@ -526,12 +527,12 @@ impl Peers {
         futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// Ends all sessions for good and waits until each neighbour was told.
-    pub(crate) async fn shut_down(&self) {
+    /// Ends all sessions for good, or as this run is about to be followed by another one, and waits until each
+    /// neighbour was told.
+    pub(crate) async fn shut_down(&self, reason: StopReason) {
         let order = self.read().addresses();
-        let told = order.into_iter().map(|address| {
-            self.ask(address, |reply| Command::Stop(StopReason::Shutdown(String::new()), reply))
-        });
+        let told =
+            order.into_iter().map(|address| self.ask(address, |reply| Command::Stop(reason.clone(), reply)));
         for outcome in futures::future::join_all(told).await {
             if let Err(error) = outcome {
                 tracing::debug!(%error, "while shutting down");

@@ -9,7 +9,7 @@ use bgp::rib::out::{ExportRules, GroupConfig, SharedLan};
 use bgp::rib::{CommunityOrders, ImportRules, PeerSession, Reflection};
 use bgp::session::{
     LastError, LastNotification, MessageCounts, Negotiated, PeerAsn, PeerKind, PeerRestart, RefreshCounts,
-    Session, State,
+    Session, SessionConfig, State,
 };
 use bgp::types::{Asn, Family, FamilySet, PeerId};
 use bgp::wire::{NextHop, Open};
@@ -242,7 +242,8 @@ pub(super) fn neighbor(
         }),
         rejected: BTreeMap::new(),
         advertised: BTreeMap::new(),
-        graceful_restart: graceful_restart(neighbor, up.map(|negotiated| &negotiated.restart)),
+        graceful_restart: graceful_restart(session.config(), up.map(|negotiated| &negotiated.restart)),
+        restart_waits_for: None,
         ends_of_rib: snapshot
             .ends_of_rib
             .iter()
@@ -346,30 +347,39 @@ fn hex(octets: &[u8]) -> String {
 }
 
 /// Graceful restart with a neighbour in words; `offer` is what it offers while the session is up.
-fn graceful_restart(neighbor: &conf::Neighbor, offer: Option<&PeerRestart>) -> String {
+fn graceful_restart(config: &SessionConfig, offer: Option<&PeerRestart>) -> String {
     let families = |set: FamilySet| set.iter().map(Family::as_str).collect::<Vec<_>>().join(", ");
-    match (neighbor.graceful_restart, offer) {
-        (None, _) => "off".to_owned(),
-        (Some(_), None) => "helper".to_owned(),
-        (Some(_), Some(offer)) if !offer.offered => "helper; not offered by the neighbor".to_owned(),
-        (Some(_), Some(offer)) => {
-            let mut text = if offer.families.is_empty() {
-                "helper; the neighbor keeps nothing in its restart".to_owned()
-            } else {
-                let seconds = offer.restart_time.as_secs();
-                format!("helper; the neighbor restarts within {seconds}s with {}", families(offer.families))
-            };
-            if offer.notification {
-                text.push_str("; notifications are graceful (RFC 8538)");
-            }
-            let long_lived =
-                Family::ALL.into_iter().zip(offer.long_lived).filter(|(_, time)| !time.is_zero());
-            for (family, time) in long_lived {
-                text.push_str(&format!("; long-lived {family} {}s", time.as_secs()));
-            }
-            text
-        }
+    if config.graceful_restart.is_none() {
+        return "off".to_owned();
     }
+    let mut text = if config.own_restart.is_some() { "on" } else { "helper" }.to_owned();
+    let Some(offer) = offer else { return text };
+    if !offer.offered {
+        return format!("{text}; not offered by the neighbor");
+    }
+    if let Some(own) = &config.own_restart {
+        text.push_str(&format!("; the neighbor keeps our routes for {}s while we restart", own.restart_time));
+    }
+    if offer.families.is_empty() {
+        text.push_str("; the neighbor keeps nothing in its restart");
+    } else {
+        let seconds = offer.restart_time.as_secs();
+        text.push_str(&format!(
+            "; the neighbor restarts within {seconds}s with {}",
+            families(offer.families)
+        ));
+    }
+    if offer.restarting {
+        text.push_str(", and had just done so");
+    }
+    if offer.notification {
+        text.push_str("; notifications are graceful (RFC 8538)");
+    }
+    let long_lived = Family::ALL.into_iter().zip(offer.long_lived).filter(|(_, time)| !time.is_zero());
+    for (family, time) in long_lived {
+        text.push_str(&format!("; long-lived {family} {}s", time.as_secs()));
+    }
+    text
 }
 
 /// What was negotiated of several paths of a prefix, if anything.

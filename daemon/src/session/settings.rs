@@ -1,12 +1,13 @@
 //! What a neighbour's configuration means for its session and its sockets.
 
-use bgp::session::{PeerKind, SessionConfig};
+use bgp::session::{OwnRestart, PeerKind, SessionConfig};
 use bgp::types::PeerId;
 
 use super::about::about;
 use super::socket::SocketOptions;
 use super::unnumbered::OnLink;
 use crate::monitor::unix_time;
+use crate::restart::Restart;
 
 /// The session of a neighbour as it is configured.
 pub(super) fn session_config(
@@ -14,6 +15,7 @@ pub(super) fn session_config(
     config: &conf::Config,
     neighbor: &conf::Neighbor,
     on_link: Option<&OnLink>,
+    restart: &Restart,
 ) -> SessionConfig {
     let router = &config.router;
     // Jitter wants to differ between neighbours and between restarts; it is no secret.
@@ -38,6 +40,11 @@ pub(super) fn session_config(
     settings.role = neighbor.attributes.role;
     settings.role_strict = neighbor.attributes.role_strict;
     settings.graceful_restart = neighbor.graceful_restart;
+    settings.own_restart = (restart.outlives() && neighbor.offers_restart(&config.fib)).then(|| OwnRestart {
+        restart_time: router.restart_time,
+        forwarding: restart.families(),
+        restarting: !restart.is_over(),
+    });
     settings.timing.refresh_limit = neighbor.refresh_stale_time;
     settings.timing.connect_retry = neighbor.connect_retry;
     settings.timing.connect_retry_max = settings.timing.connect_retry_max.max(neighbor.connect_retry);

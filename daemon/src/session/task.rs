@@ -6,6 +6,7 @@
 //! the neighbour are waiting in the socket: then it is we who are slow, not the neighbour who is silent.
 
 mod orders;
+mod restart;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -25,7 +26,7 @@ use bytes::{Buf, Bytes};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::connection::{Connection, READ_CHUNK, Ready, is_control, whole};
 use super::detection::Detection;
@@ -42,10 +43,11 @@ use super::socket::{SocketOptions, connect, reset};
 use super::stale::StaleClock;
 use super::syn::Incoming;
 use super::unnumbered::OnLink;
-use super::{Command, dynamic, report};
-use crate::bfd::{Bfd, Status};
+use super::{Command, Rooms, dynamic, report};
+use crate::bfd::Status;
 use crate::monitor::{Monitor, unix_time};
 use crate::routing::{Input, PeerUp, RibHandle, RibStopped, UpdateBatch};
+use restart::Following;
 
 /// Octets handled in one turn of the loop, so that timers and commands get theirs.
 const TURN: usize = 1024 * 1024;
@@ -94,6 +96,8 @@ pub(super) struct Task {
     monitor: Monitor,
     options: SocketOptions,
     pub(super) connections: Vec<Connection>,
+    /// Connections that were closed, and are about to deliver what was said last.
+    farewells: Vec<JoinHandle<()>>,
     pub(super) connecting: JoinSet<(ConnId, io::Result<TcpStream>)>,
     outbox: VecDeque<Input>,
     /// Kept from turn to turn, as is its place among those who wait.
@@ -118,6 +122,7 @@ pub(super) struct Task {
     pub(super) shut_down: Option<String>,
     /// An operator is about to shut the session down, and routes are to go elsewhere before (RFC 8326).
     leaving: bool,
+    pub(super) following: Following,
     /// Who waits for what another configuration means for the RIB.
     configured: Vec<oneshot::Sender<Option<(PeerSession, GroupConfig)>>>,
     /// Who waits for the end of the task.
@@ -137,6 +142,7 @@ enum Event {
     Limits,
     Found(Found),
     Detection(Status),
+    RestartOver,
 }
 
 impl Task {
@@ -144,13 +150,12 @@ impl Task {
         id: Lease,
         config: &Arc<conf::Config>,
         neighbor: conf::Neighbor,
-        rib: RibHandle,
-        monitor: Monitor,
         stale: Arc<StaleClock>,
-        bfd: Bfd,
+        Rooms { rib, monitor, bfd, restart }: Rooms,
     ) -> Self {
         let on_link = neighbor.unnumbered().map(OnLink::new);
-        let settings = session_config(id.id(), config, &neighbor, on_link.as_ref());
+        let settings = session_config(id.id(), config, &neighbor, on_link.as_ref(), &restart);
+        let expected = restart.expect(neighbor.address);
         Self {
             on_link,
             config: Arc::clone(config),
@@ -160,6 +165,7 @@ impl Task {
             monitor,
             options: socket_options(config, &neighbor),
             connections: Vec::new(),
+            farewells: Vec::new(),
             connecting: JoinSet::new(),
             outbox: VecDeque::new(),
             sending: None,
@@ -176,6 +182,7 @@ impl Task {
             malformed: None,
             shut_down: None,
             leaving: false,
+            following: Following::new(restart, expected),
             configured: Vec::new(),
             removed: None,
             id: id.id(),
@@ -188,12 +195,13 @@ impl Task {
         if self.neighbor.shutdown {
             self.session.stop(Instant::now(), &StopReason::Shutdown(String::new()));
         } else {
-            self.session.start(Instant::now());
+            self.begin(Instant::now());
         }
         self.follow_bfd();
         loop {
             self.serve_outputs();
             self.note_error();
+            self.note_progress(Instant::now());
             if !self.is_sending() {
                 if let Some(done) = self.removed.take() {
                     return answer(done, ());
@@ -231,6 +239,7 @@ impl Task {
                 Event::Routes(None) => self.exports = None,
                 Event::Sent(Ok(())) => self.sending = None,
                 Event::Found(found) => self.found(now, found),
+                Event::RestartOver => self.restart_over(),
                 Event::Limits => {
                     let exceeded = self.limits.as_ref().and_then(|limits| limits.serve(self.neighbor.name()));
                     if let Some(exceeded) = exceeded {
@@ -244,8 +253,18 @@ impl Task {
 
     async fn next_event(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Event {
         self.start_sending();
-        let Self { session, connections, connecting, sending, exports, limits, on_link, detection, .. } =
-            self;
+        let Self {
+            session,
+            connections,
+            connecting,
+            sending,
+            exports,
+            limits,
+            on_link,
+            detection,
+            following,
+            ..
+        } = self;
         let reading = sending.is_none();
         let sockets = poll_fn(|cx| {
             for (index, connection) in connections.iter().enumerate() {
@@ -298,6 +317,7 @@ impl Task {
             (index, ready) = sockets => Event::Socket(index, ready),
             () = timer => Event::Timeout,
             outcome = told => Event::Sent(outcome),
+            () = following.over() => Event::RestartOver,
             Some(Ok((conn, outcome))) = connecting.join_next() => Event::Connected(conn, outcome),
             routes = routes => Event::Routes(routes),
         }
@@ -322,10 +342,16 @@ impl Task {
         match command {
             Command::Incoming(incoming) => self.incoming(now, incoming),
             Command::Stop(reason, done) => {
+                self.following.is_leaving |= reason == StopReason::Restart;
                 self.history.note("stop", reason.notification().to_string());
                 self.session.stop(now, &reason);
                 self.serve_outputs();
-                answer(done, ());
+                // The daemon may end when it is answered.
+                let farewells = std::mem::take(&mut self.farewells);
+                tokio::spawn(async move {
+                    futures::future::join_all(farewells).await;
+                    answer(done, ());
+                });
             }
             Command::Reset(done) => answer(done, self.reset(now)),
             Command::Configure(configuration, reply) => {
@@ -491,7 +517,8 @@ impl Task {
                 }
                 Output::Close(conn) => {
                     if let Some(index) = self.connections.iter().position(|known| known.id == conn) {
-                        self.connections.swap_remove(index).close();
+                        self.farewells.retain(|farewell| !farewell.is_finished());
+                        self.farewells.push(self.connections.swap_remove(index).close());
                     }
                 }
                 Output::Up(conn, negotiated) => self.up(conn, &negotiated),
@@ -541,6 +568,7 @@ impl Task {
     fn up(&mut self, conn: ConnId, negotiated: &Negotiated) {
         self.follow_bfd();
         self.detection.trust();
+        self.following.up();
         self.limits = Some(Limits::new(&self.neighbor.limits));
         self.exceeded = None;
         self.failures.clear();
@@ -574,13 +602,17 @@ impl Task {
         tracing::warn!(neighbor = %self.neighbor.name(), %reason, kept_routes, "session down");
         self.history.note("down", &reason);
         self.noted_error = self.session.last_error().map(|error| error.at);
+        self.exports = None;
+        if self.following.is_leaving {
+            // Packets go by its routes until another run has learned them.
+            return;
+        }
         if kept.is_empty() {
             // Updates that the RIB has not taken yet are void with the session.
             self.sending.take_if(|sending| sending.of_session);
             self.outbox.retain(outlives_session);
         }
         self.outbox.push_back(Input::Down(self.id, kept));
-        self.exports = None;
         self.limits = None;
         self.last_down = Some(reason);
     }
@@ -661,7 +693,7 @@ impl Task {
     /// True when it stopped behind the message that established the session, or one that begins a refresh: the
     /// RIB must hear of that before it gets UPDATEs that came in the same segment.
     fn messages(&mut self, now: Instant, conn: ConnId) -> bool {
-        let Self { session, connections, outbox, id, malformed, .. } = self;
+        let Self { session, connections, outbox, id, malformed, following, .. } = self;
         let Some(connection) = connections.iter_mut().find(|known| known.id == conn) else { return false };
         let mut stopped = false;
         let received = &connection.received[..];
@@ -714,6 +746,7 @@ impl Task {
             connection.received.split_to(start).freeze()
         };
         if !updates.is_empty() && session.is_established_on(conn) {
+            following.hears(now);
             outbox.push_back(Input::Updates(*id, UpdateBatch { bytes, updates, arrived: now }));
         }
         stopped
@@ -742,6 +775,7 @@ impl Task {
         if let Some(on_link) = &self.on_link {
             detail.brief.on_link = Some(on_link.report(ends.map(|(_, remote)| remote)));
         }
+        detail.restart_waits_for = self.following.waits_for();
         crate::api::types::NeighborDetail { reflector_cluster, refused_too_far, bfd, ..detail }
     }
 }

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
-use super::Peers;
+use super::{Peers, Rooms};
 use crate::monitor::Monitor;
 use crate::restart::Restart;
 use crate::routing::{self, Outlets, RibHandle};
@@ -63,6 +63,9 @@ impl Daemon {
             "[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\nlisten = []\nrib-threads = {rib_threads}\n\
              [[network]]\nprefix = \"203.0.113.0/24\"\n"
         );
+        if restart.outlives() {
+            text.push_str("[fib]\ninterfaces = [\"none\"]\n");
+        }
         for index in 2..2 + neighbors {
             text.push_str(&format!(
                 "[[neighbor]]\naddress = \"127.0.0.{index}\"\nasn = 6500{index}\n\
@@ -81,7 +84,9 @@ impl Daemon {
         };
         let rib = routing::start(&config, outlets).unwrap();
         assert_eq!(rib.shards(), usize::from(rib_threads));
-        let peers = Peers::start(&config, &rib, &monitor, &crate::bfd::Bfd::start().unwrap());
+        let bfd = crate::bfd::Bfd::start().unwrap();
+        let rooms = Rooms { rib: rib.clone(), monitor, bfd, restart: restart.clone() };
+        let peers = Peers::start(&config, rooms);
         let listeners = super::Listeners::open(&[SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]).unwrap();
         listeners.protect(&config).unwrap();
         listeners.accept(&peers);
@@ -126,6 +131,16 @@ impl Neighbor {
 
     /// The same, with a buffer of so many octets for what it receives.
     async fn connect_with(daemon: &Daemon, id: u16, buffer: Option<u32>) -> Self {
+        Self::connect_offering(daemon, id, buffer, None).await
+    }
+
+    /// The same, with one more capability.
+    async fn connect_offering(
+        daemon: &Daemon,
+        id: u16,
+        buffer: Option<u32>,
+        offer: Option<Capability>,
+    ) -> Self {
         let host = id as u8 + 1;
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
@@ -140,6 +155,7 @@ impl Neighbor {
         let mut capabilities: Vec<_> =
             Family::ALL.iter().map(|&family| Capability::MultiProtocol(family)).collect();
         capabilities.extend([Capability::FourOctetAsn(neighbor.asn()), Capability::RouteRefresh]);
+        capabilities.extend(offer);
         let router_id = RouterId(Ipv4Addr::new(10, 0, 1, host));
         Open::new(neighbor.asn(), HoldTime::new(90).unwrap(), router_id, capabilities).encode(&mut out);
         encode_keepalive(&mut out);

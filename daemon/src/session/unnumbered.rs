@@ -85,7 +85,8 @@ impl Task {
         };
         self.history.note("link", &text);
         let dialed = on_link.dialed.take();
-        let settings = session_config(self.id, &self.config, &self.neighbor, self.on_link.as_ref());
+        let (on_link, restart) = (self.on_link.as_ref(), self.following.restart());
+        let settings = session_config(self.id, &self.config, &self.neighbor, on_link, restart);
         // An interface that has gone, or another name, has no link any more.
         let is_of = |address: IpAddr| self.connections.iter().any(|known| known.remote.ip() == bare(address));
         if was.is_some_and(is_of) {

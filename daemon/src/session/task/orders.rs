@@ -29,7 +29,8 @@ impl Task {
             }
         }
         self.options = socket_options(&config, &neighbor);
-        self.session.reconfigure(now, session_config(self.id, &config, &neighbor, self.on_link.as_ref()));
+        let (on_link, restart) = (self.on_link.as_ref(), self.following.restart());
+        self.session.reconfigure(now, session_config(self.id, &config, &neighbor, on_link, restart));
         self.config = config;
         self.neighbor = neighbor;
         if let Some(limits) = self.limits.as_mut().filter(|_| !reset) {
