@@ -117,9 +117,14 @@ pub(super) struct Audit {
     at: AuditAt,
     /// Of the trie that is being searched for entries that nobody meant, the last one read.
     search: Option<(Family, Option<IpNet>)>,
+    /// An entry that nobody meant, and that the search goes on from: it is removed when that is done. Without it
+    /// the kernel would start over.
+    held: Option<(IpNet, u32)>,
     meant: Meant,
     words: Vec<u32>,
-    /// Of this pass.
+    /// Of this pass: when it began, the slices that are done, elements and words compared, differences.
+    began: Option<Instant>,
+    done: u32,
     compared: u64,
     differed: u64,
 }
@@ -152,16 +157,31 @@ impl<P: Plane> Forwarder<P> {
         if self.audit.due.is_none_or(|due| due > Instant::now()) {
             return;
         }
-        let slices = u32::try_from(self.fib.audit_slices()).unwrap_or(u32::MAX).max(1);
+        let slices = self.slices();
         let pause = interval / slices;
-        let at_once = (SHORTEST_PAUSE.as_nanos() / pause.as_nanos().max(1)).clamp(1, 1000);
+        // What the time that has gone by asks for: work and late alarms take their part of it. Who is behind goes on at
+        // twice the pace, not at once, since other work waits meanwhile.
+        let elapsed = self.audit.began.get_or_insert_with(Instant::now).elapsed().min(interval);
+        let share = elapsed.as_nanos() * u128::from(slices) / interval.as_nanos().max(1);
+        let wanted = share as u32 + 1;
+        let pace = SHORTEST_PAUSE.as_nanos().div_ceil(pause.as_nanos().max(1)).min(1000) as u32;
+        let at_once = wanted.saturating_sub(self.audit.done).clamp(1, 2 * pace);
         for _ in 0..at_once {
+            self.audit.done += 1;
             if !self.audit_slice() {
                 self.end_pass();
                 break;
             }
         }
         self.audit.due = Some(Instant::now() + pause.max(SHORTEST_PAUSE));
+    }
+
+    /// About how many slices a pass has. Tries are gone through twice, also for entries that nobody meant.
+    fn slices(&self) -> u32 {
+        let stats = self.fib.stats();
+        let tries = [stats.ipv4, stats.ipv6].into_iter().filter(|table| table.engine == EngineKind::LpmTrie);
+        let searched: usize = tries.map(|table| 1 + table.entries / ENTRIES).sum();
+        u32::try_from(self.fib.audit_slices() + searched).unwrap_or(u32::MAX).max(1)
     }
 
     /// The next slice; false when there is none.
@@ -237,16 +257,20 @@ impl<P: Plane> Forwarder<P> {
 
     /// Reads some entries of a trie; where to go on.
     fn search_trie(&mut self, family: Family, after: Option<IpNet>) -> Option<(Family, Option<IpNet>)> {
-        let (entries, next) = match self.plane.entries_page(family, after, ENTRIES) {
+        let (mut entries, next) = match self.plane.entries_page(family, after, ENTRIES) {
             Ok(page) => page,
             Err(error) => {
                 self.cannot_read(&error);
                 (Vec::new(), None)
             }
         };
+        entries.extend(self.audit.held.take());
+        entries.retain(|(prefix, _)| !self.fib.may_have_entry(*prefix));
+        if let Some(last) = entries.iter().position(|(prefix, _)| Some(*prefix) == next) {
+            self.audit.held = Some(entries.swap_remove(last));
+        }
         let strangers: Vec<Difference> = entries
             .into_iter()
-            .filter(|(prefix, _)| !self.fib.may_have_entry(*prefix))
             .map(|(prefix, set)| Difference {
                 place: prefix.to_string(),
                 meant: "nothing".to_owned(),
@@ -299,6 +323,7 @@ impl<P: Plane> Forwarder<P> {
 
     fn end_pass(&mut self) {
         let audit = &mut self.audit;
+        (audit.began, audit.done) = (None, 0);
         let stats = Arc::make_mut(&mut audit.stats);
         stats.passes += 1;
         stats.last_pass = Some(SystemTime::now());
