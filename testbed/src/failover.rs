@@ -21,6 +21,7 @@ use crate::load::usage;
 use crate::netns::{Namespace, Sandbox};
 use crate::peers::bird::Bird;
 use crate::peers::frr::Frr;
+use crate::plot::Bars;
 use crate::process::wait_until;
 use crate::table::{Announcer, Table};
 
@@ -107,6 +108,42 @@ impl Outcome {
 /// The head over lines of [`Outcome::text`].
 pub fn head() -> String {
     format!("{:<10} {:<7} {:>9}   {:<25}   IPv6", "router", "trigger", "prefixes", "IPv4")
+}
+
+/// Outcomes as a picture: the worst time of each router and family, by the size of the table.
+pub fn plot(outcomes: &[Outcome]) -> Bars {
+    let mut columns: Vec<(Router, usize)> = Vec::new();
+    let mut sizes: Vec<usize> = Vec::new();
+    for outcome in outcomes {
+        if !columns.contains(&(outcome.router, 0)) {
+            columns.extend([(outcome.router, 0), (outcome.router, 1)]);
+        }
+        if !sizes.contains(&outcome.prefixes) {
+            sizes.push(outcome.prefixes);
+        }
+    }
+    let name = |(router, family): &(Router, usize)| {
+        format!("{}, {}", format!("{router:?}").to_lowercase(), ["IPv4", "IPv6"][*family])
+    };
+    let names: Vec<String> = columns.iter().map(name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bfd = outcomes.iter().any(|outcome| outcome.trigger == Trigger::Bfd);
+    let title = if bfd {
+        "Traffic lost when the next hop of all routes goes silent"
+    } else {
+        "Traffic lost when the link to the next hop of all routes goes down"
+    };
+    let mut bars = Bars::new(title, "milliseconds", &names);
+    for size in sizes {
+        let worst = |(router, family): &(Router, usize)| {
+            let of = outcomes.iter().filter(|outcome| (outcome.router, outcome.prefixes) == (*router, size));
+            of.map(|outcome| outcome.loss[*family].time.unwrap_or(AFTER)).max()
+        };
+        let values: Vec<Option<f64>> =
+            columns.iter().map(|column| worst(column).map(|time| time.as_secs_f64() * 1e3)).collect();
+        bars.group(&format!("{size} routes"), &values);
+    }
+    bars
 }
 
 /// Addresses of the link between the router and an uplink (1 or 2), or the source (0): the router's and the other's.

@@ -22,6 +22,8 @@ pub mod netns;
 pub mod outgoing;
 pub mod packet;
 pub mod peers;
+pub mod plane;
+pub mod plot;
 pub mod process;
 pub mod random;
 pub mod replay;

@@ -17,10 +17,12 @@ use testbed::table::{Announcer, Table};
 use testbed::{budget, lab, netns};
 
 use crate::convergence::{ConvergenceArguments, convergence};
+use crate::forwarding::{InstallArguments, LookupArguments};
 use crate::judges::{CrowdArguments, ReplayArguments, SeedsArguments};
 use crate::measure::{ChurnArguments, FailoverArguments, IdleArguments, LinearArguments, SlowArguments};
 
 mod convergence;
+mod forwarding;
 mod judges;
 mod measure;
 
@@ -61,6 +63,10 @@ enum Command {
     Crowd(CrowdArguments),
     /// Measure what is lost when the link to a whole table's next hop goes down.
     Failover(FailoverArguments),
+    /// Measure lookups in the forwarding tables, and compare their answers.
+    Lookup(LookupArguments),
+    /// Measure how long a table, and single changes, take into the forwarding tables; and compression.
+    Install(InstallArguments),
     /// Make inputs for the fuzzers from lists of messages.
     Seeds(SeedsArguments),
 }
@@ -169,6 +175,8 @@ fn main() -> ExitCode {
         Command::Interop => judges::interop(),
         Command::Crowd(arguments) => judges::crowd(arguments),
         Command::Failover(arguments) => measure::failover(arguments),
+        Command::Lookup(arguments) => forwarding::lookup(arguments),
+        Command::Install(arguments) => forwarding::install(arguments),
         Command::Seeds(arguments) => judges::seeds(arguments),
         Command::Budget(arguments) => match arguments.phase {
             Some(phase) => budget::run_phase(phase).map(|items| println!("{items}")),

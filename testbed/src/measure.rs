@@ -215,11 +215,15 @@ pub(crate) struct FailoverArguments {
     /// Append lines of JSON to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw the figures into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 pub(crate) fn failover(arguments: &FailoverArguments) -> Result<()> {
     prepare("failover")?;
-    let FailoverArguments { prefixes, against, trigger, runs, seed, json } = arguments;
+    let FailoverArguments { prefixes, against, trigger, runs, seed, json, svg } = arguments;
+    let mut outcomes = Vec::new();
     println!("{}", failover::head());
     for &count in prefixes {
         let table = Table::generate(count, count * 23 / 100, *seed);
@@ -228,13 +232,14 @@ pub(crate) fn failover(arguments: &FailoverArguments) -> Result<()> {
                 let outcome = failover::run(*router, *trigger, &table)?;
                 println!("{}", outcome.text());
                 json.as_deref().map_or(Ok(()), |path| append(path, &outcome.json()))?;
+                outcomes.push(outcome);
             }
         }
     }
-    Ok(())
+    svg.as_deref().map_or(Ok(()), |path| failover::plot(&outcomes).write(path))
 }
 
-fn append(path: &Path, line: &Value) -> Result<()> {
+pub(crate) fn append(path: &Path, line: &Value) -> Result<()> {
     let file = File::options().create(true).append(true).open(path);
     let mut file = file.with_context(|| format!("open {}", path.display()))?;
     writeln!(file, "{line}").with_context(|| format!("write {}", path.display()))
