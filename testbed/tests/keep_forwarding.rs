@@ -162,6 +162,26 @@ fn without_keep_forwarding_all_goes_with_the_daemon() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_second_daemon_is_refused_and_touches_nothing() -> Result<()> {
+    if !ready("a_second_daemon_is_refused_and_touches_nothing") {
+        return Ok(());
+    }
+    let running = Running::start("keep-second", &daemon_config())?;
+    let directory = running.topology.sandbox.directory();
+    let (config, socket) = (directory.join("second.toml"), directory.join("second.sock"));
+    let ports = daemon_config()
+        .replace("[router]\n", "[router]\nlisten = [\"127.0.0.1:1179\"]\n")
+        .replace("[\"lan\", \"wan\"]", "[\"mgmt\"]");
+    std::fs::write(&config, format!("{ports}\n[api]\nsocket = \"{}\"\n", socket.display()))?;
+    let binary = daemon::binary()?.display().to_string();
+    let refused = running.topology.router.run(&[&binary, "run", "-c", &config.display().to_string()]);
+    let said = format!("{:#}", refused.err().context("a second daemon runs")?);
+    ensure!(said.contains("packets are forwarded here already, by process"), "{said}");
+    ensure!(running.program_on("mgmt").is_err(), "the second one has attached its program");
+    running.is_whole()
+}
+
 /// What the tests leave is cleared away with their namespaces: pinned maps would fill the kernel's memory.
 #[test]
 fn a_sandbox_leaves_nothing_pinned() -> Result<()> {

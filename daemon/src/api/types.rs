@@ -526,7 +526,7 @@ pub struct FibRoute {
     pub prefix: String,
     /// Where it comes from: `local`, `host`, `connected` or `bgp`.
     pub source: String,
-    /// `installed`, or why it is not.
+    /// `installed`, or `staged` while packets go by the tables of an earlier run, or why it is neither.
     pub state: String,
     /// Whether packets are forwarded by it.
     pub installed: bool,

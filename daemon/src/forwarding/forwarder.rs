@@ -223,6 +223,11 @@ impl<P: Plane> Forwarder<P> {
         self.staged = Some(Instant::now());
     }
 
+    /// Whether packets go by the program of an earlier run.
+    pub(super) fn is_staged(&self) -> bool {
+        self.staged.is_some()
+    }
+
     /// Whether what is attached is to outlive this process, from [`Self::begin`] on.
     pub(super) fn keep(&mut self, keep: bool) {
         self.keep = keep;

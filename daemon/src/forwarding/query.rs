@@ -63,7 +63,7 @@ pub struct FibRow {
     pub prefix: IpNet,
     /// Where it comes from.
     pub source: RouteSource,
-    /// `installed`, or why it is not.
+    /// `installed`, or `staged` while packets go by the tables of an earlier run, or why it is neither.
     pub status: String,
     /// Whether packets are forwarded by it.
     pub installed: bool,
@@ -221,8 +221,12 @@ impl<P: Plane> Forwarder<P> {
         FibRow {
             prefix: route.prefix,
             source: self.source(route.prefix),
-            status: route.status.to_string(),
-            installed: route.status.is_installed(),
+            status: if self.is_staged() && route.status.is_installed() {
+                "staged".to_owned()
+            } else {
+                route.status.to_string()
+            },
+            installed: route.status.is_installed() && !self.is_staged(),
             set: route.set.0,
             next_hops: each.filter_map(row).collect(),
             backup: self

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::host::{self, Host, Lock, Plan, Removed};
 use crate::netlink::Netlink;
-use crate::xdp::{DataPlane, Pins};
+use crate::xdp::{DataPlane, Pins, XdpError};
 
 /// Loads the XDP program, attaches it to the ports unless that of an earlier run is there, and starts the FIB thread.
 /// Must be called in a tokio runtime. When it fails, nothing is left behind, save what was there before.
@@ -122,24 +122,30 @@ fn find_earlier(plane: &mut DataPlane, keep: bool) -> bool {
             if swept > 0 {
                 info!(namespaces = swept, "removed what was kept for network namespaces that have gone");
             }
-            if keep {
+            let keeps = keep && pins.check().map_err(|error| cannot_keep(&error)).is_ok();
+            if keeps {
                 info!(pins = pins.place(), "forwarding goes on when the daemon ends, save by SIGINT");
             }
             plane.adopt(pins);
-            keep
+            keeps
         }
         Ok(None) => false,
         Err(error) => {
             if keep {
-                warn!(
-                    %error,
-                    "forwarding will end with the daemon; to have it go on, mount a BPF file system before the start: \
-                     mount -t bpf bpf /sys/fs/bpf"
-                );
+                cannot_keep(&error);
             }
             false
         }
     }
+}
+
+/// Says why forwarding is not kept, and what to do about it.
+fn cannot_keep(error: &XdpError) {
+    warn!(
+        %error,
+        "forwarding will end with the daemon; to have it go on, mount a BPF file system before the start, and let the \
+         daemon write there: mount -t bpf bpf /sys/fs/bpf"
+    );
 }
 
 /// Takes back what an earlier run has left, for a daemon that is to forward nothing; nothing if another one does.

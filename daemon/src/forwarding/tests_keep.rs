@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::tests_live::{Heard, config, index_of, lay_out, programs_on};
 use super::{
-    Farewell, ForwardingConfig, ForwardingHandle, NextHopState, RibBatch, RouteChange, RouteFilter,
+    Farewell, FibRow, ForwardingConfig, ForwardingHandle, NextHopState, RibBatch, RouteChange, RouteFilter,
     RouteTarget, let_go, start,
 };
 use crate::host;
@@ -44,10 +44,20 @@ async fn route(handle: &ForwardingHandle, prefix: &str, next_hop: &str) {
     handle.room().await.unwrap().send(batch);
     loop {
         let rows = handle.fib_routes(RouteFilter::Exact(prefix)).await.unwrap();
-        if rows.iter().any(|row| row.installed && row.next_hops[0].state == NextHopState::Forward) {
+        let is_there = |row: &FibRow| row.installed || row.status == "staged";
+        if rows.iter().any(|row| is_there(row) && row.next_hops[0].state == NextHopState::Forward) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the kernel has let go of a program, and so of its maps.
+async fn is_unloaded(id: u32) {
+    let began = Instant::now();
+    while aya::programs::loaded_programs().any(|program| program.is_ok_and(|program| program.id() == id)) {
+        assert!(began.elapsed() < Duration::from_secs(10), "program {id} is still there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -98,6 +108,7 @@ fn forwarding_goes_on_until_the_next_run_has_its_own_tables_and_goes_over_to_the
         assert!(after.len() == 2 && after.iter().all(|id| !before.contains(id)), "{before:?} {after:?}");
         assert_eq!(pins().names().len(), 2);
         assert_eq!(index_of("pg-xdp"), pair, "the pair is the same");
+        is_unloaded(before[0]).await;
         third.stop(Farewell::Keep).await;
         assert_eq!(programs_on(&both), after);
 

@@ -68,6 +68,17 @@ impl Pins {
         Ok(Self { root, cookie: cookie.to_string() })
     }
 
+    /// Makes sure that there can be pins.
+    pub fn check(&self) -> Result<(), XdpError> {
+        let directory = self.directory();
+        fs::create_dir_all(&directory).map_err(|error| {
+            XdpError::system(format!("make the directory {}", self.place()), "mkdir", error)
+        })?;
+        // It is made again with the first pin, if there is none of an earlier run in it.
+        let _ = fs::remove_dir(&directory);
+        Ok(())
+    }
+
     /// Where the pins are, for people.
     pub fn place(&self) -> String {
         format!("{}/{OURS}/{VERSION}/{}", bpffs::PLACE, self.cookie)

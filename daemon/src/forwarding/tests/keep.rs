@@ -20,6 +20,11 @@ fn tables_are_filled_and_confirmed_and_nothing_is_attached_until_they_go_live() 
     assert_eq!(lab.adjacency("192.0.2.1").dst_mac, PEER_MAC.0);
     assert_eq!(lab.heard.batches.lock().unwrap().len(), 1, "the RIB would wait for it");
     assert!(lab.paper.maps().attached.is_empty() && lab.paper.maps().settled.is_none());
+    let shown = |lab: &Lab| {
+        let rows = lab.ask(|reply| Query::Routes(RouteFilter::Exact(net("192.0.2.0/24")), reply));
+        (rows[0].status.clone(), rows[0].installed)
+    };
+    assert_eq!(shown(&lab), ("staged".to_owned(), false));
     let stats = lab.forwarder.published();
     assert!(stats.staged && stats.took_over.is_none());
     let modes = |stats: &ForwardingStats| stats.ports.iter().map(|port| port.mode).collect::<Vec<_>>();
@@ -28,6 +33,7 @@ fn tables_are_filled_and_confirmed_and_nothing_is_attached_until_they_go_live() 
     lab.forwarder.go_live();
     assert_eq!(lab.paper.maps().attached, BTreeSet::from([ETH0, ETH1]));
     assert_eq!(lab.paper.maps().settled, Some(true));
+    assert_eq!(shown(&lab), ("installed".to_owned(), true));
     let stats = lab.forwarder.published();
     assert!(!stats.staged && stats.took_over.is_some());
     assert_eq!(modes(&stats)[..2], [Some(AttachedMode::Native), Some(AttachedMode::Native)]);
