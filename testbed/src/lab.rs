@@ -17,6 +17,7 @@ use crate::netns::{self, Sandbox, tail};
 use crate::peers::bird::Bird;
 use crate::process::{Process, wait_until};
 use crate::story::Story;
+use crate::stream::{Pace, Stream};
 use crate::tools;
 use crate::topology::{self, Addresses, BIRD_ASN, FAMILIES, ROUTER_ASN, Topology, V4, V6};
 
@@ -163,6 +164,7 @@ impl Lab {
         self.capture(story)?;
         self.withdrawal(story)?;
         self.crash(story)?;
+        self.restart(story)?;
         if !self.options.keep {
             self.farewell(story, &operator)?;
         }
@@ -375,6 +377,33 @@ impl Lab {
                 self.bird.wait_established(family.session, Duration::from_secs(90))?;
                 self.wait_for_ping(family)?;
                 Ok(format!("after {}", seconds(start)))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, story: &mut Story) -> Result<()> {
+        let Some(daemon) = &mut self.daemon else { return Ok(()) };
+        story.chapter("Peregrine is killed (SIGKILL) and started again");
+        let topology = &self.topology;
+        story.step("every packet from host A reaches host B meanwhile", || {
+            let targets = [V4.host_b.parse()?, V6.host_b.parse()?];
+            let stream = Stream::start(&topology.host_a, &topology.host_b, &targets, Pace::Careful(10_000))?;
+            std::thread::sleep(Duration::from_millis(500));
+            daemon.process().kill_9()?;
+            std::thread::sleep(Duration::from_secs(1));
+            daemon.restart(&topology.sandbox)?;
+            daemon.wait_live(SESSION)?;
+            std::thread::sleep(Duration::from_millis(500));
+            let counted = stream.stop()?;
+            counted.whole()?;
+            let took = daemon.show_json(&["summary"])?["fib"]["took_over_seconds"].as_f64();
+            let took = took.ok_or_else(|| anyhow!("nothing was taken over"))?;
+            Ok(format!("{} packets, the new tables took over after {took:.1} s", counted.sent))
+        })?;
+        for family in &FAMILIES {
+            story.step(&format!("{} answers come as before", family.name), || {
+                self.wait_for_ping(family).map(|()| "host B answers".to_owned())
             })?;
         }
         Ok(())

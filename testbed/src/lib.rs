@@ -27,6 +27,7 @@ pub mod plot;
 pub mod process;
 pub mod random;
 pub mod replay;
+pub mod restart;
 pub mod skip;
 pub mod soak;
 pub mod speaker;

@@ -19,7 +19,9 @@ use testbed::{budget, lab, netns};
 use crate::convergence::{ConvergenceArguments, convergence};
 use crate::forwarding::{InstallArguments, LookupArguments};
 use crate::judges::{CrowdArguments, ReplayArguments, SeedsArguments};
-use crate::measure::{ChurnArguments, FailoverArguments, IdleArguments, LinearArguments, SlowArguments};
+use crate::measure::{
+    ChurnArguments, FailoverArguments, IdleArguments, LinearArguments, RestartArguments, SlowArguments,
+};
 
 mod convergence;
 mod forwarding;
@@ -67,6 +69,8 @@ enum Command {
     Lookup(LookupArguments),
     /// Measure how long a table, and single changes, take into the forwarding tables; and compression.
     Install(InstallArguments),
+    /// Measure what is lost while the daemon is killed or stopped and started again.
+    Restart(RestartArguments),
     /// Make inputs for the fuzzers from lists of messages.
     Seeds(SeedsArguments),
 }
@@ -177,6 +181,7 @@ fn main() -> ExitCode {
         Command::Failover(arguments) => measure::failover(arguments),
         Command::Lookup(arguments) => forwarding::lookup(arguments),
         Command::Install(arguments) => forwarding::install(arguments),
+        Command::Restart(arguments) => measure::restart(arguments),
         Command::Seeds(arguments) => judges::seeds(arguments),
         Command::Budget(arguments) => match arguments.phase {
             Some(phase) => budget::run_phase(phase).map(|items| println!("{items}")),

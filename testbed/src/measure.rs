@@ -11,6 +11,7 @@ use serde_json::Value;
 use testbed::failover::{self, Router, Trigger};
 use testbed::load::run::{QUIET, settle};
 use testbed::load::subject::{Rival, Subject};
+use testbed::restart;
 use testbed::soak::churn::{self, Pace, Phase};
 use testbed::soak::scene::Setting;
 use testbed::soak::slow::{self, Kind, Rounds};
@@ -237,6 +238,40 @@ pub(crate) fn failover(arguments: &FailoverArguments) -> Result<()> {
         }
     }
     svg.as_deref().map_or(Ok(()), |path| failover::plot(&outcomes).write(path))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestartArguments {
+    /// Prefixes of the table, IPv4; IPv6 comes to 23 % of them on top.
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000")]
+    prefixes: Vec<usize>,
+    /// How the daemon ends, one after the other.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none,kill,stop")]
+    ends: Vec<restart::End>,
+    /// Packets a second.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
+    /// Seed of the table.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Append lines of JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn restart(arguments: &RestartArguments) -> Result<()> {
+    prepare("restart")?;
+    let RestartArguments { prefixes, ends, rate, seed, json } = arguments;
+    println!("{}", restart::head());
+    for &count in prefixes {
+        let mut scene = restart::Scene::build(&Table::generate(count, count * 23 / 100, *seed))?;
+        for end in ends {
+            let outcome = scene.restart(*end, testbed::stream::Pace::Steady(*rate))?;
+            println!("{}", outcome.text());
+            json.as_deref().map_or(Ok(()), |path| append(path, &outcome.json()))?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn append(path: &Path, line: &Value) -> Result<()> {

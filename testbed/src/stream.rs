@@ -89,7 +89,8 @@ impl Stream {
         let mut receivers = Vec::new();
         for target in targets {
             let socket = to.enter(|| {
-                let socket = UdpSocket::bind((*target, PORT)).context("bind the receiver")?;
+                let socket =
+                    UdpSocket::bind((*target, PORT)).with_context(|| format!("receive at {target}"))?;
                 // A receiver that has to wait for a processor loses nothing.
                 setsockopt(&socket, sockopt::RcvBufForce, &(256 << 20))
                     .context("enlarge the receive buffer")?;
