@@ -302,7 +302,7 @@ fn neighbors_that_say_no_end_or_do_not_come_back_are_not_waited_for_for_ever() -
     daemon.restart(sandbox)?;
     let returned = Instant::now();
     let _plain = feeder(&star, 3)?;
-    let silence = ("10.99.3.2".to_owned(), "silence, as it says no End-of-RIB".to_owned());
+    let silence = ("10.99.3.2".to_owned(), "its End-of-RIB, or silence".to_owned());
     let session = ("10.99.2.2".to_owned(), "its session".to_owned());
     let shown = daemon.show(&["summary"])?;
     for expected in ["Restarting: packets go by the routes of the run before", "10.99.2.2: its session"] {
@@ -377,4 +377,52 @@ fn two_that_restart_at_once_do_not_wait_for_each_other() -> Result<()> {
     ensure!(shown.contains("and had just done so"), "{shown}");
     daemon.wait_installed(&prefix(1), true, ROUTES)?;
     wait_until("BIRD has our route", ROUTES, || bird.routes(OURS)).map(drop)
+}
+
+/// BFD goes with the daemon, by SIGTERM or by silence. Our routes are kept all the same (RFC 5882 section 4.3): by BIRD when it
+/// is told to be graceful, by FRR since the session is closed first.
+#[test]
+fn neighbors_with_bfd_keep_our_routes() -> Result<()> {
+    let programs = [&bird::PROGRAMS[..], &frr::PROGRAMS_WITH_BFD].concat();
+    let name = "restart::neighbors_with_bfd_keep_our_routes";
+    if !daemon::ready(name, &programs) {
+        return Ok(());
+    }
+    let star = Star::build("restart-bfd", 2)?;
+    let (sandbox, around) = (&star.sandbox, &star.neighbors);
+    let text = format!("protocol bfd {{ }}\n{}", bird_config(1, "bfd graceful;", &[prefix(1)]));
+    let _bird = Bird::start(sandbox, &around[0], "bird", &text)?;
+    let text = frr_config(2).replacen(" address-family", " neighbor 10.99.2.1 bfd\n address-family", 1);
+    let frr = Frr::start_with_bfd(sandbox, &around[1], "frr", &text)?;
+    let mut daemon = Daemon::start(sandbox, &star.router, &config(2, "", |_| "bfd = true\n"))?;
+    let observers = [("BIRD", observer(&star, 1)?), ("FRR", observer(&star, 2)?)];
+    for (number, (name, observer)) in (1..).zip(&observers) {
+        daemon.wait_installed(&prefix(number), true, SESSION)?;
+        wait_held(name, observer, &[OURS.to_owned(), prefix(3 - number)])?;
+    }
+    wait_until("BFD is up", SESSION, || {
+        let shown = daemon.show(&["bfd"])?;
+        if shown.matches(" Up ").count() == 2 { Ok(()) } else { Err(anyhow!("{shown}")) }
+    })?;
+    for end in ["SIGTERM", "SIGKILL"] {
+        if end == "SIGTERM" {
+            daemon.terminate()?;
+        } else {
+            daemon.process().kill_9()?;
+        }
+        // Long after BFD has noticed.
+        wait_until("FRR's BFD is down", ROUTES, || {
+            let peer = frr.bfd("10.99.2.1")?;
+            if peer["status"] == "down" { Ok(()) } else { Err(anyhow!("{peer}")) }
+        })?;
+        std::thread::sleep(Duration::from_secs(2));
+        daemon.restart(sandbox)?;
+        daemon.wait_live(LIVE)?;
+        std::thread::sleep(Duration::from_secs(2));
+        for (name, observer) in &observers {
+            let withdrawn = observer.inbox().withdrawn;
+            ensure!(withdrawn == 0, "{end}: {name} has withdrawn {withdrawn}: {}", daemon.log_text());
+        }
+    }
+    Ok(())
 }

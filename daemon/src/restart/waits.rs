@@ -1,10 +1,11 @@
 //! Whom a restarted router waits for before it goes on with the routes that it has learned (RFC 4724 section 4.1).
 //!
 //! - A neighbour that offers graceful restart says when it has sent everything: End-of-RIB, in each family of the session.
-//!   One that has just restarted itself is not waited for: it waits for us.
 //! - One that does not offer it is taken to have sent everything when it has sent no route for a while, as it says no End-of-RIB
 //!   that could be relied on. RFC 4724 would not wait for it at all, and neither do BIRD and FRR; but packets are
 //!   forwarded by its routes too, and they are here within seconds.
+//! - So is one that has just restarted itself, which may wait for us. FRR says that it has for two minutes after any start,
+//!   and sends its routes all the same.
 //! - One whose session is not up yet is waited for, unless somebody keeps it down.
 //! - Neighbours that a range lets in are waited for once they are there; for a while anybody may come.
 //!
@@ -33,9 +34,9 @@ pub(crate) enum Progress {
     Away,
     /// It has yet to say End-of-RIB in these families, or we to take what it sent before.
     Sending(FamilySet),
-    /// It does not say End-of-RIB: up since then, with its last routes at that time.
+    /// It says no End-of-RIB, or perhaps not before we do: up since then, with its last routes at that time.
     Unmarked { up: Instant, heard: Instant },
-    /// It has sent everything, or waits for us.
+    /// It has sent everything.
     Done,
 }
 
@@ -135,7 +136,7 @@ impl fmt::Display for Progress {
                 }
                 Ok(())
             }
-            Self::Unmarked { .. } => f.write_str("silence, as it says no End-of-RIB"),
+            Self::Unmarked { .. } => f.write_str("its End-of-RIB, or silence"),
             Self::Done => f.write_str("nothing"),
         }
     }

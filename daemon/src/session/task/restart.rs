@@ -87,12 +87,10 @@ impl Task {
             Some((_, negotiated)) => {
                 let offer = &negotiated.restart;
                 let left = negotiated.families.without(self.session.ends_of_rib());
-                if offer.restarting {
+                if left.is_empty() && !is_behind {
                     Progress::Done
-                } else if !offer.offered {
+                } else if !offer.offered || offer.restarting {
                     Progress::Unmarked { up: self.following.up, heard: self.following.heard }
-                } else if left.is_empty() && !is_behind {
-                    Progress::Done
                 } else {
                     Progress::Sending(left)
                 }
