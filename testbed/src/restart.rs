@@ -1,11 +1,11 @@
 //! How many packets are lost while the daemon ends in some way, is started again, and takes over.
 //!
-//! Host A sends numbered packets to host B through the router, at a steady rate; BIRD behind it announces host B's
-//! networks and a table beside them. A stream of the same length without a restart says what the machine loses by
+//! Host A sends numbered packets through the router to BIRD's addresses in host B's networks, at a steady rate; BIRD
+//! announces those networks and a table beside them. A stream of the same length without a restart says what the machine loses by
 //! itself.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
@@ -18,8 +18,11 @@ use crate::process::wait_until;
 use crate::stream::{Counted, Pace, Stream};
 use crate::table::Table;
 use crate::tools;
-use crate::topology::{FAMILIES, Topology, V4, V6, bird_config};
+use crate::topology::{FAMILIES, Topology, bird_config};
 
+/// Where packets go: the addresses of BIRD on host B's link.
+const BIRD: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 99, 20, 1)), IpAddr::V6(Ipv6Addr::new(0xfd99, 0x20, 0, 0, 0, 0, 0, 1))];
 /// How long packets go before the end and after the change of tables, and the daemon is away.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A session, and a table on its way into the forwarding tables.
@@ -45,6 +48,8 @@ pub struct Outcome {
     pub prefixes: usize,
     /// From its start until packets went by its own tables.
     pub staged: Option<Duration>,
+    /// When the daemon ended, was started, and was live, in seconds since the stream began.
+    pub times: [f64; 3],
     /// What became of the packets.
     pub counted: Counted,
 }
@@ -58,6 +63,8 @@ impl Outcome {
             "staged_seconds": self.staged.map(|time| time.as_secs_f64()),
             "sent": self.counted.sent,
             "lost": self.counted.sent - self.counted.received,
+            "lost_between": self.counted.lost.map(|(first, last)| [first.as_secs_f64(), last.as_secs_f64()]),
+            "seconds": { "end": self.times[0], "start": self.times[1], "live": self.times[2] },
             "packets_a_second": self.counted.rate,
         })
     }
@@ -122,19 +129,23 @@ impl Scene {
 
     /// Has the daemon end and start again while packets flow.
     pub fn restart(&mut self, end: End, pace: Pace) -> Result<Outcome> {
-        let targets = [V4.host_b.parse::<IpAddr>()?, V6.host_b.parse()?];
-        let stream = Stream::start(&self.topology.host_a, &self.topology.host_b, &targets, pace)?;
+        let targets = BIRD;
+        let stream = Stream::start(&self.topology.host_a, &self.topology.bird, &targets, pace)?;
+        let start = Instant::now();
         std::thread::sleep(PAUSE);
         match end {
             End::None => std::thread::sleep(10 * PAUSE),
             End::Kill => self.daemon.process().kill_9()?,
             End::Stop => drop(self.daemon.process().end(Signal::SIGTERM, PATIENCE)?),
         }
+        let mut times = [start.elapsed().as_secs_f64(); 3];
         std::thread::sleep(PAUSE);
+        times[1] = start.elapsed().as_secs_f64();
         let mut staged = None;
         if end != End::None {
             self.daemon.restart(&self.topology.sandbox)?;
             self.daemon.wait_live(PATIENCE)?;
+            times[2] = start.elapsed().as_secs_f64();
             let summary = self.daemon.show_json(&["summary"])?;
             let took = summary["fib"]["took_over_seconds"].as_f64();
             staged = Some(Duration::from_secs_f64(took.context("nothing was taken over")?));
@@ -142,6 +153,6 @@ impl Scene {
         std::thread::sleep(PAUSE);
         let counted = stream.stop()?;
         self.settle()?;
-        Ok(Outcome { end, prefixes: self.prefixes, staged, counted })
+        Ok(Outcome { end, prefixes: self.prefixes, staged, times, counted })
     }
 }

@@ -34,7 +34,7 @@ pub struct Counted {
     pub doubled: usize,
     /// Packets that did not, by the target that they were sent to.
     pub missing: Vec<(IpAddr, usize)>,
-    /// When those were sent, since the start, had the rate been as asked for: the first and the last of them.
+    /// When those were sent, since the start, to the tenth of a second: the first and the last of them.
     pub lost: Option<(Duration, Duration)>,
     /// Packets a second that were really sent.
     pub rate: usize,
@@ -71,9 +71,8 @@ impl Pace {
 pub struct Stream {
     stop: Arc<AtomicBool>,
     seen: Arc<Seen>,
-    rate: u32,
     targets: Vec<IpAddr>,
-    sender: JoinHandle<Result<(usize, Duration)>>,
+    sender: JoinHandle<Result<Sent>>,
     receivers: Vec<JoinHandle<Result<()>>>,
     done: Arc<AtomicBool>,
 }
@@ -82,9 +81,8 @@ impl Stream {
     /// Sends packets from one namespace, in turn to each of some addresses of another one. They must have been
     /// reached before: neighbours are not waited for.
     pub fn start(from: &Namespace, to: &Namespace, targets: &[IpAddr], pace: Pace) -> Result<Self> {
-        let rate = pace.rate();
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let each = (0..rate as usize * LONGEST).map(|_| AtomicU8::new(0)).collect();
+        let each = (0..pace.rate() as usize * LONGEST).map(|_| AtomicU8::new(0)).collect();
         let seen = Arc::new(Seen { each, all: AtomicUsize::new(0) });
         let mut receivers = Vec::new();
         for target in targets {
@@ -110,13 +108,14 @@ impl Stream {
             let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
             move || send(&sockets, &sockets_of, pace, &seen, &stop)
         });
-        Ok(Self { stop, seen, rate, targets: targets.to_vec(), sender, receivers, done })
+        Ok(Self { stop, seen, targets: targets.to_vec(), sender, receivers, done })
     }
 
     /// Ends the stream, waits for what is on its way, and counts.
     pub fn stop(self) -> Result<Counted> {
         self.stop.store(true, Ordering::Relaxed);
-        let (sent, took) = self.sender.join().map_err(|_| anyhow!("the sender has failed"))??;
+        let Sent { packets: sent, took, marks } =
+            self.sender.join().map_err(|_| anyhow!("the sender has failed"))??;
         std::thread::sleep(FLIGHT);
         self.done.store(true, Ordering::Relaxed);
         for receiver in self.receivers {
@@ -124,7 +123,10 @@ impl Stream {
         }
         let times = |number: usize| self.seen.each[number].load(Ordering::Relaxed);
         let mut gaps = (0..sent).filter(|number| times(*number) == 0);
-        let at = |number: usize| Duration::from_secs(1) * number as u32 / self.rate;
+        let at = |number: usize| {
+            let tenths = marks.iter().take_while(|mark| **mark <= number).count();
+            Duration::from_millis(100) * tenths as u32
+        };
         let first = gaps.next();
         let last = gaps.next_back().or(first);
         let missing = self.targets.iter().enumerate().map(|(place, target)| {
@@ -151,20 +153,38 @@ struct Seen {
     all: AtomicUsize,
 }
 
-/// How many were sent, in which time. One that the kernel does not take is an error, not a loss.
+/// What was sent.
+#[derive(Debug)]
+struct Sent {
+    /// How many.
+    packets: usize,
+    /// In which time.
+    took: Duration,
+    /// How many at the end of each tenth of a second.
+    marks: Vec<usize>,
+}
+
+/// Sends until told to stop. One that the kernel does not take is an error, not a loss.
 fn send(
     [v4, v6]: &[UdpSocket; 2],
     targets: &[SocketAddr],
     pace: Pace,
     seen: &Seen,
     stop: &AtomicBool,
-) -> Result<(usize, Duration)> {
+) -> Result<Sent> {
     let start = Instant::now();
-    let (mut number, most) = (0, seen.each.len());
+    let (mut number, most, mut marks) = (0, seen.each.len(), Vec::new());
+    // What is behind is made up for bit by bit: a burst would not fit into the queues on the way.
+    let at_once = 1 + pace.rate() as usize * 5 / 4 * TICK.as_micros() as usize / 1_000_000;
+    let mut behind = false;
     // Those that nobody waits for any more, and when one arrived last.
     let (mut lost, mut arrived) = (0, (0, start));
     while !stop.load(Ordering::Relaxed) && number < most {
-        std::thread::sleep(TICK);
+        if behind {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(TICK);
+        }
         let mut due = (start.elapsed().as_micros() * u128::from(pace.rate()) / 1_000_000) as usize;
         if matches!(pace, Pace::Careful(_)) {
             let all = seen.all.load(Ordering::Relaxed);
@@ -175,6 +195,11 @@ fn send(
             }
             due = due.min(all + lost + UNDER_WAY);
         }
+        behind = due > number + at_once;
+        due = due.min(number + at_once);
+        if start.elapsed() >= Duration::from_millis(100) * (marks.len() + 1) as u32 {
+            marks.push(number);
+        }
         while number < due.min(most) {
             let target = targets[number % targets.len()];
             let socket = if target.is_ipv4() { v4 } else { v6 };
@@ -184,7 +209,7 @@ fn send(
             number += 1;
         }
     }
-    Ok((number, start.elapsed()))
+    Ok(Sent { packets: number, took: start.elapsed(), marks })
 }
 
 fn receive(socket: &UdpSocket, seen: &Seen, done: &AtomicBool) -> Result<()> {
