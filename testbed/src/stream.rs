@@ -195,7 +195,8 @@ fn send(
             }
             due = due.min(all + lost + UNDER_WAY);
         }
-        behind = due > number + at_once;
+        // A careful stream leaves the processors to others.
+        behind = matches!(pace, Pace::Steady(_)) && due > number + at_once;
         due = due.min(number + at_once);
         if start.elapsed() >= Duration::from_millis(100) * (marks.len() + 1) as u32 {
             marks.push(number);
