@@ -28,8 +28,8 @@ use crate::restart::Restart;
 const TURN_INPUTS: usize = 16;
 /// Prefixes looked at in one turn for work that is spread out.
 const TURN_WORK: usize = 20_000;
-/// Best-path changes in one message to the FIB thread.
-const CHANGES_AT_ONCE: usize = 65_536;
+/// Best-path changes in one message to the FIB thread: what fits into the cache on its way there.
+const CHANGES_AT_ONCE: usize = 4096;
 /// Prefixes whose backups are told in one message: few, as changes may come meanwhile.
 const BACKUPS_AT_ONCE: usize = 4096;
 /// Batches of UPDATEs whose age is kept apart while their changes wait.
