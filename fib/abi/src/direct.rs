@@ -18,7 +18,7 @@
 //! its way down.
 //!
 //! IPv4 is `DIR-24-8` (Gupta, Lin and others, "Routing Lookups in Hardware at Memory Access Speeds",
-//! `INFOCOM` 1998). For IPv6 16 bits are followed by steps of four, whose nodes are a cache line each.
+//! `INFOCOM` 1998). For IPv6 20 bits are followed by steps of four, whose nodes are a cache line each.
 //!
 //! Guarantees for concurrent lookups: each word changes by one aligned store; a node is complete before
 //! a word names it, and is not written anew until a grace period after the last one that did.
@@ -43,18 +43,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A root of 64 MiB, and room for routes longer than /24 in 16,384 different /24: 16 MiB, or 64 MiB for
+    /// A root of 64 MiB, and room for routes longer than /24 in 8,192 different /24: 8 MiB, or 64 MiB for
     /// 65,536. The Internet's table has next to none; these are the router's own neighbours, customers and
     /// blackholes.
     pub const IPV4: [Self; SIZES] = {
-        let small = Self { width: 32, base: 24, stride: 8, nodes: 1 << 14 };
+        let small = Self { width: 32, base: 24, stride: 8, nodes: 1 << 13 };
         [small, Self { nodes: 1 << 16, ..small }]
     };
 
-    /// A root of 256 KiB and nodes of 17 MiB, or 68 MiB. A table of 265 thousand routes needs 148 thousand
-    /// nodes; there are 262,144 or 1,048,576.
+    /// A root of 4 MiB and nodes of 17 MiB, or 68 MiB. A table of 265 thousand routes needs 148 thousand
+    /// nodes; there are 262,144 or 1,048,576. A root of 16 bits would save 4 MiB and cost one read more of some
+    /// eight; one of 24 bits needs 64 MiB.
     pub const IPV6: [Self; SIZES] = {
-        let small = Self { width: 128, base: 16, stride: 4, nodes: 1 << 18 };
+        let small = Self { width: 128, base: 20, stride: 4, nodes: 1 << 18 };
         [small, Self { nodes: 1 << 20, ..small }]
     };
 
