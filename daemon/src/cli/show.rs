@@ -109,7 +109,8 @@ fn restart(RestartInfo { waits_for, ranges, left_seconds }: &RestartInfo) -> Str
     if what.is_empty() {
         return format!("{head}; all routes have been learned again.\n\n");
     }
-    format!("{head}.\nFor {left} more at most it waits for\n{}\n", what.concat())
+    let way_out = "`peregrine shutdown ADDR` has it wait no longer for one that will not come";
+    format!("{head}.\nFor {left} more at most it waits for\n{}{way_out}\n\n", what.concat())
 }
 
 fn summary(summary: &Summary) -> Result<(), ClientError> {

@@ -6,17 +6,17 @@
 //! advertisements get that first, for the operator's default must survive.
 //!
 //! What was changed is noted in a file before it is: a daemon that was killed can not put anything back, so
-//! the next one does. The file is of one network namespace, and a line of it counts only
-//! while the value is the one that we set.
+//! the next one does. The file is of one network namespace, by the cookie that no other one gets until the machine
+//! starts anew, and a line of it counts only while the value is the one that we set.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::{fmt, fs};
 
 use tracing::{debug, warn};
 
 use super::{HOST_END, HostError, XDP_END};
+use crate::xdp::namespace_cookie;
 
 const ROOT: &str = "/proc/sys/net";
 /// Where the notes are; gone after a reboot, as is what they are about.
@@ -157,7 +157,7 @@ impl fmt::Display for Change {
 
 /// The file of the network namespace that this thread is in.
 fn notes() -> Option<PathBuf> {
-    let namespace = fs::metadata("/proc/thread-self/ns/net").ok()?.ino();
+    let namespace = namespace_cookie().ok()?;
     Some(Path::new(NOTES).join(format!("sysctls-{namespace}")))
 }
 

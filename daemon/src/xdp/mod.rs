@@ -60,7 +60,7 @@ pub use self::{
     attach::{AttachedMode, XdpMode},
     error::XdpError,
     memory::map_large_blocks,
-    pins::Pins,
+    pins::{Pins, namespace_cookie},
     read_back::EntriesPage,
 };
 

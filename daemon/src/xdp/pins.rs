@@ -63,7 +63,7 @@ impl Pins {
     }
 
     fn below(root: bpffs::Directory) -> Result<Self, XdpError> {
-        let cookie = cookie()
+        let cookie = namespace_cookie()
             .map_err(|error| XdpError::system("name the network namespace", "SO_NETNS_COOKIE", error))?;
         Ok(Self { root, cookie: cookie.to_string() })
     }
@@ -228,8 +228,8 @@ fn remove(directory: &Path, kept: &[PathBuf]) {
     }
 }
 
-/// What the kernel calls the calling thread's network namespace.
-fn cookie() -> io::Result<u64> {
+/// What the kernel calls the calling thread's network namespace, and no other one until the machine starts anew.
+pub fn namespace_cookie() -> io::Result<u64> {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None)?;
     sys::namespace_cookie(socket.as_fd())
 }
