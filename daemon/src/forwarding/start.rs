@@ -19,8 +19,8 @@ use super::{
     RIB_QUEUE, Running,
 };
 use crate::host::{self, Host, Lock, Plan, Removed};
-use crate::netlink::Netlink;
-use crate::xdp::{DataPlane, Pins, XdpError};
+use crate::netlink::{Mirror, Netlink};
+use crate::xdp::{AttachedMode, DataPlane, Pins, XdpError};
 
 /// Loads the XDP program, attaches it to the ports unless that of an earlier run is there, and starts the FIB thread.
 /// Must be called in a tokio runtime. When it fails, nothing is left behind, save what was there before.
@@ -45,7 +45,8 @@ pub async fn start(
 
     let keeps = find_earlier(&mut plane, config.keep);
     let earlier: HashMap<_, _> = plane.earlier().collect();
-    let staged = !earlier.is_empty();
+    // Without a port that was one before nothing is forwarded now, whatever is on our end of the pair.
+    let staged = config.interfaces.iter().any(|name| is_on(&earlier, netlink.mirror(), name));
 
     let (kept_sender, kept) = watch::channel(BTreeSet::new());
     let stats = Arc::new(RwLock::new(ForwardingStats::default()));
@@ -113,6 +114,15 @@ pub async fn start(
     Ok(ForwardingHandle { rib, doubts, queries, stats, live, stop, running, earlier: staged, keeps })
 }
 
+/// Whether a program of an earlier run is on the device that an interface leads to.
+fn is_on(earlier: &HashMap<u32, Option<AttachedMode>>, mirror: &Mirror, interface: &str) -> bool {
+    let mut link = mirror.link_named(interface);
+    while let Some(vlan) = link.and_then(|link| link.vlan) {
+        link = mirror.link(vlan.parent);
+    }
+    link.is_some_and(|link| earlier.contains_key(&link.ifindex))
+}
+
 /// Looks for what an earlier run has left on the ports, and makes way for what this one is to leave. Whether it can.
 fn find_earlier(plane: &mut DataPlane, keep: bool) -> bool {
     let found = if keep { Pins::find_or_mount().map(Some) } else { Pins::find() };
@@ -144,7 +154,7 @@ fn cannot_keep(error: &XdpError) {
     warn!(
         %error,
         "forwarding will end with the daemon; to have it go on, mount a BPF file system before the start, and let the \
-         daemon write there: mount -t bpf bpf /sys/fs/bpf"
+         daemon write there: mount -t bpf -o mode=0700 bpf /sys/fs/bpf"
     );
 }
 

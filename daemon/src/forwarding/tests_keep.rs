@@ -156,6 +156,56 @@ fn ports_that_are_no_more_are_let_go_and_new_ones_attached_when_the_tables_go_li
 }
 
 #[test]
+fn ports_that_are_all_other_ones_than_before_are_attached_at_once() {
+    let name = "ports_that_are_all_other_ones_than_before_are_attached_at_once";
+    in_fresh_namespace(name, || async {
+        lay_out();
+        let first = started(kept(&["p1"])).await;
+        pinned(2).await;
+        first.stop(Farewell::Keep).await;
+        sh(
+            "ip link del p1 && ip link add p1 type veth peer name x1 && ip link set p1 up && ip link set x1 up",
+        );
+        let second = started(kept(&["p1"])).await;
+        assert!(!second.stats().staged && !second.found_earlier());
+        assert_eq!(programs_on(&["p1", "pg-xdp"]).len(), 2);
+        pinned(2).await;
+        second.stop(Farewell::Remove).await;
+        nothing_is_left();
+    });
+}
+
+#[test]
+fn a_port_that_went_to_another_namespace_is_none_of_ours() {
+    let name = "a_port_that_went_to_another_namespace_is_none_of_ours";
+    in_fresh_namespace(name, || async {
+        lay_out();
+        sh("ip link add p2 type veth peer name x2 && ip link set p2 up && ip link set x2 up");
+        let first = started(kept(&["p1", "p2"])).await;
+        pinned(3).await;
+        first.stop(Farewell::Keep).await;
+        let (moved, pair) = (index_of("p2"), index_of("pg-xdp"));
+        // There it gets the index that our end of the pair has here.
+        sh(&format!(
+            "unshare -n sleep 5 & there=$!; sleep 0.3; in=\"nsenter -t $there -n\"; \
+             $in ip link add index {moved} name d type veth peer name e; ip link set p2 name q2; \
+             ip link set q2 netns $there index {pair}; \
+             [ \"$($in cat /proc/net/dev | grep -c q2)\" = 1 ]"
+        ));
+        let second = started(kept(&["p1"])).await;
+        second.go_live().await.unwrap();
+        assert_eq!(programs_on(&["p1", "pg-xdp"]).len(), 2);
+        let mut expected = ["p1", "pg-xdp"].map(|name| format!("{}-native", index_of(name)));
+        expected.sort();
+        let mut names = pins().names();
+        names.sort();
+        assert_eq!(names, expected);
+        second.stop(Farewell::Remove).await;
+        nothing_is_left();
+    });
+}
+
+#[test]
 fn another_mode_is_attached_anew_and_a_mode_that_is_left_to_us_stays() {
     in_fresh_namespace("another_mode_is_attached_anew_and_a_mode_that_is_left_to_us_stays", || async {
         lay_out();

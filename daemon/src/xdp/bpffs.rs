@@ -29,7 +29,7 @@ const MAGIC: u64 = 0xcafe_4a11;
 pub(super) struct Directory(OwnedFd);
 
 impl Directory {
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let file = File::options().read(true).custom_flags(flags).open(path)?;
         Ok(Self(file.into()))

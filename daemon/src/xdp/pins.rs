@@ -8,14 +8,22 @@
 //! the tables of the daemon that is no more; and changing the program of a link changes all of that in one step.
 //! No later daemon reads those maps, and so their layout is nobody's business but that program's.
 //!
+//! Who else may write there must not lead us elsewhere: directories count only if they are no links, belong to the
+//! daemon's user and nobody else may write into them; and nothing is followed when names are removed.
+//!
 //! The kernel gives each network namespace a cookie that no other one gets until the machine starts anew. What is
 //! pinned for a namespace that has gone would hold its maps for ever: see [`Pins::sweep`].
 
 use std::{
     fs, io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
+
+use nix::unistd::geteuid;
 
 use super::{attach::AttachedMode, bpffs, error::XdpError, sys};
 
@@ -65,6 +73,14 @@ impl Pins {
     fn below(root: bpffs::Directory) -> Result<Self, XdpError> {
         let cookie = namespace_cookie()
             .map_err(|error| XdpError::system("name the network namespace", "SO_NETNS_COOKIE", error))?;
+        let ours = root.path().join(OURS);
+        if ours.symlink_metadata().is_ok() && !is_ours(&ours) {
+            let error = io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it is not a directory that belongs to the daemon's user alone: remove it",
+            );
+            return Err(XdpError::system(format!("use {}/{OURS}", bpffs::PLACE), "lstat", error));
+        }
         Ok(Self { root, cookie: cookie.to_string() })
     }
 
@@ -91,7 +107,8 @@ impl Pins {
     /// The directories of this namespace, of all versions.
     fn directories(&self) -> Vec<PathBuf> {
         let versions = children(&self.root.path().join(OURS));
-        versions.into_iter().map(|version| version.join(&self.cookie)).filter(|path| path.is_dir()).collect()
+        let ours = versions.into_iter().filter(|version| is_ours(version));
+        ours.map(|version| version.join(&self.cookie)).filter(|path| is_ours(path)).collect()
     }
 
     /// The links whose interfaces are still there, each interface once.
@@ -106,7 +123,9 @@ impl Pins {
                 let Some((link, ifindex)) = link(&file).filter(|(_, ifindex)| *ifindex != 0) else {
                     continue;
                 };
-                if links.iter().all(|known| known.ifindex != ifindex) {
+                // One that went to another namespace has another index there, which may be that of an interface here.
+                let moved = index_in(&file).is_some_and(|index| index != ifindex);
+                if !moved && links.iter().all(|known| known.ifindex != ifindex) {
                     let mode = mode_in(&file);
                     let ours = mode.is_some_and(|mode| file == self.file(ifindex, mode));
                     links.push(PinnedLink { link, ifindex, mode, ours });
@@ -122,7 +141,12 @@ impl Pins {
         let failed = |call| {
             move |error| XdpError::system(format!("pin the program on interface {ifindex}"), call, error)
         };
-        fs::create_dir_all(self.directory()).map_err(failed("mkdir"))?;
+        let directory = self.directory();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed("mkdir"))?;
+        if !is_ours(&directory) {
+            let error = io::Error::from(io::ErrorKind::PermissionDenied);
+            return Err(failed("lstat")(error));
+        }
         // An interface of this index that has gone may have left its own.
         self.unpin(ifindex, mode);
         sys::pin(link.as_fd(), &file).map_err(failed("BPF_OBJ_PIN"))
@@ -162,7 +186,8 @@ impl Pins {
     pub fn sweep(&self) -> usize {
         let mut swept = 0;
         let versions = children(&self.root.path().join(OURS));
-        for namespace in versions.iter().flat_map(|version| children(version)) {
+        let ours = versions.iter().filter(|version| is_ours(version));
+        for namespace in ours.flat_map(|version| children(version)).filter(|path| is_ours(path)) {
             if namespace.file_name().is_some_and(|name| name == self.cookie.as_str()) {
                 continue;
             }
@@ -190,6 +215,24 @@ fn mode_in(file: &Path) -> Option<AttachedMode> {
     [AttachedMode::Native, AttachedMode::Generic].into_iter().find(|known| known.to_string() == mode)
 }
 
+/// The index of an interface that a name begins with.
+fn index_in(file: &Path) -> Option<u32> {
+    file.file_name()?.to_str()?.split('-').next()?.parse().ok()
+}
+
+/// Whether a path is a directory itself, and not a link to one.
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|there| there.is_dir())
+}
+
+/// Whether a path is a directory that nobody but the daemon's user can have put anything into.
+fn is_ours(path: &Path) -> bool {
+    let alone = |there: fs::Metadata| {
+        there.is_dir() && there.uid() == geteuid().as_raw() && there.mode() & 0o022 == 0
+    };
+    path.symlink_metadata().is_ok_and(alone)
+}
+
 /// What is in a directory, if it is one.
 fn children(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
@@ -202,7 +245,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut level = vec![directory.to_owned()];
     for _ in 0..DEPTH {
         let (deeper, found): (Vec<_>, Vec<_>) =
-            level.iter().flat_map(|path| children(path)).partition(|path| path.is_dir());
+            level.iter().flat_map(|path| children(path)).partition(|path| is_directory(path));
         files.extend(found);
         level = deeper;
     }
@@ -213,7 +256,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// Removes a directory and all below it, save these files and what leads to them. What can not be removed is said.
 fn remove(directory: &Path, kept: &[PathBuf]) {
     for child in children(directory) {
-        if child.is_dir() {
+        if is_directory(&child) {
             remove(&child, kept);
         } else if !kept.contains(&child)
             && let Err(error) = fs::remove_file(&child)
@@ -264,5 +307,40 @@ impl Pins {
     /// The cookie of this one.
     pub(crate) fn cookie(&self) -> &str {
         &self.cookie
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn nobody_else_leads_us_elsewhere() {
+        let place = std::env::temp_dir().join(format!("peregrine-pins-{}", std::process::id()));
+        let victim = place.join("victim");
+        fs::create_dir_all(&victim).unwrap();
+        fs::write(victim.join("file"), "precious").unwrap();
+        let pins =
+            |cookie: &str| Pins { root: bpffs::Directory::open(&place).unwrap(), cookie: cookie.to_owned() };
+        let directory = place.join(OURS).join(VERSION).join("7");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).unwrap();
+        symlink(&victim, directory.join("x")).unwrap();
+        // In place of the directory of a namespace.
+        symlink(&victim, directory.with_file_name("8")).unwrap();
+        for cookie in ["7", "8"] {
+            pins(cookie).keep_only(&[]);
+            pins(cookie).sweep();
+        }
+        assert!(!directory.exists());
+        assert_eq!(fs::read_to_string(victim.join("file")).unwrap(), "precious");
+        // What anybody may write into is not ours.
+        let ours = place.join(OURS);
+        assert!(Pins::below(bpffs::Directory::open(&place).unwrap()).is_ok());
+        fs::set_permissions(&ours, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Pins::below(bpffs::Directory::open(&place).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("/sys/fs/bpf/peregrine") && error.contains("remove it"), "{error}");
+        fs::remove_dir_all(&place).unwrap();
     }
 }

@@ -89,7 +89,7 @@ impl Task {
                 let left = negotiated.families.without(self.session.ends_of_rib());
                 if left.is_empty() && !is_behind {
                     Progress::Done
-                } else if !offer.offered || offer.restarting {
+                } else if !is_behind && (!offer.offered || offer.restarting) {
                     Progress::Unmarked { up: self.following.up, heard: self.following.heard }
                 } else {
                     Progress::Sending(left)
