@@ -180,21 +180,25 @@ fn a_port_that_went_to_another_namespace_is_none_of_ours() {
     let name = "a_port_that_went_to_another_namespace_is_none_of_ours";
     in_fresh_namespace(name, || async {
         lay_out();
-        sh("ip link add p2 type veth peer name x2 && ip link set p2 up && ip link set x2 up");
+        // Its name comes before that of the pair's end, whose index has one digit.
+        sh("ip link add p2 index 1000 type veth peer name x2 && ip link set p2 up && ip link set x2 up");
         let first = started(kept(&["p1", "p2"])).await;
         pinned(3).await;
         first.stop(Farewell::Keep).await;
         let (moved, pair) = (index_of("p2"), index_of("pg-xdp"));
+        assert_ne!(pair, 10);
         // There it gets the index that our end of the pair has here.
         sh(&format!(
-            "unshare -n sleep 5 & there=$!; sleep 0.3; in=\"nsenter -t $there -n\"; \
+            "unshare -n sleep 5 >/dev/null 2>&1 & there=$!; sleep 0.3; in=\"nsenter -t $there -n\"; \
              $in ip link add index {moved} name d type veth peer name e; ip link set p2 name q2; \
              ip link set q2 netns $there index {pair}; \
              [ \"$($in cat /proc/net/dev | grep -c q2)\" = 1 ]"
         ));
         let second = started(kept(&["p1"])).await;
         second.go_live().await.unwrap();
-        assert_eq!(programs_on(&["p1", "pg-xdp"]).len(), 2);
+        let programs = programs_on(&["p1", "pg-xdp"]);
+        assert_eq!(programs.len(), 2);
+        assert_eq!(programs[0], programs[1], "both are of this run");
         let mut expected = ["p1", "pg-xdp"].map(|name| format!("{}-native", index_of(name)));
         expected.sort();
         let mut names = pins().names();
